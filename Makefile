@@ -1,0 +1,43 @@
+# make repro    set up what is missing, then run every stage that is not up to date
+# make test     the same set-up with the test tools, then the tests
+# make ui       browse this checkout's runs
+# make lock     resolve the newest versions that pyproject.toml allows, with hashes
+
+PYTHON ?= python3
+VENV := .venv
+# The stages' command is python: the environment's comes first.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+GPU := $(wildcard /proc/driver/nvidia/gpus/* /dev/nvidia0 /usr/lib/wsl/lib/nvidia-smi)
+LOCK := $(if $(GPU),requirements-gpu.lock,requirements.lock)
+# Modules are compiled when they are first imported, which is sooner than all of them now.
+INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes
+
+.PHONY: repro test ui lock lint
+
+repro: $(VENV)/.installed-$(LOCK)
+	dvc repro
+
+test: $(VENV)/.installed-$(LOCK) $(VENV)/.installed-requirements-dev.lock
+	python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-requirements-dev.lock
+	ruff check .
+	ruff format --check .
+
+ui: $(VENV)/.installed-$(LOCK)
+	mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+lock:
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml --extra gpu --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements-gpu.lock
+	uv pip compile pyproject.toml --extra dev --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements-dev.lock
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed and $(PYTHON) is {v[0]}.{v[1]}; name another: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-%: % | $(VENV)/bin/python
+	@echo "Installing $< (a minute or more)"
+	$(INSTALL) -r $<
+	@touch $@

@@ -1,0 +1,1 @@
+"""Transfer learning on a folder of labelled pictures, as repeatable experiments."""

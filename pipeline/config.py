@@ -1,0 +1,180 @@
+"""What a configuration may say: typed sections, with a docstring and the allowed values per field."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _limited(allowed: str, holds: Callable[[Any], bool]):
+    return field(metadata={"allowed": allowed, "holds": holds})
+
+
+def _at_least(low: float):
+    return _limited(f"at least {low}", lambda value: math.isfinite(value) and value >= low)
+
+
+def _above(low: float):
+    return _limited(f"a number above {low}", lambda value: math.isfinite(value) and value > low)
+
+
+def _between(low: float, high: float):
+    return _limited(f"above {low} and below {high}", lambda value: low < value < high)
+
+
+def _share():
+    return _limited("at least 0 and below 1", lambda value: 0 <= value < 1)
+
+
+def _one_of(*choices: str):
+    return field(metadata={"choices": " | ".join(choices), "holds": lambda value: value in choices})
+
+
+@dataclass
+class DatasetConfig:
+    name: str
+    path: str | None
+    """Folder of the pictures; a relative one is taken from the checkout. Null for a data set that the pipeline brings along."""
+    test: str = _one_of("auto", "validation")
+    """auto: the given test split, else one is cut off; validation: the given validation split serves as the test set."""
+    test_fraction: float = _between(0, 1)
+    """Share of all pictures cut off for testing where no test split is given."""
+    validation_fraction: float = _between(0, 1)
+    """Share of the training pictures cut off for validation where no validation split is given."""
+    min_images_per_class: int = _at_least(3)
+    """A class with fewer readable pictures for training is an error: each split needs one at least."""
+    mirror: bool
+    """Whether a mirrored picture still belongs to its class; false for signs and digits."""
+    image_size: int | None = _at_least(1)
+    """Side in pixels that suits these pictures; null: the backbone's own. `image_size` on the top level has the last word."""
+
+
+@dataclass
+class BackboneConfig:
+    name: str
+    constructor: str
+    """A constructor of `keras.applications`, or one of `pipeline.models`."""
+    preprocessing: str = _one_of("caffe", "tf", "torch", "lite", "none")
+    """How pixels of 0 to 255 become what the network was pretrained on (`pipeline.models.preprocessing`)."""
+    image_size: int = _at_least(1)
+    """Side in pixels that it was pretrained at."""
+    min_image_size: int = _at_least(1)
+    """The smallest side in pixels that its constructor takes."""
+    blocks: str
+    """Regular expression on layer names; its first group is the name of the block that the layer belongs to."""
+    unfreeze: int | str
+    """Where its trainable part begins in fine-tuning, unless `finetune.unfreeze` says otherwise."""
+    weights: str
+    """imagenet | random | the path of a Keras weights file for this backbone without its classifier."""
+
+
+@dataclass
+class AugmentConfig:
+    name: str
+    views: int = _at_least(0)
+    """Seeded versions of each training picture beside the plain one, taken in turn, one an epoch. As many as epochs: never the same twice."""
+    horizontal_flip: bool
+    """Half of the versions are mirrored."""
+    rotation_degrees: float = _limited("0 to 180 degrees", lambda value: 0 <= value <= 180)
+    """Largest turn to either side, in degrees."""
+    zoom: float = _share()
+    """Largest change of scale to either side: 0.1 is from 0.9 to 1.1."""
+
+
+@dataclass
+class PhaseConfig:
+    """What both training phases have."""
+
+    name: str
+    epochs: int = _at_least(1)
+    batch_size: int = _at_least(1)
+    """Pictures a step, over all devices together."""
+    learning_rate: float = _above(0)
+    """Of Adam, at its highest."""
+    early_stopping_patience: int | None = _at_least(0)
+    """Stop after so many epochs without a better `monitor`; null: never."""
+    monitor: str = _one_of("val_loss", "val_accuracy")
+    """What makes an epoch the best."""
+    restore_best: bool
+    """Keep the best epoch's weights instead of the last one's."""
+
+
+@dataclass
+class TrainConfig(PhaseConfig):
+    dropout: float = _share()
+    """Share of features dropped before the classifier."""
+    hidden_units: int = _at_least(0)
+    """Width of a hidden layer in the head; 0: none."""
+    l2: float = _at_least(0)
+    """L2 penalty on the head's kernels; reported losses contain it."""
+
+
+@dataclass
+class FinetuneConfig(PhaseConfig):
+    schedule: str = _one_of("constant", "cosine")
+    """The learning rate after warm-up: as it is, or falling to 0 along half a cosine."""
+    warmup_epochs: float = _at_least(0)
+    """Epochs over which the learning rate rises from 0."""
+    unfreeze: int | str
+    """Where the trainable part begins: a block's or a layer's name, a layer's index, a number of blocks from the top (-2), all or none."""
+    freeze_batch_norm: bool
+    """Keep BatchNormalization layers, statistics and weights, as they were pretrained."""
+
+
+@dataclass
+class EvaluateConfig:
+    name: str
+    batch_size: int = _at_least(1)
+    confidence: float = _between(0, 1)
+    """Of the intervals."""
+
+
+@dataclass
+class HardwareConfig:
+    name: str
+    precision: str = _one_of("float32", "mixed_bfloat16", "mixed_float16")
+    """Keras's dtype policy; the classifier, losses and metrics stay float32."""
+    deterministic: bool
+    """The same run again gives the same numbers, to the last digit on the same machine; costs some speed."""
+    strategy: str = _one_of("one_device", "mirrored")
+    """one_device: the first GPU, else the CPU; mirrored: every local GPU holds a copy and takes its share of a batch."""
+    intra_op_threads: int | None = _at_least(1)
+    """Threads within one operation; null: all cores."""
+    inter_op_threads: int | None = _at_least(1)
+    """Operations at once; null: all cores."""
+    memory_growth: bool
+    """Take GPU memory as needed instead of all at the start."""
+    jit_compile: bool
+    """Compile the training step with XLA."""
+    picture_memory_gib: float = _at_least(0)
+    """Decoded pictures stay in memory up to so many GiB; beyond, they are decoded as they are needed."""
+    feature_memory_gib: float = _at_least(0)
+    """What the frozen part computes stays in memory up to so many GiB; beyond, it is computed again in every epoch."""
+
+
+@dataclass
+class TrackingConfig:
+    name: str
+    uri: str | None
+    """Of an MLflow tracking server or database; null: MLFLOW_TRACKING_URI, else mlflow.db in the checkout."""
+    experiment: str
+    """MLflow's experiment that the runs go to."""
+    log_model: str = _one_of("best", "all", "none")
+    system_metrics_interval: float | None = _above(0)
+    """Seconds between two looks at the use of processor, memory and GPU; null: none."""
+
+
+@dataclass
+class Config:
+    seed: int = _limited("0 to 4294967295", lambda value: 0 <= value < 2**32)
+    """Of everything drawn at random: splits, initial weights, order, augmentation, dropout."""
+    image_size: int = _at_least(1)
+    """Side in pixels of the square that every picture is resized to."""
+    dataset: DatasetConfig
+    backbone: BackboneConfig
+    augment: AugmentConfig
+    train: TrainConfig
+    finetune: FinetuneConfig
+    evaluate: EvaluateConfig
+    hardware: HardwareConfig
+    tracking: TrackingConfig

@@ -1,0 +1,86 @@
+"""How a stage is started: by DVC, on the resolved configuration, or by a person, through Hydra."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from pipeline.checkout import main_checkout
+from pipeline.composition import CONF, check_choices, from_hydra, is_override, quoted, register_resolvers, with_params
+from pipeline.errors import PipelineError
+from pipeline.identity import experiment_key
+from pipeline.interruption import interrupted, listen
+from pipeline.resolved import OUTPUTS, read_resolved, read_watched
+from pipeline.terminal import start_logging
+
+
+def main(stage: str | None) -> NoReturn:
+    """Run one stage, or all of them (None), as the command line says, and end the process.
+
+    `--dvc` runs just this stage on resolved.yaml, into outputs/. Otherwise the arguments are Hydra's; a stage then brings its inputs
+    up to date first, in the job's own folder.
+    """
+    listen()
+    # TensorFlow's remarks on the processor and on libraries for GPUs; its warnings and errors come through Python.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        if sys.argv[1:] == ["--dvc"]:
+            start_logging(main_checkout() / "logs" / f"{stage}.log")
+            # MLflow takes seconds to import, and --help needs none of it.
+            from pipeline.execution import execute
+
+            config = read_resolved()
+            execute(stage, config, OUTPUTS, experiment_key(config, read_watched()))
+        else:
+            _through_hydra(stage)
+    except PipelineError as error:
+        sys.exit(f"\n{error}")
+    except (Exception, KeyboardInterrupt):
+        if not interrupted():
+            raise
+        print("\nInterrupted; what had not ended is undone, and the same command starts it again", file=sys.stderr)
+        sys.exit(130)
+    sys.exit()
+
+
+def _through_hydra(stage: str | None) -> None:
+    options = [argument for argument in sys.argv[1:] if not is_override(argument)]
+    given = [argument for argument in sys.argv[1:] if is_override(argument)]
+    overrides = with_params(given)
+    asks = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc"}
+    if not asks & {option.split("=")[0] for option in options}:
+        check_choices(overrides)
+    if {"-m", "--multirun"} & set(options):
+        # The same command again is the same sweep; Hydra carries its name to every job, on other machines too.
+        overrides.append(f"+hydra.job.env_set.PIPELINE_SWEEP={quoted(' '.join(given))}")
+    sys.argv[1:] = [*options, f"hydra.job.name={stage or 'pipeline'}", *overrides]
+    register_resolvers()
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_Job(stage))()
+
+
+class _Job:
+    """A job of Hydra's, which other processes can be sent."""
+
+    def __init__(self, stage: str | None):
+        self.stage = stage
+        self.__name__ = "job"
+
+    def __call__(self, cfg: DictConfig) -> None:
+        register_resolvers()
+        state = HydraConfig.get()
+        folder = Path(state.runtime.output_dir)
+        start_logging(folder / f"{self.stage or 'pipeline'}.log")
+        # Imported only here: under DVC a stage knows no other.
+        through = importlib.import_module("pipeline.__main__").run_through
+        try:
+            through(self.stage, from_hydra(cfg), folder, sweep=state.mode == RunMode.MULTIRUN)
+        except Exception as error:
+            if interrupted():
+                raise KeyboardInterrupt from error
+            raise

@@ -1,0 +1,111 @@
+"""Stage evaluate: both phases' models on the test pictures, which no stage before has trained on or chosen by."""
+
+from pipeline.entry import main
+
+if __name__ == "__main__":
+    # Ends the process; what is imported below takes seconds, and `--help` needs none of it.
+    main("evaluate")
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from pipeline.config import Config
+from pipeline.data.batches import Inputs, PictureInputs, batches, in_order
+from pipeline.data.listing import pictures_folder
+from pipeline.data.manifest import class_indices, read_manifest
+from pipeline.data.pictures import Pictures
+from pipeline.errors import PipelineError
+from pipeline.files import read_json, write_json
+from pipeline.hardware import description, set_up
+from pipeline.metrics import confusion, per_class, summarise
+from pipeline.models.archive import load_classifier
+from pipeline.plots import plot_confusion, plot_per_class
+from pipeline.terminal import progress
+
+log = logging.getLogger(__name__)
+
+INPUTS = ("prepare", "train", "finetune")
+PHASES = ("train", "finetune")
+
+
+def run(config: Config, inputs: Path, out: Path, _report: Callable) -> dict[str, str]:
+    """Write metrics.json, predictions.parquet, per_class.csv, confusion.csv and plots/ to `out`.
+
+    Returns:
+        what the result depends on beside the configuration.
+    """
+    set_up(config.hardware, config.seed)
+    manifest = read_manifest(inputs / "prepare")
+    rows, labels = manifest.split("test"), class_indices(manifest.split("test"), manifest.classes)
+    pictures = Pictures(
+        pictures_folder(config.dataset),
+        rows["path"],
+        config.image_size,
+        config.hardware.picture_memory_gib,
+        "decoding, test",
+    )
+    probabilities = {}
+    for phase in PHASES:
+        model, classes = load_classifier(inputs / phase / "model.keras")
+        if classes != manifest.classes:
+            raise PipelineError(
+                f"{inputs / phase} was trained on the classes {classes}, the test pictures have {manifest.classes}; run {phase} again"
+            )
+        probabilities[phase] = predict(
+            model, PictureInputs(pictures, config.augment, config.seed, 1), len(rows), config.evaluate.batch_size
+        )
+
+    best = read_json(inputs / "finetune" / "metrics.json")["best"]
+    metrics = {phase: summarise(labels, probabilities[phase], config.evaluate.confidence) for phase in PHASES}
+    for phase in PHASES:
+        figures = metrics[phase]
+        log.info(
+            "%s: test accuracy %.4f (%.4f to %.4f), macro F1 %.4f%s",
+            phase, figures["accuracy"], figures["accuracy_low"], figures["accuracy_high"], figures["macro_f1"], ", the best on validation" * (phase == best),
+        )  # fmt: skip
+    write_json(out / "metrics.json", {"best": best, **metrics})
+    _write_predictions(rows, probabilities, best, manifest.classes, out / "predictions.parquet")
+    _write_classes(labels, probabilities, manifest.classes, out)
+    return description()
+
+
+def predict(model: keras.Model, inputs: Inputs, count: int, batch_size: int) -> np.ndarray:
+    """Class probabilities of `count` plain pictures, in order: float32 [count, classes]."""
+    data = batches(inputs, np.zeros(count, np.int64), 1, batch_size, in_order(count))
+    with progress(f"predicting, {model.name}", count) as advance:
+        watching = keras.callbacks.LambdaCallback(
+            on_predict_batch_end=lambda batch, logs: advance(min(batch_size, count - batch * batch_size))
+        )
+        return model.predict(data, verbose=0, callbacks=[watching])
+
+
+def _write_predictions(
+    rows: pd.DataFrame, probabilities: dict[str, np.ndarray], best: str, classes: list[str], file: Path
+) -> None:
+    """One row a test image: path, label, the best phase's prediction and probabilities (in class order), and each phase's probabilities."""
+    table = rows[["path", "label"]].copy()
+    table["prediction"] = np.asarray(classes)[probabilities[best].argmax(axis=1)]
+    table["probabilities"] = list(probabilities[best])
+    for phase in PHASES:
+        table[f"{phase}_probabilities"] = list(probabilities[phase])
+    table.to_parquet(file, index=False)
+
+
+def _write_classes(labels: np.ndarray, probabilities: dict[str, np.ndarray], classes: list[str], out: Path) -> None:
+    """Tables and pictures of what is mistaken for what."""
+    tables, counts = [], []
+    for phase in PHASES:
+        predicted = probabilities[phase].argmax(axis=1)
+        table, matrix = per_class(labels, predicted, classes), confusion(labels, predicted, classes)
+        plot_confusion(matrix, classes, f"Test split, after {phase}", out / "plots" / f"confusion_{phase}.png")
+        plot_per_class(table, f"After {phase}", out / "plots" / f"per_class_{phase}.png")
+        tables.append(table.assign(phase=phase))
+        pairs = pd.MultiIndex.from_product([[phase], classes, classes], names=["phase", "true", "predicted"])
+        counts.append(pd.DataFrame({"count": matrix.ravel()}, index=pairs))
+    pd.concat(tables).set_index("phase").to_csv(out / "per_class.csv")
+    pd.concat(counts).to_csv(out / "confusion.csv")

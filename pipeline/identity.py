@@ -1,0 +1,34 @@
+"""What makes two experiments the same one: configuration, data and code."""
+
+import hashlib
+import json
+from dataclasses import asdict
+
+from pipeline.checkout import CODE, resolve
+from pipeline.config import Config
+from pipeline.data.listing import listing_digest
+from pipeline.files import file_sha256
+
+LOCKS = (CODE / "requirements.lock", CODE / "requirements-gpu.lock")
+
+
+def watched(config: Config) -> dict[str, str | None]:
+    """Digests of what lies outside this repository: the pictures' listing, and a weights file where one is given."""
+    weights = config.backbone.weights
+    own = weights in ("imagenet", "random")
+    return {"pictures": listing_digest(config.dataset), "weights": None if own else file_sha256(resolve(weights))}
+
+
+def experiment_key(config: Config, outside: dict[str, str | None] | None = None) -> str:
+    """The first 16 hexadecimal digits of the sha256 over configuration, data (`watched`, now or at an earlier time) and code."""
+    parts = {"config": asdict(config), "data": outside or watched(config), "code": code_digest()}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def code_digest() -> str:
+    """sha256 over this package's modules and the locks of its dependencies."""
+    digest = hashlib.sha256()
+    for file in [*sorted((CODE / "pipeline").rglob("*.py")), *LOCKS]:
+        digest.update(f"{file.relative_to(CODE).as_posix()}\0".encode())
+        digest.update(file_sha256(file).encode() if file.exists() else b"")
+    return digest.hexdigest()

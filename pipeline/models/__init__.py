@@ -1,0 +1,1 @@
+"""Backbones, and what is made of them: preprocessing, head, freezing, cuts."""

@@ -1,0 +1,40 @@
+"""The file that a classifier is kept in: Keras's own format, with the names of the classes beside the weights."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import keras
+
+from pipeline.errors import PipelineError
+from pipeline.files import whole_file
+
+# Member of the .keras archive, beside Keras's own.
+_CLASSES = "classes.json"
+
+
+def save_classifier(model: keras.Model, classes: list[str], file: Path) -> None:
+    """Write a `.keras` file that also names the classes, in the order of the outputs."""
+    with whole_file(file) as unfinished:
+        archive = unfinished.with_suffix(".keras")
+        try:
+            model.save(archive)
+            with zipfile.ZipFile(archive, "a") as members:
+                members.writestr(_CLASSES, json.dumps(classes, ensure_ascii=False))
+            archive.replace(unfinished)
+        finally:
+            archive.unlink(missing_ok=True)
+
+
+def load_classifier(file: Path) -> tuple[keras.Model, list[str]]:
+    """A saved classifier with the names of its classes; uncompiled, and nothing in the file is run (Keras's safe mode).
+
+    Raises:
+        PipelineError: it was not written by `save_classifier`.
+    """
+    try:
+        with zipfile.ZipFile(file) as members:
+            classes = json.loads(members.read(_CLASSES))
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise PipelineError(f"{file} is not a classifier of this pipeline: it names no classes ({error})") from error
+    return keras.saving.load_model(file, compile=False, safe_mode=True), classes

@@ -1,0 +1,81 @@
+"""The networks to start from, with their pretrained weights."""
+
+import logging
+
+import keras
+import numpy as np
+
+from pipeline.checkout import resolve
+from pipeline.config import BackboneConfig
+from pipeline.errors import PipelineError
+from pipeline.models.efficientnet_lite0 import efficientnet_lite0
+from pipeline.models.scratch_cnn import scratch_cnn
+
+log = logging.getLogger(__name__)
+
+_IMAGENET_DEVIATION = np.float32([0.229, 0.224, 0.225])
+_OWN = {"efficientnet_lite0": efficientnet_lite0, "scratch_cnn": scratch_cnn}
+
+
+def build_backbone(backbone: BackboneConfig, image_size: int) -> keras.Model:
+    """A network without its classifier, named "backbone": preprocessed float [b, size, size, 3] to feature maps [b, h, w, c].
+
+    Raises:
+        PipelineError: its weights can't be had, or don't fit.
+    """
+    weights = backbone.weights if backbone.weights in ("imagenet", "random") else "file"
+    if weights == "random" and backbone.constructor != "scratch_cnn":
+        log.warning("backbone.weights=random: %s starts from random weights, so nothing is transferred", backbone.name)
+    try:
+        model = _construct(backbone, image_size, "imagenet" if weights == "imagenet" else None)
+    except Exception as error:
+        if weights != "imagenet" or backbone.constructor in _OWN:
+            raise
+        raise PipelineError(_no_weights(backbone, error)) from error
+    if weights == "file":
+        _load_file(model, backbone)
+        _normalise_as_pretrained(model, backbone)
+    # Some constructors give a list of one input, which later calls would warn about.
+    return keras.Model(model.inputs[0], model.outputs[0], name="backbone")
+
+
+def _construct(backbone: BackboneConfig, image_size: int, weights: str | None) -> keras.Model:
+    shape = (image_size, image_size, 3)
+    if backbone.constructor in _OWN:
+        return _OWN[backbone.constructor](input_shape=shape, weights=weights)
+    constructor = getattr(keras.applications, backbone.constructor)
+    return constructor(include_top=False, weights=weights, input_shape=shape)
+
+
+def _load_file(model: keras.Model, backbone: BackboneConfig) -> None:
+    try:
+        model.load_weights(resolve(backbone.weights))
+    except Exception as error:
+        raise PipelineError(
+            f"backbone.weights: {backbone.weights!r} does not fit {backbone.name}: {str(error).splitlines()[0]} "
+            "It takes a Keras weights file (.weights.h5, or a *_notop.h5 of keras.applications) of this very backbone without its classifier"
+        ) from error
+
+
+def _normalise_as_pretrained(model: keras.Model, backbone: BackboneConfig) -> None:
+    """Give EfficientNetB0 to B7 the input scale that they were pretrained with.
+
+    Keras's files hold ImageNet's deviation where the layer takes a variance, and only weights="imagenet" adds a layer that makes up for it;
+    a network whose weights come from such a file would see pixels less than half as strong.
+    """
+    if not backbone.constructor.startswith("EfficientNetB"):
+        return
+    layer = next(each for each in model.layers if isinstance(each, keras.layers.Normalization))
+    found = np.asarray(layer.adapt_variance)
+    if np.allclose(found, _IMAGENET_DEVIATION, atol=1e-3):
+        layer.adapt_variance.assign(found * _IMAGENET_DEVIATION)
+        layer.finalize_state()
+
+
+def _no_weights(backbone: BackboneConfig, error: Exception) -> str:
+    return (
+        f"backbone.weights: the ImageNet weights of {backbone.name} can't be had ({str(error).splitlines()[0]}). Three ways on:\n"
+        "  - on a machine with access, Keras downloads them to ~/.keras/models at the first use; copy that folder here\n"
+        f"  - backbone.weights=<path> of a copy of the file ({backbone.constructor}, without its classifier, 'notop')\n"
+        "  - backbone=efficientnet_lite0, whose ImageNet weights are installed with this pipeline"
+    )

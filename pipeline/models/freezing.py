@@ -1,0 +1,133 @@
+"""Which layers learn: unfreeze depths, BatchNormalization, and a guard on what must not move."""
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+import keras
+
+from pipeline.errors import PipelineError
+from pipeline.models.cuts import narrow_places
+
+
+def block_starts(backbone: keras.Model, pattern: str) -> dict[str, int]:
+    """Where each block of a backbone begins: block name to index into `backbone.layers`, from bottom to top.
+
+    A block ends with the last layer whose name says that it belongs to it; the next block begins right after.
+
+    Args:
+        backbone: a built backbone.
+        pattern: regular expression; its first group is the block's name (`backbone.blocks`).
+    """
+    last: dict[str, int] = {}
+    for index, layer in enumerate(backbone.layers):
+        if match := re.search(pattern, layer.name):
+            last[match[1]] = index
+    ends = sorted(last.items(), key=lambda item: item[1])
+    # What comes before the first block, the stem, is not a part of it.
+    return {ends[0][0]: _first_start(backbone, pattern, ends[0][1])} | {
+        name: below + 1 for (_, below), (name, _) in pairwise(ends)
+    }
+
+
+def _first_start(backbone: keras.Model, pattern: str, end: int) -> int:
+    """Where the lowest block begins: at its first layer, or after the stem's narrow end where only the block's last layer bears its name."""
+    first = next(index for index, layer in enumerate(backbone.layers) if re.search(pattern, layer.name))
+    if first < end:
+        return first
+    below = [
+        backbone.layers.index(layer)
+        for layer, tensor in narrow_places(backbone)
+        if tensor is not None and layer in backbone.layers[:end]
+    ]
+    return max(below) + 1
+
+
+def first_trainable(backbone: keras.Model, depth: int | str, pattern: str) -> int:
+    """The index of the first layer that `finetune.unfreeze` makes trainable; the number of layers where none is.
+
+    Args:
+        backbone: a built backbone.
+        depth: all, none, a block's name, the start of several (block6 for block6a and on), a layer's name, a layer's index from 0,
+            or a negative number of blocks from the top.
+        pattern: see `block_starts`.
+
+    Raises:
+        PipelineError: there is no such place; names what there is.
+    """
+    names = [layer.name for layer in backbone.layers]
+    blocks = block_starts(backbone, pattern)
+    if isinstance(depth, str) and re.fullmatch(r"-?\d+", depth):
+        depth = int(depth)
+    if depth == "all":
+        return 0
+    if depth == "none":
+        return len(names)
+    if isinstance(depth, int):
+        if 0 <= depth < len(names):
+            return depth
+        if -len(blocks) <= depth < 0:
+            return list(blocks.values())[depth]
+        raise PipelineError(
+            f"finetune.unfreeze: {depth} is not allowed; this backbone has layers 0 to {len(names) - 1} and blocks -1 to -{len(blocks)}"
+        )
+    if depth in blocks:
+        return blocks[depth]
+    if depth in names:
+        return names.index(depth)
+    family = [index for name, index in blocks.items() if re.fullmatch(re.escape(depth) + r"[a-z_].*", name)]
+    if family:
+        return min(family)
+    near = difflib.get_close_matches(depth, [*blocks, *names], n=1)
+    raise PipelineError(
+        f"finetune.unfreeze: {depth!r} is no block or layer of this backbone{f'; did you mean {near[0]}?' if near else ''} "
+        f"Allowed are all, none, a layer's name or index (0 to {len(names) - 1}), -1 to -{len(blocks)}, and the blocks {', '.join(blocks)}"
+    )
+
+
+def freeze(backbone: keras.Model) -> None:
+    """No layer of the backbone learns."""
+    backbone.trainable = False
+
+
+def unfreeze(
+    backbone: keras.Model, depth: int | str, pattern: str, freeze_batch_norm: bool
+) -> list[keras.layers.Layer]:
+    """Make the layers from `depth` on trainable and all below frozen; see `first_trainable`.
+
+    BatchNormalization is frozen layer by layer: Keras 3 passes `training=True` to the layers of a nested model whatever the call said, and
+    only a frozen BatchNormalization keeps its statistics then.
+
+    Returns:
+        the layers that learn, those with weights only.
+    """
+    first = first_trainable(backbone, depth, pattern)
+    # A model passes a value on to its layers only when its own changes.
+    backbone.trainable = False
+    backbone.trainable = True
+    for layer in backbone.layers[:first]:
+        layer.trainable = False
+    if freeze_batch_norm:
+        for layer in batch_norms(backbone):
+            layer.trainable = False
+    return [layer for layer in backbone.layers[first:] if layer.trainable_weights]
+
+
+def batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
+    """Every BatchNormalization layer inside a model, at any depth."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            yield layer
+        elif hasattr(layer, "layers"):
+            yield from batch_norms(layer)
+
+
+def batch_norm_digest(model: keras.Model) -> str:
+    """sha256 over the weights and statistics of all BatchNormalization layers: equal before and after means that none moved."""
+    digest = hashlib.sha256()
+    for layer in batch_norms(model):
+        for weight in layer.get_weights():
+            digest.update(weight.tobytes())
+    return digest.hexdigest()

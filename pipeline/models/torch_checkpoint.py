@@ -1,0 +1,90 @@
+"""Read a PyTorch checkpoint of before 2020 without PyTorch, and without running what it may hold."""
+
+import collections
+import pickle
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pipeline.errors import PipelineError
+from pipeline.files import file_sha256
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
+_STORAGES = {("torch", "FloatStorage"): np.float32, ("torch", "LongStorage"): np.int64}
+
+
+def read_checkpoint(file: Path, sha256: str) -> dict[str, np.ndarray]:
+    """The named tensors of a checkpoint in torch's legacy format (pickles followed by raw storages, little-endian).
+
+    Args:
+        file: the checkpoint.
+        sha256: what its digest must be, hexadecimal.
+
+    Returns:
+        float32 and int64 arrays in torch's layout, by name.
+
+    Raises:
+        PipelineError: the digest differs.
+        pickle.UnpicklingError: the file asks for anything but tensors, or is not in this format.
+    """
+    found = file_sha256(file)
+    if found != sha256:
+        raise PipelineError(
+            f"{file} is not the checkpoint that it should be: its sha256 is {found}, expected {sha256}; install its package again"
+        )
+    with file.open("rb") as stream:
+        return _read(stream)
+
+
+def _read(stream: BinaryIO) -> dict[str, np.ndarray]:
+    if _TensorUnpickler(stream).load() != _MAGIC or _TensorUnpickler(stream).load() != _PROTOCOL:
+        raise pickle.UnpicklingError("not a checkpoint in torch's legacy format")
+    if not _TensorUnpickler(stream).load()["little_endian"]:
+        raise pickle.UnpicklingError("a big-endian checkpoint")
+    tensors = _TensorUnpickler(stream)
+    named = tensors.load()
+    for key in _TensorUnpickler(stream).load():
+        storage = tensors.storages[key]
+        size = int.from_bytes(stream.read(8), "little")
+        if size != storage.size:
+            raise pickle.UnpicklingError(f"storage {key} has {size} elements, announced were {storage.size}")
+        data = stream.read(storage.nbytes)
+        if len(data) != storage.nbytes:
+            raise pickle.UnpicklingError("the file ends early")
+        storage[:] = np.frombuffer(data, storage.dtype)
+    return dict(named)
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Admits ordered dictionaries and tensors on the CPU, and refuses every other name."""
+
+    def __init__(self, stream: BinaryIO):
+        super().__init__(stream)
+        self.storages: dict[str, np.ndarray] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _tensor
+        if (module, name) in _STORAGES:
+            return np.dtype(_STORAGES[module, name])
+        raise pickle.UnpicklingError(f"the checkpoint asks for {module}.{name}, which no tensor needs")
+
+    def persistent_load(self, reference: Any) -> np.ndarray:
+        kind, dtype, key, _device, size, _view = reference
+        if kind != "storage":
+            raise pickle.UnpicklingError(f"the checkpoint refers to {kind!r}")
+        return self.storages.setdefault(key, np.empty(size, dtype))
+
+
+def _tensor(storage: np.ndarray, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
+    """A strided view of a storage that is filled later, never reaching outside it."""
+    last = offset + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
+    if min(offset, *stride, *(length - 1 for length in shape), 0) < 0 or last >= storage.size:
+        raise pickle.UnpicklingError(
+            f"a tensor of shape {shape} and stride {stride} at {offset} reaches outside its storage of {storage.size}"
+        )
+    return np.lib.stride_tricks.as_strided(storage[offset:], shape, [step * storage.itemsize for step in stride])

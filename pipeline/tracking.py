@@ -1,0 +1,293 @@
+"""All that is said to MLflow: one run an experiment, found by its key, which the stages log into in turn."""
+
+import hashlib
+import logging
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from getpass import getuser
+from importlib.metadata import version
+from pathlib import Path
+
+# Usage telemetry stays off unless somebody wants it; MLflow reads this when it is imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+
+import mlflow
+import pandas as pd
+from filelock import FileLock
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from omegaconf import OmegaConf
+
+from pipeline.checkout import CODE, main_checkout, resolve
+from pipeline.config import Config, TrackingConfig
+from pipeline.errors import PipelineError
+from pipeline.files import file_sha256, read_json
+from pipeline.identity import LOCKS
+from pipeline.interruption import interrupted, undisturbed
+
+log = logging.getLogger(__name__)
+# Two lines at the start and end of every stage that say nothing.
+logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
+
+# Files of a stage that MLflow gets in another form, or that hold nothing to look at.
+_NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "metrics.json", "run.json"}
+_EPOCH_METRICS = {
+    "loss": "training/loss",
+    "accuracy": "training/accuracy",
+    "val_loss": "validation/loss",
+    "val_accuracy": "validation/accuracy",
+}
+# What one call of log_batch takes.
+_BATCH = {"metrics": 1000, "params": 100}
+
+
+class ExperimentRun:
+    """The MLflow run of one experiment, as one stage sees it."""
+
+    def __init__(self, client: mlflow.MlflowClient, run_id: str, key: str, config: Config):
+        self.run_id, self.key = run_id, key
+        self._client, self._config = client, config
+        self._reported: set[int] = set()
+
+    def report_epoch(self, row: dict[str, float]) -> None:
+        """Log an epoch's figures at once; see `pipeline.training.Row`. A store that is away for a while does not end a training."""
+        try:
+            with undisturbed():
+                self._client.log_batch(self.run_id, metrics=_epoch_metrics(row))
+            self._reported.add(row["epoch"])
+        except MlflowException as error:
+            log.warning("Epoch %d could not be logged, and is again at the stage's end: %s", row["epoch"], error)
+
+    def log_stage(self, folder: Path, seconds: float | None = None) -> None:
+        """Log the files that a stage has left in `folder`; `seconds` that it took, unless another run computed it."""
+        stage = folder.name
+        figures = read_json(folder / "metrics.json")
+        metrics = _stage_metrics(stage, figures)
+        if seconds is not None:
+            metrics[f"seconds/{stage}"] = seconds
+        history = folder / "history.csv"
+        if history.exists():
+            rows = pd.read_csv(history).to_dict("records")
+            epochs = [metric for row in rows if row["epoch"] not in self._reported for metric in _epoch_metrics(row)]
+            for start in range(0, len(epochs), _BATCH["metrics"]):
+                self._client.log_batch(self.run_id, metrics=epochs[start : start + _BATCH["metrics"]])
+        self._client.log_batch(
+            self.run_id,
+            metrics=[
+                Metric(name, value, mlflow.utils.time.get_current_time_millis(), 0) for name, value in metrics.items()
+            ],
+        )
+        for file in sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in _NOT_ARTIFACTS):
+            self._client.log_artifact(
+                self.run_id, str(file), (Path(stage) / file.relative_to(folder).parent).as_posix()
+            )
+        if (folder / "manifest.parquet").exists():
+            self._log_data(folder / "manifest.parquet")
+        if "best" in figures:
+            self._client.set_tag(self.run_id, "best_phase", figures["best"])
+        if stage == "evaluate":
+            self._log_models(folder.parent, figures["best"])
+        computed = read_json(folder / "run.json")
+        tags = {f"{stage}.computed_by": computed["run_id"]}
+        if (folder / "model.keras").exists():
+            # Where it was trained; where it was evaluated stands in that stage's run.json.
+            tags |= computed["environment"]
+        self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        if stage == "evaluate":
+            self._client.set_tag(self.run_id, "complete", "true")
+
+    def _log_data(self, manifest: Path) -> None:
+        from mlflow.data.meta_dataset import MetaDataset
+        from mlflow.data.sources import LocalArtifactDatasetSource
+
+        dataset = MetaDataset(
+            LocalArtifactDatasetSource(str(manifest.resolve())),
+            name=self._config.dataset.name,
+            digest=file_sha256(manifest)[:36],
+        )
+        mlflow.log_input(dataset, context="training")
+
+    def _log_models(self, root: Path, best: str) -> None:
+        """Log the models that `tracking.log_model` asks for; the best one is called "model"."""
+        phases = {"best": [best], "all": ["train", "finetune"], "none": []}[self._config.tracking.log_model]
+        for phase in phases:
+            _log_model(root / phase / "model.keras", "model" if phase == best else f"model_{phase}")
+
+
+@contextmanager
+def open_run(config: Config, key: str, stage: str, root: Path, inputs: tuple[str, ...]) -> Iterator[ExperimentRun]:
+    """The experiment's run, open while a stage works; what other runs computed of its `inputs` is filled in from their files.
+
+    The run is the experiment's latest one, unless that is complete, or has begun this stage before: a forced repeat is a new run.
+    It ends as FINISHED, FAILED, or KILLED where it was interrupted.
+
+    Raises:
+        PipelineError: the tracking store can't be used.
+    """
+    try:
+        client, experiment_id = connect(config.tracking)
+        run_id = _find(client, experiment_id, key, stage) or _create(client, experiment_id, key, config)
+        client.set_tag(run_id, f"{stage}.computed_by", "begun")
+        interval = config.tracking.system_metrics_interval
+        mlflow.set_system_metrics_sampling_interval(interval)
+        mlflow.start_run(run_id=run_id, log_system_metrics=interval is not None)
+    except MlflowException as error:
+        raise PipelineError(f"tracking: the store {store_uri(config.tracking)} can't be used: {error}") from error
+    run = ExperimentRun(client, run_id, key, config)
+    status = "FINISHED"
+    try:
+        tags = client.get_run(run_id).data.tags
+        for name in inputs:
+            if f"{name}.computed_by" not in tags:
+                run.log_stage(root / name)
+        yield run
+    except BaseException as error:
+        status = "KILLED" if interrupted() or isinstance(error, KeyboardInterrupt) else "FAILED"
+        raise
+    finally:
+        with undisturbed():
+            mlflow.end_run(status)
+
+
+def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
+    """A client of the store, which is initialised first, and the id of the experiment to log to, made where it is missing.
+
+    Raises:
+        MlflowException: the store can't be used.
+        PipelineError: somebody deleted the experiment.
+    """
+    uri = store_uri(tracking)
+    mlflow.set_tracking_uri(uri)
+    local = uri.startswith("sqlite:///")
+    database = Path(uri.removeprefix("sqlite:///")) if local else main_checkout() / "mlflow.db"
+    database.parent.mkdir(parents=True, exist_ok=True)
+    # Processes that open a new database at the same time break it for good, and making a client is opening it.
+    with FileLock(f"{database}.lock"):
+        client = mlflow.MlflowClient(uri)
+        experiment = client.get_experiment_by_name(tracking.experiment)
+        if experiment is None:
+            artifacts = (database.parent / "mlartifacts").as_uri() if local else None
+            # The UI then shows what belongs to model training.
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            return client, client.create_experiment(tracking.experiment, artifacts, tags)
+    if experiment.lifecycle_stage == "deleted":
+        raise PipelineError(
+            f"tracking.experiment: {tracking.experiment!r} was deleted in MLflow; restore it there, or choose another name"
+        )
+    return client, experiment.experiment_id
+
+
+def store_uri(tracking: TrackingConfig) -> str:
+    """Where runs are logged: `tracking.uri`, else MLFLOW_TRACKING_URI, else the main checkout's mlflow.db."""
+    uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    # A relative path would mean another place in each working folder, also in one that DVC throws away.
+    return f"sqlite:///{resolve(uri.removeprefix('sqlite:///'))}" if uri.startswith("sqlite:///") else uri
+
+
+def _find(client: mlflow.MlflowClient, experiment_id: str, key: str, stage: str) -> str | None:
+    """The experiment's latest run, if this stage may log into it."""
+    query = f"tags.role = 'experiment' and tags.experiment_key = '{key}'"
+    found = client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"], max_results=1)
+    if not found or "complete" in found[0].data.tags or f"{stage}.computed_by" in found[0].data.tags:
+        return None
+    return found[0].info.run_id
+
+
+def _create(client: mlflow.MlflowClient, experiment_id: str, key: str, config: Config) -> str:
+    name = f"{config.backbone.name} {Path(config.dataset.path).name if config.dataset.path else config.dataset.name} {config.finetune.unfreeze} {key[:6]}"
+    tags = {
+        "role": "experiment",
+        "experiment_key": key,
+        "mlflow.source.name": "pipeline",
+        "mlflow.user": getuser(),
+        **_origin(),
+    }
+    run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
+    settings = asdict(config)
+    settings.pop("tracking")
+    params = [Param(name, str(value)) for name, value in _flat(settings) if value is not None]
+    for start in range(0, len(params), _BATCH["params"]):
+        client.log_batch(run_id, params=params[start : start + _BATCH["params"]])
+    client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(asdict(config))), "config.yaml")
+    return run_id
+
+
+def _origin() -> dict[str, str]:
+    """What it takes to come back to this code: commit, whether anything was changed since, locks, and the sweep that the job belongs to."""
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    tags = {
+        "git_commit": commit,
+        "mlflow.source.git.commit": commit,
+        "git_dirty": str(bool(changes)).lower() if commit else "",
+    }
+    tags |= {
+        f"{lock.stem.replace('requirements', 'lock').replace('-', '_')}_sha256": file_sha256(lock)
+        for lock in LOCKS
+        if lock.exists()
+    }
+    # The one in the folder is half-written while stages run.
+    committed = _git("show", "HEAD:dvc.lock")
+    tags["dvc_lock_sha256"] = hashlib.sha256(f"{committed}\n".encode()).hexdigest() if committed else ""
+    tags["sweep"] = os.environ.get("PIPELINE_SWEEP", "")
+    return {name: value for name, value in tags.items() if value}
+
+
+def _git(*arguments: str) -> str:
+    try:
+        return subprocess.run(["git", *arguments], cwd=CODE, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _flat(settings: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _epoch_metrics(row: dict[str, float]) -> list[Metric]:
+    now, step = mlflow.utils.time.get_current_time_millis(), int(row["epoch"])
+    named = {name: row[column] for column, name in _EPOCH_METRICS.items()} | {"learning_rate": row["learning_rate"]}
+    return [Metric(name, value, now, step) for name, value in named.items()]
+
+
+def _stage_metrics(stage: str, figures: dict) -> dict[str, float]:
+    """A stage's metrics.json under MLflow's names: `prepare/images`, `test/accuracy` for the best phase, `test/train/accuracy` for each."""
+    if stage == "evaluate":
+        phases = {phase: values for phase, values in figures.items() if isinstance(values, dict)}
+        return {f"test/{name.replace('.', '/')}": value for name, value in _flat(figures[figures["best"]] | phases)}
+    # The rest of a phase's figures stands in its epochs, or in its parameters.
+    phase = {"kept_epoch", "val_loss", "val_accuracy", "trainable_parameters"}
+    return {
+        f"{stage}/{name}": value
+        for name, value in figures.items()
+        if isinstance(value, int | float) and (stage == "prepare" or name in phase)
+    }
+
+
+def _log_model(file: Path, name: str) -> None:
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    from pipeline.models.archive import load_classifier
+
+    model, classes = load_classifier(file)
+    shapes = [(-1, *tensor.shape[1:]) for tensor in (model.inputs[0], model.outputs[0])]
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype(np.uint8), shapes[0])]),
+        Schema([TensorSpec(np.dtype(np.float32), shapes[1])]),
+    )
+    mlflow.tensorflow.log_model(
+        model,
+        name=name,
+        signature=signature,
+        pip_requirements=[f"{package}=={version(package)}" for package in ("mlflow", "tensorflow", "keras", "numpy")],
+        metadata={"classes": classes, "image_size": shapes[0][1]},
+    )

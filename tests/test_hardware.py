@@ -1,0 +1,58 @@
+"""Devices are found by asking; a mirrored training equals one on one device."""
+
+import json
+
+import pytest
+
+from pipeline import hardware
+
+MIRRORED = """
+import json, sys
+import tensorflow as tf
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+from pathlib import Path
+from pipeline import prepare, train
+from pipeline.composition import composed
+from pipeline.validation import check
+
+config = check(composed(json.loads(sys.argv[1])))
+root = Path(sys.argv[2])
+for stage, module in (("prepare", prepare), ("train", train)):
+    (root / stage).mkdir(parents=True)
+    module.run(config, root, root / stage, lambda row: None)
+print(tf.distribute.get_strategy().num_replicas_in_sync)
+"""
+
+
+def test_mirrored_on_two_logical_devices_agrees_with_one(command, tmp_path, pictures):
+    (tmp_path / "mirrored.py").write_text(MIRRORED)
+    overrides = [
+        "dataset=folder",
+        f"dataset.path={pictures}",
+        "image_size=32",
+        "backbone=efficientnet_lite0",
+        "train.epochs=2",
+        "train.dropout=0",
+    ]
+    histories = []
+    for strategy in ("one_device", "mirrored"):
+        out = tmp_path / strategy
+        ran = command("mirrored", json.dumps([*overrides, f"hardware.strategy={strategy}"]), str(out))
+        assert ran.returncode == 0, ran.stderr
+        rows = (out / "train" / "history.csv").read_text().splitlines()[1:]
+        histories.append([[float(value) for value in row.split(",")] for row in rows])
+    assert histories[0] == [pytest.approx(row, rel=1e-3, abs=1e-6) for row in histories[1]]
+
+
+def test_a_gpu_that_tensorflow_does_not_see_is_a_loud_warning(configure, monkeypatch, caplog):
+    monkeypatch.setattr(hardware, "nvidia_gpu_present", lambda: True)
+    config = configure()
+    hardware.set_up(config.hardware, 1)
+    assert "NVIDIA GPU THAT TENSORFLOW DOES NOT SEE" in caplog.text
+
+
+def test_the_description_names_what_a_result_depends_on():
+    described = hardware.description()
+    assert described["devices"] == "CPU"
+    assert described["tensorflow"].startswith("2.")
+    assert set(described) >= {"intra_op_threads", "inter_op_threads", "precision_policy", "cores"}

@@ -1,0 +1,378 @@
+"""The real stages on made pictures: their files, their figures, and what they leave in MLflow."""
+
+import json
+import os
+import shutil
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from mlflow.exceptions import MlflowException
+
+from pipeline import evaluate
+from pipeline.__main__ import STAGES, run_through
+from pipeline.checkout import CODE
+from pipeline.data.batches import PictureInputs
+from pipeline.data.manifest import class_indices, read_manifest
+from pipeline.errors import PipelineError
+from pipeline.execution import execute, is_done
+from pipeline.files import read_json
+from pipeline.identity import experiment_key
+from pipeline.metrics import summarise
+from pipeline.models.archive import load_classifier
+from pipeline.training import training_pictures
+from tests.conftest import write_pictures
+
+FILES = {
+    "prepare": {"manifest.parquet", "classes.json", "quarantine.csv", "metrics.json", "samples.png", "run.json"},
+    "train": {"model.keras", "history.csv", "metrics.json", "curves.png", "run.json"},
+    "finetune": {"model.keras", "history.csv", "metrics.json", "curves.png", "run.json"},
+    "evaluate": {"metrics.json", "predictions.parquet", "per_class.csv", "confusion.csv", "plots", "run.json"},
+}
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory, pictures):
+    """One run of the whole pipeline: its configuration and its folder."""
+    from pipeline.composition import composed
+    from pipeline.validation import check
+
+    folder = tmp_path_factory.mktemp("experiment")
+    config = check(
+        composed(
+            [
+                "dataset=folder", f"dataset.path={pictures}", "image_size=32", "train.epochs=8", "train.learning_rate=0.02", "finetune.epochs=2", "augment=light",
+                f"tracking.uri=sqlite:///{folder}/mlflow.db", "tracking.system_metrics_interval=0.5",
+                "hardware.intra_op_threads=2", "hardware.inter_op_threads=2",
+            ]
+        )
+    )  # fmt: skip
+    run_through(None, config, folder / "job", sweep=False)
+    return SimpleNamespace(config=config, folder=folder / "job", client=mlflow.MlflowClient(config.tracking.uri))
+
+
+def test_each_stage_leaves_exactly_its_files(experiment):
+    for stage, files in FILES.items():
+        assert {file.name for file in (experiment.folder / stage).iterdir()} == files
+    assert {item.name for item in experiment.folder.iterdir()} == set(FILES)
+    plots = {f"{kind}_{phase}.png" for kind in ("confusion", "per_class") for phase in ("train", "finetune")}
+    assert {file.name for file in (experiment.folder / "evaluate" / "plots").iterdir()} == plots
+
+
+def test_dvc_declares_exactly_these_files():
+    stages = yaml.safe_load((CODE / "dvc.yaml").read_text())["stages"]
+    for stage, files in FILES.items():
+        declared = stages[stage]["outs"] + stages[stage]["metrics"]
+        assert set(declared) == {f"outputs/{stage}/{file}" for file in files}
+
+
+def test_the_manifest(experiment):
+    manifest = read_manifest(experiment.folder / "prepare")
+    assert list(manifest.rows) == [
+        "path",
+        "label",
+        "split",
+        "sha256",
+        "width",
+        "height",
+        "format",
+        "orientation",
+        "group",
+    ]
+    assert manifest.classes == ["blue", "green", "red"]
+    assert manifest.rows["path"].is_monotonic_increasing
+    assert manifest.rows["split"].value_counts().to_dict() == {"train": 40, "test": 12, "validation": 8}
+    assert (manifest.rows[["width", "height"]] == 40).all(axis=None)
+
+
+def test_it_learns_and_the_classes_travel_with_the_model(experiment):
+    metrics = read_json(experiment.folder / "evaluate" / "metrics.json")
+    assert set(metrics) == {"best", "train", "finetune"}
+    assert set(metrics["train"]) == {"loss", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "images"}
+    assert metrics[metrics["best"]]["accuracy"] == 1
+    assert load_classifier(experiment.folder / "train" / "model.keras")[1] == ["blue", "green", "red"]
+
+
+@pytest.mark.parametrize("phase", ["train", "finetune"])
+def test_evaluation_agrees_with_training_on_the_validation_pictures(experiment, phase):
+    config, manifest = experiment.config, read_manifest(experiment.folder / "prepare")
+    model, _ = load_classifier(experiment.folder / phase / "model.keras")
+    pictures = training_pictures(manifest, config)[1]
+    probabilities = evaluate.predict(model, PictureInputs(pictures, config.augment, 1, 1), len(pictures), 5)
+    found = summarise(class_indices(manifest.split("validation"), manifest.classes), probabilities, 0.95)
+    reported = read_json(experiment.folder / phase / "metrics.json")
+    assert found["accuracy"] == pytest.approx(reported["val_accuracy"], abs=1e-6)
+    assert found["loss"] == pytest.approx(reported["val_loss"], rel=1e-3, abs=1e-5)
+    history = pd.read_csv(experiment.folder / phase / "history.csv").set_index("epoch")
+    assert reported["val_accuracy"] == history.loc[reported["kept_epoch"], "val_accuracy"]
+
+
+def test_predictions_are_in_manifest_order_with_probabilities_in_class_order(experiment):
+    predictions = pd.read_parquet(experiment.folder / "evaluate" / "predictions.parquet")
+    manifest = read_manifest(experiment.folder / "prepare")
+    assert predictions["path"].tolist() == manifest.split("test")["path"].tolist()
+    assert predictions["label"].tolist() == manifest.split("test")["label"].tolist()
+    probabilities = np.stack(predictions["probabilities"])
+    assert probabilities.shape == (12, 3)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert [manifest.classes[index] for index in probabilities.argmax(axis=1)] == predictions["prediction"].tolist()
+    metrics = read_json(experiment.folder / "evaluate" / "metrics.json")
+    assert (predictions["prediction"] == predictions["label"]).mean() == metrics[metrics["best"]]["accuracy"]
+
+
+def test_epochs_go_on_from_one_phase_to_the_next(experiment):
+    train, finetune = (pd.read_csv(experiment.folder / phase / "history.csv") for phase in ("train", "finetune"))
+    assert train["epoch"].tolist() == list(range(1, 9))
+    assert finetune["epoch"].tolist() == [9, 10]
+    assert list(train) == ["epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy"]
+
+
+def test_twice_from_scratch_is_the_same_to_the_last_digit(experiment, tmp_path):
+    run_through(None, experiment.config, tmp_path / "again", sweep=False)
+    for file in ("train/history.csv", "finetune/history.csv", *(f"{stage}/metrics.json" for stage in STAGES)):
+        assert (tmp_path / "again" / file).read_text() == (experiment.folder / file).read_text()
+    first, second = (
+        pd.read_parquet(folder / "evaluate" / "predictions.parquet")
+        for folder in (experiment.folder, tmp_path / "again")
+    )
+    assert np.array_equal(np.stack(first["probabilities"]), np.stack(second["probabilities"]))
+
+
+class _Forbidden:
+    def __getattr__(self, name):
+        raise AssertionError(f"a section that dvc.yaml does not name was read ({name})")
+
+
+@pytest.mark.parametrize("stage", ["prepare", "train", "finetune"])
+def test_a_stage_reads_only_the_sections_that_dvc_watches(experiment, stage, tmp_path):
+    declared = yaml.safe_load((CODE / "dvc.yaml").read_text())["stages"][stage]["params"][0]["resolved.yaml"]
+    sections = {key.split(".")[0] for key in declared} - {"tracking"}
+    given = {
+        name: getattr(experiment.config, name) if name in sections else _Forbidden() for name in vars(experiment.config)
+    }
+    if "dataset" in sections:
+        keys = [key.removeprefix("dataset.") for key in declared if key.startswith("dataset.")]
+        given["dataset"] = SimpleNamespace(**{key: getattr(experiment.config.dataset, key) for key in keys})
+    for name in STAGES[: STAGES.index(stage)]:
+        shutil.copytree(experiment.folder / name, tmp_path / name)
+    (tmp_path / stage).mkdir()
+    import_module(f"pipeline.{stage}").run(SimpleNamespace(**given), tmp_path, tmp_path / stage, lambda row: None)
+
+
+def test_one_run_holds_the_whole_experiment(experiment):
+    client = experiment.client
+    [run] = [
+        run
+        for run in client.search_runs(["1"])
+        if run.info.run_id == read_json(experiment.folder / "train" / "run.json")["run_id"]
+    ]
+    assert run.info.status == "FINISHED"
+    tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
+    assert tags["role"] == "experiment"
+    assert tags["complete"] == "true"
+    assert {tags[f"{stage}.computed_by"] for stage in STAGES} == {run.info.run_id}
+    assert set(tags) >= {
+        "experiment_key",
+        "git_commit",
+        "git_dirty",
+        "lock_sha256",
+        "devices",
+        "tensorflow",
+        "intra_op_threads",
+        "precision_policy",
+    }
+    assert params["finetune.learning_rate"] == "0.0003"
+    assert params["backbone.name"] == "efficientnet_lite0"
+    assert not any(value in ("", "None") for value in params.values())
+    reported = read_json(experiment.folder / "evaluate" / "metrics.json")
+    for name in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "loss"):
+        assert metrics[f"test/{name}"] == reported[reported["best"]][name]
+        assert metrics[f"test/train/{name}"] == reported["train"][name]
+    for name in ("training/loss", "validation/accuracy", "learning_rate"):
+        assert [point.step for point in client.get_metric_history(run.info.run_id, name)] == list(range(1, 11))
+    assert any(name.startswith("system/") for name in metrics)
+    [used] = run.inputs.dataset_inputs
+    assert used.dataset.name == "folder"
+    kept = {item.path for stage in STAGES for item in client.list_artifacts(run.info.run_id, stage)}
+    assert {
+        "prepare/samples.png",
+        "train/curves.png",
+        "finetune/curves.png",
+        "evaluate/plots",
+        "train/history.csv",
+    } <= kept
+    assert not any(path.endswith(".keras") for path in kept)
+
+
+def test_the_logged_model_answers_like_the_saved_one(experiment):
+    run_id = read_json(experiment.folder / "evaluate" / "run.json")["run_id"]
+    mlflow.set_tracking_uri(experiment.config.tracking.uri)
+    best = read_json(experiment.folder / "finetune" / "metrics.json")["best"]
+    saved, classes = load_classifier(experiment.folder / best / "model.keras")
+    pictures = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    logged = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
+    assert np.array_equal(logged.predict(pictures), saved.predict(pictures, verbose=0))
+    assert logged.metadata.metadata["classes"] == classes
+    assert logged.metadata.signature.inputs.inputs[0].type == np.dtype(np.uint8)
+    assert np.array_equal(
+        mlflow.tensorflow.load_model(f"runs:/{run_id}/model").predict(pictures, verbose=0),
+        saved.predict(pictures, verbose=0),
+    )
+    requirements = mlflow.pyfunc.get_model_dependencies(f"runs:/{run_id}/model")
+    assert "tensorflow==2." in Path(requirements).read_text()
+    assert len(experiment.client.search_logged_models(["1"], filter_string=f"source_run_id='{run_id}'")) == 1
+
+
+def test_a_forced_repeat_is_a_new_run_and_fills_in_what_another_one_computed(experiment, tmp_path):
+    shutil.copytree(experiment.folder, tmp_path / "job")
+    first = read_json(tmp_path / "job" / "train" / "run.json")["run_id"]
+    execute("evaluate", experiment.config, tmp_path / "job", experiment_key(experiment.config))
+    second = read_json(tmp_path / "job" / "evaluate" / "run.json")["run_id"]
+    assert second != first
+    run = experiment.client.get_run(second)
+    assert run.data.tags["train.computed_by"] == first
+    assert run.data.tags["evaluate.computed_by"] == second
+    assert [point.step for point in experiment.client.get_metric_history(second, "validation/loss")] == list(
+        range(1, 11)
+    )
+    assert "seconds/train" not in run.data.metrics
+    assert run.data.metrics["seconds/evaluate"] > 0
+
+
+def test_a_stage_that_fails_leaves_its_folder_as_it_was_and_a_failed_run(configure, tmp_path):
+    config = configure("finetune.unfreeze=nonsense", "backbone=scratch_cnn", "train.epochs=1")
+    with pytest.raises(PipelineError, match="nonsense"):
+        run_through(None, config, tmp_path / "job", sweep=False)
+    assert sorted(item.name for item in (tmp_path / "job").iterdir()) == ["prepare", "train"]
+    [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
+    assert run.info.status == "FAILED"
+    assert "complete" not in run.data.tags
+
+
+def test_an_interrupted_run_is_marked_as_killed(configure, tmp_path, monkeypatch):
+    config = configure("backbone=scratch_cnn")
+    monkeypatch.setattr("pipeline.train.fit_phase", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        run_through("train", config, tmp_path / "job", sweep=False)
+    [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
+    assert run.info.status == "KILLED"
+    assert [item.name for item in (tmp_path / "job").iterdir()] == ["prepare"]
+
+
+def test_a_stage_without_its_inputs_says_what_to_run(configure, tmp_path):
+    with pytest.raises(PipelineError, match=r"train needs what prepare writes.*dvc repro"):
+        execute("train", configure(), tmp_path / "job", "key")
+
+
+@pytest.mark.parametrize(("log_model", "expected"), [("all", 2), ("none", 0)])
+def test_which_models_are_logged(configure, tmp_path, log_model, expected):
+    config = configure("backbone=scratch_cnn", f"tracking.log_model={log_model}", "train.epochs=1", "finetune.epochs=1")
+    run_through(None, config, tmp_path / "job", sweep=False)
+    client = mlflow.MlflowClient(config.tracking.uri)
+    assert len(client.search_logged_models(["1"])) == expected
+
+
+def test_unreadable_pictures_are_quarantined_and_counted(configure, tmp_path):
+    folder = write_pictures(tmp_path / "pictures", per_class=8)
+    (folder / "red" / "empty.png").touch()
+    (folder / "red" / "text.jpg").write_text("no picture")
+    (folder / "red" / "cut.png").write_bytes((folder / "red" / "000.png").read_bytes()[:900])
+    (folder / "red" / "notes.txt").write_text("hello")
+    config = configure(f"dataset.path={folder}")
+    run_through("prepare", config, tmp_path / "job", sweep=False)
+    quarantine = pd.read_csv(tmp_path / "job" / "prepare" / "quarantine.csv", keep_default_na=False)
+    assert quarantine["path"].tolist() == ["red/cut.png", "red/empty.png", "red/text.jpg"]
+    assert quarantine["reason"].str.contains("damaged|empty file|not a picture").all()
+    assert (quarantine["sha256"].str.len() == 64).all()
+    metrics = json.loads((tmp_path / "job" / "prepare" / "metrics.json").read_text())
+    assert (metrics["images"], metrics["quarantined"], metrics["left_out"]) == (24, 3, 1)
+
+
+def test_pictures_that_nobody_can_read_are_no_class(configure, tmp_path):
+    folder = write_pictures(tmp_path / "pictures", per_class=8)
+    for file in (folder / "red").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(PipelineError, match="'red' has 0"):
+        run_through("prepare", configure(f"dataset.path={folder}"), tmp_path / "job", sweep=False)
+
+
+def test_other_precisions_train_and_keep_float32_outputs(configure, tmp_path):
+    precision = "mixed_bfloat16"
+    config = configure(
+        f"hardware.precision={precision}", "train.epochs=1", "finetune.epochs=1", "tracking.log_model=none"
+    )
+    run_through(None, config, tmp_path / "job", sweep=False)
+    model, _ = load_classifier(tmp_path / "job" / "finetune" / "model.keras")
+    assert model.output.dtype == "float32"
+    assert model.get_layer("backbone").layers[1].dtype_policy.name == precision
+
+
+def test_a_folder_of_another_experiment_is_not_taken_for_this_one(experiment, tmp_path, caplog):
+    shutil.copytree(experiment.folder, tmp_path / "job")
+    experiment.config.seed += 1
+    try:
+        run_through("train", experiment.config, tmp_path / "job", sweep=True)
+    finally:
+        experiment.config.seed -= 1
+    assert sorted(item.name for item in (tmp_path / "job").iterdir()) == ["prepare", "train"]
+
+
+def test_a_store_that_goes_away_does_not_end_a_training_and_no_epoch_is_lost_or_doubled(
+    configure, tmp_path, monkeypatch
+):
+    config = configure("backbone=scratch_cnn", "train.epochs=3")
+    log_batch, calls = mlflow.MlflowClient.log_batch, []
+
+    def away_in_the_second_epoch(self, run_id, metrics=(), **rest):
+        calls.extend(metric.step for metric in metrics if metric.key == "training/loss")
+        if calls.count(2) == 1 and metrics and metrics[0].step == 2:
+            raise MlflowException("away")
+        return log_batch(self, run_id, metrics=metrics, **rest)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", away_in_the_second_epoch)
+    run_through("train", config, tmp_path / "job", sweep=False)
+    run_id = read_json(tmp_path / "job" / "train" / "run.json")["run_id"]
+    history = mlflow.MlflowClient(config.tracking.uri).get_metric_history(run_id, "training/loss")
+    assert sorted(point.step for point in history) == [1, 2, 3]
+
+
+def test_what_could_not_be_logged_is_not_taken_for_done(configure, tmp_path, monkeypatch):
+    config = configure("backbone=scratch_cnn")
+
+    def away(*_):
+        raise MlflowException("away")
+
+    monkeypatch.setattr("pipeline.tracking.ExperimentRun.log_stage", away)
+    with pytest.raises(PipelineError, match=r"what prepare computed lies in .* can't be reached"):
+        run_through("prepare", config, tmp_path / "job", sweep=False)
+    assert (tmp_path / "job" / "prepare" / "manifest.parquet").exists()
+    assert not is_done(tmp_path / "job" / "prepare", experiment_key(config))
+
+
+def test_class_names_that_tables_use_themselves(configure, tmp_path):
+    folder = write_pictures(tmp_path / "pictures", per_class=10, classes=("true", "phase", "a, b $x$"))
+    run_through(None, configure(f"dataset.path={folder}", "backbone=scratch_cnn"), tmp_path / "job", sweep=False)
+    table = pd.read_csv(tmp_path / "job" / "evaluate" / "confusion.csv")
+    assert list(table) == ["phase", "true", "predicted", "count"]
+    assert set(table["true"]) == {"true", "phase", "a, b $x$"}
+
+
+def test_a_name_that_is_not_utf8_is_quarantined(configure, tmp_path):
+    folder = write_pictures(tmp_path / "pictures", per_class=8)
+    (folder / "red" / "000.png").rename(folder / "red" / os.fsdecode(b"\xff.png"))
+    run_through("prepare", configure(f"dataset.path={folder}"), tmp_path / "job", sweep=False)
+    assert "name is not UTF-8" in (tmp_path / "job" / "prepare" / "quarantine.csv").read_text()
+
+
+def test_a_given_split_that_nobody_can_read_is_an_error(configure, tmp_path):
+    write_pictures(tmp_path / "pictures" / "train", per_class=8)
+    for name in ("blue", "red"):
+        (tmp_path / "pictures" / "test" / name).mkdir(parents=True)
+        (tmp_path / "pictures" / "test" / name / "a.png").write_bytes(b"x")
+    with pytest.raises(PipelineError, match="No picture of the given test split can be read"):
+        run_through("prepare", configure(f"dataset.path={tmp_path / 'pictures'}"), tmp_path / "job", sweep=False)

@@ -1,0 +1,135 @@
+"""The fit loop: with frozen work kept or done again, the same numbers; the best epoch is kept; what diverges ends."""
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline import finetune, train
+from pipeline.data.manifest import read_manifest
+from pipeline.errors import PipelineError
+from pipeline.hardware import set_up
+from pipeline.models.assembly import build_classifier
+from pipeline.training import fit_phase, learning_rate, training_pictures
+
+
+@pytest.fixture
+def prepared(configure, tmp_path):
+    """A manifest of the made pictures."""
+    from pipeline import prepare
+
+    (tmp_path / "prepare").mkdir()
+    prepare.run(configure(), tmp_path, tmp_path / "prepare", None)
+    return read_manifest(tmp_path / "prepare")
+
+
+def fit(config, manifest, phase: str):
+    set_up(config.hardware, config.seed)
+    model = build_classifier(config, 3)
+    if phase == "train":
+        parts, settings, rate = (
+            train.split_for_training(model, config.backbone.name != "scratch_cnn"),
+            config.train,
+            config.train.learning_rate,
+        )
+    else:
+        parts = finetune.split_for_training(model, config.finetune, config.backbone.blocks)
+        settings, rate = config.finetune, learning_rate(config.finetune, 2)
+    return model, fit_phase(
+        *parts, training_pictures(manifest, config), manifest, config, settings, rate, lambda row: None
+    )
+
+
+@pytest.mark.parametrize(
+    ("backbone", "phase"),
+    [
+        ("efficientnet_lite0", "train"),
+        ("efficientnet_lite0", "finetune"),
+        ("resnet50", "finetune"),
+        ("vgg16", "finetune"),
+        pytest.param("efficientnet_b0", "finetune", marks=pytest.mark.every_backbone),
+    ],
+)
+def test_kept_frozen_work_gives_the_losses_of_the_work_done_again(configure, prepared, backbone, phase):
+    overrides = [
+        f"backbone={backbone}",
+        "augment=light",
+        "augment.views=1",
+        "train.epochs=3",
+        "finetune.epochs=3",
+        "finetune.unfreeze=-1",
+    ]
+    if backbone != "efficientnet_lite0":
+        overrides.append("backbone.weights=random")
+    rows = []
+    for memory in (1.0, 0.0):
+        _, fitted = fit(configure(*overrides, f"hardware.feature_memory_gib={memory}"), prepared, phase)
+        rows.append([(row["loss"], row["val_loss"]) for row in fitted.rows])
+    assert len(rows[0]) == 3
+    np.testing.assert_allclose(rows[0], rows[1], rtol=2e-3)
+
+
+def test_the_kept_epoch_is_the_best_one(configure, prepared):
+    config = configure("train.epochs=6", "train.early_stopping_patience=null", "train.learning_rate=0.3")
+    model, fitted = fit(config, prepared, "train")
+    assert len(fitted.rows) == 6
+    assert fitted.kept["val_loss"] == min(row["val_loss"] for row in fitted.rows)
+    pictures = training_pictures(prepared, config)[1]
+    labels = prepared.split("validation")["label"].map(prepared.classes.index)
+    probabilities = model.predict(pictures[np.arange(len(pictures))], verbose=0)
+    loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
+    assert loss == pytest.approx(fitted.kept["val_loss"], rel=1e-4)
+
+
+def test_training_stops_when_validation_no_longer_improves(configure, prepared):
+    config = configure(
+        "train.epochs=50", "train.early_stopping_patience=2", "train.learning_rate=0.5", "train.monitor=val_accuracy"
+    )
+    _, fitted = fit(config, prepared, "train")
+    assert len(fitted.rows) == fitted.kept["epoch"] + 2 < 50
+
+
+def test_a_training_that_diverges_says_what_to_do(configure, prepared):
+    config = configure("backbone=scratch_cnn", "train.learning_rate=1e30", "train.epochs=5")
+    with pytest.raises(PipelineError, match=r"diverged in epoch \d .*lower the learning rate"):
+        fit(config, prepared, "train")
+
+
+def test_epochs_are_counted_over_both_phases(configure, prepared):
+    seen = []
+    config = configure()
+    set_up(config.hardware, config.seed)
+    parts = train.split_for_training(build_classifier(config, 3), pretrained=True)
+    fit_phase(
+        *parts, training_pictures(prepared, config), prepared, config, config.train, 1e-3, seen.append, epochs_before=4
+    )
+    assert [row["epoch"] for row in seen] == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "expected"),
+    [
+        ("constant", 0, [1, 1, 1, 1]),
+        ("constant", 1, [0, 1, 1, 1]),
+        ("cosine", 0, [1, 0.75, 0.25, 0]),
+        ("cosine", 1, [0, 1, 0.5, 0]),
+    ],
+)
+def test_learning_rates(configure, schedule, warmup, expected):
+    overrides = [
+        f"finetune.schedule={schedule}",
+        f"finetune.warmup_epochs={warmup}",
+        "finetune.epochs=3",
+        "finetune.learning_rate=1",
+    ]
+    rate = learning_rate(configure(*overrides).finetune, steps_per_epoch=10)
+    found = [float(rate(step)) if callable(rate) else rate for step in (0, 10, 20, 30)]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_an_optional_hidden_layer_and_its_penalty(configure):
+    config = configure("train.hidden_units=7", "train.l2=0.5", "backbone=scratch_cnn")
+    head = build_classifier(config, 3).get_layer("head")
+    assert [layer.name for layer in head.layers] == ["dropout", "hidden", "probabilities"]
+    assert head.get_layer("hidden").units == 7
+    assert len(head.losses) == 2
+    assert isinstance(head.get_layer("probabilities").kernel_regularizer, keras.regularizers.L2)
