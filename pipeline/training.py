@@ -16,6 +16,7 @@ from pipeline.data.manifest import Manifest, class_indices
 from pipeline.data.pictures import Pictures
 from pipeline.errors import PipelineError
 from pipeline.features import FrozenBelow, frozen_outputs, worth_keeping
+from pipeline.interruption import interrupted
 from pipeline.terminal import progress
 
 log = logging.getLogger(__name__)
@@ -152,6 +153,9 @@ class _Recorder(keras.callbacks.Callback):
         self._images, self._batch_size = images, batch_size
 
     def on_train_batch_end(self, batch, logs=None):
+        if interrupted():
+            # Raised within a library's callback from C, the first one may have been lost.
+            raise KeyboardInterrupt
         self._advance(min(self._batch_size, self._images - batch * self._batch_size))
 
     def on_epoch_end(self, epoch, logs=None):

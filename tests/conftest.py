@@ -28,7 +28,7 @@ COLOURS = {"blue": (40, 60, 200), "green": (40, 170, 60), "red": (200, 50, 40)}
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first, so that no worker ends long after the others."""
-    longest = ["test_dvc.py", "test_commands.py", "test_stages.py", "test_backbones.py"]
+    longest = ["test_dvc.py", "test_dvc_queue.py", "test_commands.py", "test_stages.py", "test_backbones.py"]
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
 

@@ -1,0 +1,28 @@
+"""Experiments that DVC queues."""
+
+import subprocess
+import time
+from pathlib import Path
+
+from tests.checkouts import Checkout
+from tests.conftest import write_pictures
+
+
+def test_queued_experiments_land_in_this_checkouts_store(tmp_path):
+    checkout = Checkout(tmp_path / "clone", write_pictures(tmp_path / "pictures", per_class=10))
+    checkout.edit("params.yaml", "backbone: scratch_cnn", "backbone: {name: null, weights: null}")
+    checkout.commit("as shipped")
+    checkout.dvc("exp", "run", "--queue", "-S", "seed=7", "-S", "backbone=scratch_cnn,efficientnet_lite0")
+    # The worker outlives the command, and would hold on to its pipes.
+    checkout.dvc("queue", "start", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 360
+    while any(word in (status := checkout.dvc("queue", "status")) for word in ("Queued", "Running")):
+        assert time.monotonic() < deadline, status
+        time.sleep(2)
+    assert status.count("Success") == 2, status
+    queued = checkout.experiments()
+    assert {run.data.params["backbone.name"] for run in queued} == {"scratch_cnn", "efficientnet_lite0"}
+    artifacts = f"file://{checkout.folder}/mlartifacts/"
+    assert all(run.info.artifact_uri.startswith(artifacts) for run in queued)
+    assert all(Path(run.info.artifact_uri.removeprefix("file://"), "train", "curves.png").exists() for run in queued)
+    assert checkout.dvc("exp", "show", "--csv").count("scratch_cnn") >= 2
