@@ -132,8 +132,8 @@ class EvaluateConfig:
 @dataclass
 class HardwareConfig:
     name: str
-    precision: str = _one_of("float32", "mixed_bfloat16", "mixed_float16")
-    """Keras's dtype policy; the classifier, losses and metrics stay float32."""
+    precision: str = _one_of("auto", "float32", "mixed_bfloat16", "mixed_float16")
+    """Of the arithmetic within the backbone, as Keras's dtype policies are called; the head, losses, metrics and what is saved stay float32."""
     deterministic: bool
     """The same run again gives the same numbers, to the last digit on the same machine; costs some speed."""
     strategy: str = _one_of("one_device", "mirrored")
@@ -146,10 +146,12 @@ class HardwareConfig:
     """Take GPU memory as needed instead of all at the start."""
     jit_compile: bool
     """Compile the training step with XLA."""
-    picture_memory_gib: float = _at_least(0)
-    """Decoded pictures stay in memory up to so many GiB; beyond, they are decoded as they are needed."""
-    feature_memory_gib: float = _at_least(0)
-    """What the frozen part computes stays in memory up to so many GiB; beyond, it is computed again in every epoch."""
+    frozen_batch_size: int = _at_least(1)
+    """Pictures at once in passes through the frozen part."""
+    picture_cache_gib: float = _at_least(0)
+    """A split's decoded pictures are kept up to so many GiB; beyond, each is decoded whenever it is needed."""
+    feature_cache_gib: float = _at_least(0)
+    """What the frozen part computes for a phase is kept up to so many GiB; beyond, it is computed again in every epoch."""
 
 
 @dataclass
@@ -170,6 +172,8 @@ class Config:
     """Of everything drawn at random: splits, initial weights, order, augmentation, dropout."""
     image_size: int = _at_least(1)
     """Side in pixels of the square that every picture is resized to."""
+    cache_folder: str
+    """Where decoded pictures and frozen work are kept; a relative one is taken from the checkout. No result depends on it."""
     dataset: DatasetConfig
     backbone: BackboneConfig
     augment: AugmentConfig

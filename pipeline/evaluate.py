@@ -14,16 +14,20 @@ import keras
 import numpy as np
 import pandas as pd
 
+from pipeline.cache import Cache
+from pipeline.checkout import resolve
 from pipeline.config import Config
-from pipeline.data.batches import Inputs, PictureInputs, batches, in_order
+from pipeline.data.batches import PictureInputs, batches, in_order
 from pipeline.data.listing import pictures_folder
 from pipeline.data.manifest import class_indices, read_manifest
 from pipeline.data.pictures import Pictures
 from pipeline.errors import PipelineError
+from pipeline.features import FrozenBelow, FrozenWork
 from pipeline.files import read_json, write_json
 from pipeline.hardware import description, set_up
 from pipeline.metrics import confusion, per_class, summarise
 from pipeline.models.archive import load_classifier
+from pipeline.models.parts import Parts, parts_for_feature_extraction, parts_for_finetuning
 from pipeline.plots import plot_confusion, plot_per_class
 from pipeline.terminal import progress
 
@@ -40,25 +44,30 @@ def run(config: Config, inputs: Path, out: Path, _report: Callable) -> dict[str,
         what the result depends on beside the configuration.
     """
     set_up(config.hardware, config.seed)
+    cache, precision = Cache(resolve(config.cache_folder)), config.hardware.precision
     manifest = read_manifest(inputs / "prepare")
     rows, labels = manifest.split("test"), class_indices(manifest.split("test"), manifest.classes)
     pictures = Pictures(
         pictures_folder(config.dataset),
-        rows["path"],
+        rows,
         config.image_size,
-        config.hardware.picture_memory_gib,
+        cache,
+        config.hardware.picture_cache_gib,
         "decoding, test",
     )
     probabilities = {}
-    for phase in PHASES:
+    # From fine-tuning's cut, which lies lower, the way to the whole frozen backbone is short.
+    for phase in reversed(PHASES):
         model, classes = load_classifier(inputs / phase / "model.keras")
         if classes != manifest.classes:
             raise PipelineError(
                 f"{inputs / phase} was trained on the classes {classes}, the test pictures have {manifest.classes}; run {phase} again"
             )
-        probabilities[phase] = predict(
-            model, PictureInputs(pictures, config.augment, config.seed, 1), len(rows), config.evaluate.batch_size
-        )
+        if phase == "train":
+            parts = parts_for_feature_extraction(model, config.backbone, precision)
+        else:
+            parts = parts_for_finetuning(model, config.backbone, config.finetune, precision)
+        probabilities[phase] = predict(parts, pictures, np.arange(len(rows)), config, cache)
 
     best = read_json(inputs / "finetune" / "metrics.json")["best"]
     metrics = {phase: summarise(labels, probabilities[phase], config.evaluate.confidence) for phase in PHASES}
@@ -74,14 +83,17 @@ def run(config: Config, inputs: Path, out: Path, _report: Callable) -> dict[str,
     return description()
 
 
-def predict(model: keras.Model, inputs: Inputs, count: int, batch_size: int) -> np.ndarray:
-    """Class probabilities of `count` plain pictures, in order: float32 [count, classes]."""
-    data = batches(inputs, np.zeros(count, np.int64), 1, batch_size, in_order(count))
-    with progress(f"predicting, {model.name}", count) as advance:
+def predict(parts: Parts, pictures: Pictures, places: np.ndarray, config: Config, cache: Cache) -> np.ndarray:
+    """Class probabilities of the plain pictures at `places`, in order, in the arithmetic of their training: float32 [n, classes]."""
+    batch_size = config.evaluate.batch_size
+    inputs = FrozenWork(pictures, config, cache).inputs(parts.frozen, places, 1, "frozen part")
+    network = FrozenBelow(parts.frozen, parts.trainable) if isinstance(inputs, PictureInputs) else parts.trainable
+    data = batches(inputs, np.zeros(len(places), np.int64), 1, batch_size, in_order(len(places)))
+    with parts.in_their_arithmetic(), progress("predicting", len(places)) as advance:
         watching = keras.callbacks.LambdaCallback(
-            on_predict_batch_end=lambda batch, logs: advance(min(batch_size, count - batch * batch_size))
+            on_predict_batch_end=lambda batch, logs: advance(min(batch_size, len(places) - batch * batch_size))
         )
-        return model.predict(data, verbose=0, callbacks=[watching])
+        return network.predict(data, verbose=0, callbacks=[watching])
 
 
 def _write_predictions(

@@ -1,62 +1,127 @@
-"""Frozen work: what the frozen part of a network makes of each picture, computed once where memory allows."""
+"""Frozen work: what the frozen part of a classifier makes of each picture, computed once and kept in the cache."""
 
+import hashlib
 import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from pipeline.data.batches import FeatureInputs, Inputs, batches, in_order
-from pipeline.data.pictures import GIB
+from pipeline.cache import GIB, Append, Cache, Rows, entry_bytes
+from pipeline.checkout import CODE
+from pipeline.config import Config
+from pipeline.data.batches import FeatureInputs, Inputs, PictureInputs, batches, in_order
+from pipeline.data.pictures import Pictures
+from pipeline.data.views import view_transforms
+from pipeline.files import file_sha256
+from pipeline.hardware import description
+from pipeline.models.parts import FrozenPart
 from pipeline.terminal import progress
 
 log = logging.getLogger(__name__)
 
+KIND = "frozen"
+_CODE = hashlib.sha256(
+    "".join(
+        file_sha256(file) for folder in ("data", "models") for file in sorted((CODE / "pipeline" / folder).glob("*.py"))
+    ).encode()
+).hexdigest()
 
-def worth_keeping(frozen: keras.Model, images: int, memory_gib: float) -> bool:
-    """Whether the outputs of `frozen` for so many images, each view counted, are to be computed once and kept."""
-    if not frozen.weights:
-        return False
-    needed = images * int(np.prod(frozen.output.shape[1:])) * np.dtype(np.float32).itemsize
-    if needed > memory_gib * GIB:
+
+class FrozenWork:
+    """Frozen work on one set of pictures, by way of the cache."""
+
+    def __init__(self, pictures: Pictures, config: Config, cache: Cache):
+        self._pictures, self._config, self._cache = pictures, config, cache
+
+    def inputs(
+        self, part: FrozenPart, places: np.ndarray, views: int, title: str, waypoint: FrozenPart | None = None
+    ) -> Inputs:
+        """What a network above `part` is fed, for the pictures at `places` in so many views, the plain one counted.
+
+        Where `part` computes nothing, or the results would not fit into the cache's budget: the pictures themselves. Else its results,
+        computed by way of `waypoint`, a part below, whose own are kept too if they fit.
+        """
+        transforms = [None, *(self._transforms(places, view) for view in range(1, views))]
+        count = len(self._pictures) + (views - 1) * len(places)
+        if part.empty or not self._fits(part, count):
+            return PictureInputs(self._pictures, places, transforms)
+        way = [part] if waypoint is None or waypoint.empty or not self._fits(waypoint, count) else [waypoint, part]
+        kept = []
+        for view in range(views):
+            # The plain one of all pictures of the set, so that experiments which divide it otherwise share it.
+            chosen = places if view else np.arange(len(self._pictures))
+            pictures = PictureInputs(self._pictures, chosen, [transforms[view]])
+            named = f"{title}, view {view} of {views - 1}" if view else title
+            for each in way:
+                rows = self._rows(each, pictures, len(chosen), self._source(places, view), named)
+            kept.append((rows, np.arange(len(places)) if view else places))
+        return FeatureInputs(kept)
+
+    def _fits(self, part: FrozenPart, count: int) -> bool:
+        budget = self._config.hardware.feature_cache_gib
+        depends = self._source(None, 0) | {"part": part.digest}
+        if self._cache.fits(KIND, depends, count, part.shape, part.dtype, budget):
+            return True
         log.warning(
-            "Frozen outputs for %d images would take %.1f GiB, more than hardware.feature_memory_gib=%g; computing them again in every epoch",
-            images, needed / GIB, memory_gib,
+            "What the frozen part computes would take %.1f GiB for %d pictures and views of %s %s each, more than hardware.feature_cache_gib=%g or the "
+            "disk's free space; it is computed again where it is needed",
+            entry_bytes(count, part.shape, part.dtype) / GIB, count, "x".join(map(str, part.shape)), part.dtype, budget,
         )  # fmt: skip
         return False
-    return True
 
+    def _transforms(self, places: np.ndarray, view: int) -> np.ndarray:
+        return view_transforms(self._config.augment, len(places), self._pictures.size, self._config.seed, view)
 
-def frozen_outputs(
-    frozen: keras.Model, inputs: Inputs, count: int, views: int, batch_size: int, title: str
-) -> FeatureInputs:
-    """The outputs of `frozen`, in inference mode, for `count` pictures in each of `views` views, as float32."""
-    # Outside any replica, so that a mirrored strategy does not run each batch on every device.
-    pixels = tf.TensorSpec((None, *inputs.shape), tf.as_dtype(inputs.dtype))
-    infer = tf.function(lambda batch: tf.cast(frozen(batch, training=False), tf.float32), input_signature=[pixels])
-    features = np.empty((views, count, *frozen.output.shape[1:]), np.float32)
-    no_labels = np.zeros(count, np.int64)
-    with progress(title, count * views) as advance:
-        for view in range(views):
-            start = 0
-            for batch, _ in batches(inputs, no_labels, 1, batch_size, in_order(count, view)):
-                features[view, start : start + len(batch)] = infer(batch)
-                start += len(batch)
+    def _source(self, places: np.ndarray | None, view: int) -> dict[str, Any]:
+        """All that frozen work depends on but for the frozen part itself."""
+        config = self._config
+        source = {
+            **self._pictures.depends,
+            "backbone": config.backbone.constructor,
+            "preprocessing": config.backbone.preprocessing,
+            "batch_size": config.hardware.frozen_batch_size,
+            "deterministic": config.hardware.deterministic,
+            "machine": description(),
+            "code": _CODE,
+            "view": view,
+        }
+        if view:
+            source["places"] = hashlib.sha256(places.tobytes()).hexdigest()
+            source["augment"] = asdict(config.augment) | {"name": None, "views": None}
+            source["seed"] = config.seed
+        return source
+
+    def _rows(self, part: FrozenPart, pictures: Inputs, count: int, source: dict[str, Any], title: str) -> Rows:
+        """The entry with the frozen part's outputs; one that is missing is computed from the highest place below that is there."""
+
+        def build(append: Append) -> None:
+            for digest, make_lower in part.below():
+                if self._cache.has(KIND, source | {"part": digest}):
+                    lower = make_lower()
+                    kept = FeatureInputs([(self._rows(lower, pictures, count, source, title), np.arange(count))])
+                    return self._compute(kept, part.way_from(lower), count, append, title)
+            return self._compute(pictures, part.from_pixels, count, append, title)
+
+        return self._cache.rows(KIND, source | {"part": part.digest}, part.shape, part.dtype, build)
+
+    def _compute(self, inputs: Inputs, infer: Callable, count: int, append: Append, title: str) -> None:
+        size = self._config.hardware.frozen_batch_size
+        with progress(title, count) as advance:
+            for batch, _ in batches(inputs, np.zeros(count, np.int64), 1, size, in_order(count)):
+                append(infer(batch).numpy())
                 advance(len(batch))
-    return FeatureInputs(features)
 
 
 class FrozenBelow(keras.Model):
-    """A network in training whose lower part is frozen.
+    """A network in training whose lower part is frozen, and computed anew for each batch."""
 
-    The frozen part runs in inference mode, its dropout and BatchNormalization included; inside one functional model Keras 3 would
-    run it in training mode whatever `training` its call was given.
-    """
-
-    def __init__(self, frozen: keras.Model, trainable: keras.Model):
+    def __init__(self, frozen: FrozenPart, trainable: keras.Model):
         super().__init__()
-        self.frozen = frozen
+        self.frozen = frozen.from_pixels
         self.trainable_part = trainable
 
     def call(self, inputs, training=None):
-        return self.trainable_part(self.frozen(inputs, training=False), training=training)
+        return self.trainable_part(self.frozen(inputs), training=training)

@@ -11,20 +11,21 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import keras
 import pandas as pd
 
-from pipeline.config import Config, FinetuneConfig
+from pipeline.cache import Cache
+from pipeline.checkout import resolve
+from pipeline.config import Config
 from pipeline.data.manifest import read_manifest
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
 from pipeline.hardware import description, set_up
 from pipeline.metrics import better_phase
 from pipeline.models.archive import load_classifier, save_classifier
-from pipeline.models.cuts import split_below
-from pipeline.models.freezing import batch_norm_digest, unfreeze
+from pipeline.models.freezing import batch_norm_digest
+from pipeline.models.parts import parts_for_finetuning
 from pipeline.plots import plot_curves
-from pipeline.training import Row, fit_phase, learning_rate, training_pictures
+from pipeline.training import Row, fit_phase, learning_rate, training_data
 
 log = logging.getLogger(__name__)
 
@@ -41,24 +42,22 @@ def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) 
         PipelineError: a frozen BatchNormalization has changed, or there is no such unfreeze depth.
     """
     strategy = set_up(config.hardware, config.seed)
+    cache = Cache(resolve(config.cache_folder))
     manifest = read_manifest(inputs / "prepare")
     phase_1 = pd.read_csv(inputs / "train" / "history.csv")
     with strategy.scope():
         model, classes = load_classifier(inputs / "train" / "model.keras")
-        frozen, trainable = split_for_training(model, config.finetune, config.backbone.blocks)
-        data = training_pictures(manifest, config)
-        steps = math.ceil(len(data[0]) / config.finetune.batch_size)
-        rate = learning_rate(config.finetune, steps)
-        before = batch_norm_digest(model.get_layer("backbone"))
-        fitted = fit_phase(
-            frozen, trainable, data, manifest, config, config.finetune, rate, report, epochs_before=len(phase_1)
-        )
+    parts = parts_for_finetuning(model, config.backbone, config.finetune, config.hardware.precision)
+    data = training_data(manifest, config, cache)
+    rate = learning_rate(config.finetune, math.ceil(len(data.training) / config.finetune.batch_size))
+    before = batch_norm_digest(model.get_layer("backbone"))
+    fitted = fit_phase(parts, data, config, config.finetune, rate, strategy, cache, report, epochs_before=len(phase_1))
     if config.finetune.freeze_batch_norm and batch_norm_digest(model.get_layer("backbone")) != before:
         raise PipelineError(
             "BatchNormalization changed although finetune.freeze_batch_norm is on; this result can't be trusted, please report it"
         )
 
-    metrics = fitted.summary(trainable, model)
+    metrics = fitted.summary(parts.trainable, model)
     metrics["best"] = better_phase(read_json(inputs / "train" / "metrics.json"), metrics)
     if metrics["best"] == "train":
         log.warning(
@@ -69,20 +68,4 @@ def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) 
     history.to_csv(out / "history.csv", index=False)
     write_json(out / "metrics.json", metrics)
     plot_curves(pd.concat([phase_1, history]), fitted.kept["epoch"], out / "curves.png", phase_starts=len(phase_1) + 1)
-    return description()
-
-
-def split_for_training(model: keras.Model, finetune: FinetuneConfig, blocks: str) -> tuple[keras.Model, keras.Model]:
-    """A classifier's frozen and its trainable part: all below the unfreeze depth, as far as one tensor holds it, and the rest.
-
-    Args:
-        model: as `pipeline.models.assembly.build_classifier` makes it.
-        finetune: where to unfreeze, and whether BatchNormalization stays frozen.
-        blocks: see `pipeline.models.freezing.block_starts`.
-    """
-    preprocessing, backbone, pooling, head = (
-        model.get_layer(name) for name in ("preprocessing", "backbone", "pooling", "head")
-    )
-    lower, upper = split_below(backbone, unfreeze(backbone, finetune.unfreeze, blocks, finetune.freeze_batch_norm))
-    frozen = keras.Model(preprocessing.inputs[0], lower(preprocessing.outputs[0]), name="frozen")
-    return frozen, keras.Sequential([upper, pooling, head], name="trainable")
+    return description() | {"finetune.precision": parts.precision}

@@ -36,7 +36,6 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
         ) from error
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy(hardware.precision)
     if hardware.deterministic:
         tf.config.experimental.enable_op_determinism()
     elif is_op_determinism_enabled():
@@ -60,6 +59,43 @@ def _strategy(name: str, gpus: int) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(devices)
 
 
+def frozen_arithmetic(precision: str) -> str:
+    """The dtype that a frozen network computes in: of `hardware.precision`, or under auto the device's fastest."""
+    return _short_floats() if precision == "auto" else precision.removeprefix("mixed_")
+
+
+def trainable_arithmetic(precision: str, model: keras.Model) -> str:
+    """Keras's dtype policy for the part of a backbone that learns.
+
+    Under auto it is the device's fastest, but float32 on a CPU for networks with depthwise convolutions, whose gradients are slower in
+    bfloat16 there.
+    """
+    if precision != "auto":
+        return precision
+    depthwise = (keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+    on_cpu = not tf.config.list_physical_devices("GPU")
+    if on_cpu and any(isinstance(layer, depthwise) for layer in model.layers):
+        return "float32"
+    return {"float32": "float32"}.get(_short_floats(), f"mixed_{_short_floats()}")
+
+
+def _short_floats() -> str:
+    """The shortest floating-point numbers that this device multiplies fast, of those that networks are trained with."""
+    if gpus := tf.config.list_physical_devices("GPU"):
+        # NVIDIA's tensor cores take float16 from Volta (7.0) on, and bfloat16, which needs no loss scaling, from Ampere (8.0) on.
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
+    return "bfloat16" if {"amx_bf16", "avx512_bf16"} & _cpu_flags() else "float32"
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return set(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+
+
 def nvidia_gpu_present() -> bool:
     """Whether the system's driver knows an NVIDIA GPU, whatever TensorFlow sees."""
     # Linux's driver, its device where /proc is hidden, and Windows's driver seen from WSL; the Makefile looks at the same places.
@@ -79,7 +115,7 @@ def description() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "intra_op_threads": str(tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()),
         "inter_op_threads": str(tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count()),
-        "precision_policy": keras.config.dtype_policy().name,
+        "cpu_short_floats": " ".join(sorted({"amx_bf16", "avx512_bf16"} & _cpu_flags())) or "none",
         "tensorflow": f"{tf.__version__} ({'CUDA ' + build['cuda_version'] if build.get('cuda_version') else 'CPU build'})",
         "keras": keras.__version__,
     }

@@ -21,7 +21,10 @@ def watched(config: Config) -> dict[str, str | None]:
 
 def experiment_key(config: Config, outside: dict[str, str | None] | None = None) -> str:
     """The first 16 hexadecimal digits of the sha256 over configuration, data (`watched`, now or at an earlier time) and code."""
-    parts = {"config": asdict(config), "data": outside or watched(config), "code": code_digest()}
+    settings = asdict(config)
+    # Where things are kept makes no other experiment.
+    settings.pop("cache_folder")
+    parts = {"config": settings, "data": outside or watched(config), "code": code_digest()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

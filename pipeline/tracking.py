@@ -208,7 +208,8 @@ def _create(client: mlflow.MlflowClient, experiment_id: str, key: str, config: C
     }
     run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
     settings = asdict(config)
-    settings.pop("tracking")
+    for no_parameter in ("tracking", "cache_folder"):
+        settings.pop(no_parameter)
     params = [Param(name, str(value)) for name, value in _flat(settings) if value is not None]
     for start in range(0, len(params), _BATCH["params"]):
         client.log_batch(run_id, params=params[start : start + _BATCH["params"]])

@@ -9,14 +9,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipeline.cache import Cache
 from pipeline.config import Config, FinetuneConfig, PhaseConfig
 from pipeline.data.batches import PictureInputs, batches, in_order, shuffled
 from pipeline.data.listing import pictures_folder
 from pipeline.data.manifest import Manifest, class_indices
 from pipeline.data.pictures import Pictures
 from pipeline.errors import PipelineError
-from pipeline.features import FrozenBelow, frozen_outputs, worth_keeping
+from pipeline.features import FrozenBelow, FrozenWork
 from pipeline.interruption import interrupted
+from pipeline.models.parts import Parts
 from pipeline.terminal import progress
 
 log = logging.getLogger(__name__)
@@ -44,76 +46,92 @@ class Fitted:
         }
 
 
-def training_pictures(manifest: Manifest, config: Config) -> tuple[Pictures, Pictures]:
-    """The training and the validation pictures, in manifest order."""
-    folder, memory = pictures_folder(config.dataset), config.hardware.picture_memory_gib
-    training, validation = (manifest.split(name)["path"] for name in ("train", "validation"))
-    return (
-        Pictures(folder, training, config.image_size, memory, "decoding, training"),
-        Pictures(folder, validation, config.image_size, memory, "decoding, validation"),
+@dataclass(frozen=True)
+class TrainingData:
+    """The pictures that may be learned from and chosen by, decoded."""
+
+    pictures: Pictures
+    """Training and validation pictures, in manifest order: one set, whichever way a seed divides it."""
+    training: np.ndarray
+    """Places of the training pictures among them, int64 [n]."""
+    validation: np.ndarray
+    """Places of the validation pictures."""
+    labels: np.ndarray
+    """Index of each picture's class, int64."""
+    class_count: int
+
+
+def training_data(manifest: Manifest, config: Config, cache: Cache) -> TrainingData:
+    """The training and validation pictures of a manifest."""
+    rows = manifest.split("train", "validation")
+    pictures = Pictures(
+        pictures_folder(config.dataset), rows, config.image_size, cache, config.hardware.picture_cache_gib, "decoding"
     )
+    places = [np.flatnonzero(rows["split"] == split) for split in ("train", "validation")]
+    return TrainingData(pictures, *places, class_indices(rows, manifest.classes), len(manifest.classes))
 
 
 def fit_phase(
-    frozen: keras.Model,
-    trainable: keras.Model,
-    data: tuple[Pictures, Pictures],
-    manifest: Manifest,
+    parts: Parts,
+    data: TrainingData,
     config: Config,
     phase: PhaseConfig,
     schedule: float | keras.optimizers.schedules.LearningRateSchedule,
+    strategy: tf.distribute.Strategy,
+    cache: Cache,
     report: Callable[[Row], None],
     epochs_before: int = 0,
 ) -> Fitted:
-    """Train `trainable` on what `frozen` makes of the training pictures, watching the validation pictures; both models are changed in place.
+    """Train the trainable part on what the frozen part makes of the training pictures, watching the validation pictures.
 
     Args:
-        frozen: pixels uint8 [b, size, size, 3] to what `trainable` takes; runs in inference mode.
-        trainable: to class probabilities; every weight of it that is trainable learns.
-        data: training and validation pictures, in manifest order.
-        manifest: their labels.
+        parts: the classifier; its trainable weights are changed in place.
+        data: pictures and labels.
         config: seed, augmentation and hardware.
         phase: epochs, batch size and when to stop.
         schedule: the learning rate, constant or by step.
+        strategy: in whose scope the classifier was built.
+        cache: where frozen work is kept.
         report: called with each epoch's row.
         epochs_before: epochs of the phase before this one.
 
     Raises:
         PipelineError: the loss is no longer a number.
     """
-    labels = [class_indices(manifest.split(split), manifest.classes) for split in ("train", "validation")]
     views = min(config.augment.views + 1, phase.epochs)
-    training, validation = (
-        PictureInputs(data[0], config.augment, config.seed, views),
-        PictureInputs(data[1], config.augment, config.seed, 1),
-    )
-    if worth_keeping(frozen, len(data[0]) * views + len(data[1]), config.hardware.feature_memory_gib):
-        training = frozen_outputs(frozen, training, len(data[0]), views, phase.batch_size, "frozen part, training")
-        validation = frozen_outputs(frozen, validation, len(data[1]), 1, phase.batch_size, "frozen part, validation")
-        network = trainable
-    else:
-        network = FrozenBelow(frozen, trainable)
-    network.compile(
-        optimizer=keras.optimizers.Adam(schedule),
-        loss=keras.losses.CategoricalCrossentropy(),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        jit_compile=config.hardware.jit_compile,
-    )
-    classes = len(manifest.classes)
+    frozen_work = FrozenWork(data.pictures, config, cache)
+    training = frozen_work.inputs(parts.frozen, data.training, views, "frozen part", parts.waypoint)
+    validation = frozen_work.inputs(parts.frozen, data.validation, 1, "frozen part")
+    count, batch_size = len(data.training), phase.batch_size
     epochs = range(epochs_before, epochs_before + phase.epochs)
-    plan = shuffled(len(data[0]), views, config.seed)
     stopping = keras.callbacks.EarlyStopping(
         monitor=phase.monitor,
         mode="min" if phase.monitor == "val_loss" else "max",
         patience=phase.epochs if phase.early_stopping_patience is None else phase.early_stopping_patience,
         restore_best_weights=phase.restore_best,
     )
-    with progress("epoch 1", phase.epochs * len(data[0])) as advance:
-        recorder = _Recorder(report, advance, epochs, len(data[0]), phase.batch_size)
+    with parts.in_their_arithmetic(), strategy.scope(), progress("epoch 1", phase.epochs * count) as advance:
+        network = parts.trainable
+        if isinstance(training, PictureInputs):
+            network = FrozenBelow(parts.frozen, parts.trainable)
+        optimizer = keras.optimizers.Adam(schedule)
+        if parts.policy == "mixed_float16":
+            # Its smallest numbers are not small enough for gradients.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        network.compile(
+            optimizer=optimizer,
+            loss=keras.losses.CategoricalCrossentropy(),
+            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+            jit_compile=config.hardware.jit_compile,
+        )
+        recorder = _Recorder(report, advance, epochs, count, batch_size)
+        plan = shuffled(count, views, config.seed)
         network.fit(
-            batches(training, labels[0], classes, phase.batch_size, plan, epochs),
-            steps_per_epoch=math.ceil(len(data[0]) / phase.batch_size),
-            validation_data=batches(validation, labels[1], classes, phase.batch_size, in_order(len(data[1]))),
+            batches(training, data.labels[data.training], data.class_count, batch_size, plan, epochs),
+            steps_per_epoch=math.ceil(count / batch_size),
+            validation_data=batches(
+                validation, data.labels[data.validation], data.class_count, batch_size, in_order(len(data.validation))
+            ),
             epochs=phase.epochs,
             callbacks=[recorder, stopping],
             shuffle=False,

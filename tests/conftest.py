@@ -49,7 +49,8 @@ def write_pictures(folder: Path, per_class: int = 20, classes: tuple[str, ...] =
 
 def small_arguments(pictures: Path) -> list[str]:
     """Overrides for the shortest whole experiment."""
-    return ["dataset=folder", f"dataset.path={pictures}", "image_size=32", "train.epochs=1", "finetune.epochs=1"]
+    short = ["image_size=32", "train.epochs=1", "finetune.epochs=1"]
+    return ["dataset=folder", f"dataset.path={pictures}", f"cache_folder={pictures.parent}/cache", *short]
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +80,7 @@ def configure(tmp_path, pictures, empty_store):
             "train.epochs=2",
             "finetune.epochs=2",
             f"tracking.uri=sqlite:///{tmp_path}/mlflow.db",
+            f"cache_folder={tmp_path}/cache",
             "tracking.system_metrics_interval=null",
             "hardware.intra_op_threads=2",
             "hardware.inter_op_threads=2",

@@ -33,6 +33,7 @@ def test_mirrored_on_two_logical_devices_agrees_with_one(command, tmp_path, pict
         "backbone=efficientnet_lite0",
         "train.epochs=2",
         "train.dropout=0",
+        f"cache_folder={tmp_path}/cache",
     ]
     histories = []
     for strategy in ("one_device", "mirrored"):
@@ -55,4 +56,4 @@ def test_the_description_names_what_a_result_depends_on():
     described = hardware.description()
     assert described["devices"] == "CPU"
     assert described["tensorflow"].startswith("2.")
-    assert set(described) >= {"intra_op_threads", "inter_op_threads", "precision_policy", "cores"}
+    assert set(described) >= {"intra_op_threads", "inter_op_threads", "cpu_short_floats", "cores"}

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +17,8 @@ from mlflow.exceptions import MlflowException
 
 from pipeline import evaluate
 from pipeline.__main__ import STAGES, run_through
+from pipeline.cache import Cache
 from pipeline.checkout import CODE
-from pipeline.data.batches import PictureInputs
 from pipeline.data.manifest import class_indices, read_manifest
 from pipeline.errors import PipelineError
 from pipeline.execution import execute, is_done
@@ -25,7 +26,9 @@ from pipeline.files import read_json
 from pipeline.identity import experiment_key
 from pipeline.metrics import summarise
 from pipeline.models.archive import load_classifier
-from pipeline.training import training_pictures
+from pipeline.models.freezing import all_layers
+from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
+from pipeline.training import training_data
 from tests.conftest import write_pictures
 
 FILES = {
@@ -47,7 +50,7 @@ def experiment(tmp_path_factory, pictures):
         composed(
             [
                 "dataset=folder", f"dataset.path={pictures}", "image_size=32", "train.epochs=8", "train.learning_rate=0.02", "finetune.epochs=2", "augment=light",
-                f"tracking.uri=sqlite:///{folder}/mlflow.db", "tracking.system_metrics_interval=0.5",
+                f"tracking.uri=sqlite:///{folder}/mlflow.db", f"cache_folder={folder}/cache", "tracking.system_metrics_interval=0.5",
                 "hardware.intra_op_threads=2", "hardware.inter_op_threads=2",
             ]
         )
@@ -102,8 +105,13 @@ def test_it_learns_and_the_classes_travel_with_the_model(experiment):
 def test_evaluation_agrees_with_training_on_the_validation_pictures(experiment, phase):
     config, manifest = experiment.config, read_manifest(experiment.folder / "prepare")
     model, _ = load_classifier(experiment.folder / phase / "model.keras")
-    pictures = training_pictures(manifest, config)[1]
-    probabilities = evaluate.predict(model, PictureInputs(pictures, config.augment, 1, 1), len(pictures), 5)
+    cache, precision = Cache(Path(config.cache_folder)), config.hardware.precision
+    data = training_data(manifest, config, cache)
+    if phase == "train":
+        parts = parts_for_feature_extraction(model, config.backbone, precision)
+    else:
+        parts = parts_for_finetuning(model, config.backbone, config.finetune, precision)
+    probabilities = evaluate.predict(parts, data.pictures, data.validation, config, cache)
     found = summarise(class_indices(manifest.split("validation"), manifest.classes), probabilities, 0.95)
     reported = read_json(experiment.folder / phase / "metrics.json")
     assert found["accuracy"] == pytest.approx(reported["val_accuracy"], abs=1e-6)
@@ -133,7 +141,8 @@ def test_epochs_go_on_from_one_phase_to_the_next(experiment):
 
 
 def test_twice_from_scratch_is_the_same_to_the_last_digit(experiment, tmp_path):
-    run_through(None, experiment.config, tmp_path / "again", sweep=False)
+    again = replace(experiment.config, cache_folder=f"{tmp_path}/empty")
+    run_through(None, again, tmp_path / "again", sweep=False)
     for file in ("train/history.csv", "finetune/history.csv", *(f"{stage}/metrics.json" for stage in STAGES)):
         assert (tmp_path / "again" / file).read_text() == (experiment.folder / file).read_text()
     first, second = (
@@ -151,7 +160,8 @@ class _Forbidden:
 @pytest.mark.parametrize("stage", ["prepare", "train", "finetune"])
 def test_a_stage_reads_only_the_sections_that_dvc_watches(experiment, stage, tmp_path):
     declared = yaml.safe_load((CODE / "dvc.yaml").read_text())["stages"][stage]["params"][0]["resolved.yaml"]
-    sections = {key.split(".")[0] for key in declared} - {"tracking"}
+    # Where the cache lies changes no result.
+    sections = {key.split(".")[0] for key in declared} - {"tracking"} | {"cache_folder"}
     given = {
         name: getattr(experiment.config, name) if name in sections else _Forbidden() for name in vars(experiment.config)
     }
@@ -184,7 +194,8 @@ def test_one_run_holds_the_whole_experiment(experiment):
         "devices",
         "tensorflow",
         "intra_op_threads",
-        "precision_policy",
+        "train.precision",
+        "finetune.precision",
     }
     assert params["finetune.learning_rate"] == "0.0003"
     assert params["backbone.name"] == "efficientnet_lite0"
@@ -301,15 +312,17 @@ def test_pictures_that_nobody_can_read_are_no_class(configure, tmp_path):
         run_through("prepare", configure(f"dataset.path={folder}"), tmp_path / "job", sweep=False)
 
 
-def test_other_precisions_train_and_keep_float32_outputs(configure, tmp_path):
-    precision = "mixed_bfloat16"
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_other_precisions_train_and_leave_a_float32_model(configure, tmp_path, precision):
     config = configure(
         f"hardware.precision={precision}", "train.epochs=1", "finetune.epochs=1", "tracking.log_model=none"
     )
     run_through(None, config, tmp_path / "job", sweep=False)
     model, _ = load_classifier(tmp_path / "job" / "finetune" / "model.keras")
-    assert model.output.dtype == "float32"
-    assert model.get_layer("backbone").layers[1].dtype_policy.name == precision
+    assert {layer.dtype_policy.name for layer in all_layers(model)} == {"float32"}
+    [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
+    assert run.data.tags["train.precision"] == f"frozen {precision.removeprefix('mixed_')}, head float32"
+    assert run.data.tags["finetune.precision"].endswith(f"trainable {precision}, head float32")
 
 
 def test_a_folder_of_another_experiment_is_not_taken_for_this_one(experiment, tmp_path, caplog):

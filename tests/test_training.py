@@ -4,12 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline import finetune, train
+from pipeline.cache import Cache
+from pipeline.checkout import resolve
+from pipeline.data.batches import FeatureInputs, PictureInputs, batches
 from pipeline.data.manifest import read_manifest
 from pipeline.errors import PipelineError
 from pipeline.hardware import set_up
 from pipeline.models.assembly import build_classifier
-from pipeline.training import fit_phase, learning_rate, training_pictures
+from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
+from pipeline.training import fit_phase, learning_rate, training_data
 
 
 @pytest.fixture
@@ -22,21 +25,17 @@ def prepared(configure, tmp_path):
     return read_manifest(tmp_path / "prepare")
 
 
-def fit(config, manifest, phase: str):
-    set_up(config.hardware, config.seed)
-    model = build_classifier(config, 3)
+def fit(config, manifest, phase: str, report=lambda row: None, epochs_before: int = 0):
+    strategy = set_up(config.hardware, config.seed)
+    model, cache = build_classifier(config, 3), Cache(resolve(config.cache_folder))
     if phase == "train":
-        parts, settings, rate = (
-            train.split_for_training(model, config.backbone.name != "scratch_cnn"),
-            config.train,
-            config.train.learning_rate,
-        )
+        parts = parts_for_feature_extraction(model, config.backbone, config.hardware.precision)
+        settings, rate = config.train, config.train.learning_rate
     else:
-        parts = finetune.split_for_training(model, config.finetune, config.backbone.blocks)
+        parts = parts_for_finetuning(model, config.backbone, config.finetune, config.hardware.precision)
         settings, rate = config.finetune, learning_rate(config.finetune, 2)
-    return model, fit_phase(
-        *parts, training_pictures(manifest, config), manifest, config, settings, rate, lambda row: None
-    )
+    data = training_data(manifest, config, cache)
+    return model, fit_phase(parts, data, config, settings, rate, strategy, cache, report, epochs_before)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +48,10 @@ def fit(config, manifest, phase: str):
         pytest.param("efficientnet_b0", "finetune", marks=pytest.mark.every_backbone),
     ],
 )
-def test_kept_frozen_work_gives_the_losses_of_the_work_done_again(configure, prepared, backbone, phase):
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_kept_frozen_work_gives_the_losses_of_the_work_done_again(
+    configure, prepared, backbone, phase, precision, monkeypatch
+):
     overrides = [
         f"backbone={backbone}",
         "augment=light",
@@ -57,25 +59,30 @@ def test_kept_frozen_work_gives_the_losses_of_the_work_done_again(configure, pre
         "train.epochs=3",
         "finetune.epochs=3",
         "finetune.unfreeze=-1",
+        f"hardware.precision={precision}",
     ]
     if backbone != "efficientnet_lite0":
         overrides.append("backbone.weights=random")
-    rows = []
-    for memory in (1.0, 0.0):
-        _, fitted = fit(configure(*overrides, f"hardware.feature_memory_gib={memory}"), prepared, phase)
+    rows, fed = [], []
+    monkeypatch.setattr("pipeline.training.batches", lambda inputs, *rest: fed.append(inputs) or batches(inputs, *rest))
+    for budget in (1.0, 0.0):
+        _, fitted = fit(configure(*overrides, f"hardware.feature_cache_gib={budget}"), prepared, phase)
         rows.append([(row["loss"], row["val_loss"]) for row in fitted.rows])
+    assert [type(inputs) for inputs in fed] == [FeatureInputs, FeatureInputs, PictureInputs, PictureInputs]
     assert len(rows[0]) == 3
-    np.testing.assert_allclose(rows[0], rows[1], rtol=2e-3)
+    np.testing.assert_allclose(rows[0], rows[1], rtol=2e-3 if precision == "float32" else 2e-2)
 
 
 def test_the_kept_epoch_is_the_best_one(configure, prepared):
-    config = configure("train.epochs=6", "train.early_stopping_patience=null", "train.learning_rate=0.3")
+    config = configure(
+        "train.epochs=6", "train.early_stopping_patience=null", "train.learning_rate=0.3", "hardware.precision=float32"
+    )
     model, fitted = fit(config, prepared, "train")
     assert len(fitted.rows) == 6
     assert fitted.kept["val_loss"] == min(row["val_loss"] for row in fitted.rows)
-    pictures = training_pictures(prepared, config)[1]
-    labels = prepared.split("validation")["label"].map(prepared.classes.index)
-    probabilities = model.predict(pictures[np.arange(len(pictures))], verbose=0)
+    data = training_data(prepared, config, Cache(resolve(config.cache_folder)))
+    labels = data.labels[data.validation]
+    probabilities = model.predict(data.pictures.take(data.validation), verbose=0)
     loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
     assert loss == pytest.approx(fitted.kept["val_loss"], rel=1e-4)
 
@@ -96,12 +103,7 @@ def test_a_training_that_diverges_says_what_to_do(configure, prepared):
 
 def test_epochs_are_counted_over_both_phases(configure, prepared):
     seen = []
-    config = configure()
-    set_up(config.hardware, config.seed)
-    parts = train.split_for_training(build_classifier(config, 3), pretrained=True)
-    fit_phase(
-        *parts, training_pictures(prepared, config), prepared, config, config.train, 1e-3, seen.append, epochs_before=4
-    )
+    fit(configure(), prepared, "train", seen.append, epochs_before=4)
     assert [row["epoch"] for row in seen] == [5, 6]
 
 

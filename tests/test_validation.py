@@ -21,7 +21,9 @@ def test_every_problem_stands_in_one_message():
     assert "train.dropout: 1 is not allowed; it takes a number, at least 0 and below 1" in message
     assert "train.epocs: there is no such key; did you mean train.epochs?" in message
     assert "finetune.learning_rat: there is no such key; did you mean finetune.learning_rate?" in message
-    assert "hardware.precision: 'fp8' is not allowed; it takes float32 | mixed_bfloat16 | mixed_float16" in message
+    assert (
+        "hardware.precision: 'fp8' is not allowed; it takes auto | float32 | mixed_bfloat16 | mixed_float16" in message
+    )
     assert len(message.splitlines()) == 6
 
 

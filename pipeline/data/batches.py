@@ -1,15 +1,15 @@
 """Batches for `fit`: which pictures come when is a function of seed and epoch; what they are, of picture and view."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from pipeline.config import AugmentConfig
+from pipeline.cache import Rows
 from pipeline.data.pictures import Pictures
-from pipeline.data.views import apply_transforms, view_transforms
+from pipeline.data.views import apply_transforms
 
 Plan = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
@@ -29,32 +29,40 @@ class PictureInputs:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, pictures: Pictures, augment: AugmentConfig, seed: int, views: int):
-        """`views` counts the plain one."""
+    def __init__(self, pictures: Pictures, places: np.ndarray, views: Sequence[np.ndarray | None]):
+        """`places` among the pictures, integer [n]; the transforms [n, 8] of each view, None for the plain one."""
         self.shape = (pictures.size, pictures.size, 3)
-        self._pictures = pictures
-        self._transforms = np.stack(
-            [view_transforms(augment, len(pictures), pictures.size, seed, view) for view in range(views)]
-        )
+        self._pictures, self._places, self._views = pictures, places, views
 
     def take(self, indices: np.ndarray, views: np.ndarray) -> np.ndarray:
-        plain = self._pictures[indices]
-        if not views.any():
-            return plain
-        # Input pipelines belong on the CPU; outside a graph TensorFlow would take a GPU.
-        with tf.device("CPU:0"):
-            return apply_transforms(plain, self._transforms[views, indices]).numpy()
+        batch = self._pictures.take(self._places[indices])
+        for view in np.unique(views):
+            if (transforms := self._views[view]) is not None:
+                here = views == view
+                # Input pipelines belong on the CPU; outside a graph TensorFlow would take a GPU.
+                with tf.device("CPU:0"):
+                    batch[here] = apply_transforms(batch[here], transforms[indices[here]]).numpy()
+        return batch
 
 
 class FeatureInputs:
-    """What the frozen part computed: float32 [views, n, ...]."""
+    """What the frozen part computed, by view."""
 
-    def __init__(self, features: np.ndarray):
-        self.shape, self.dtype = features.shape[2:], features.dtype
-        self._features = features
+    def __init__(self, views: Sequence[tuple[Rows, np.ndarray]]):
+        """For each view the rows, and the place of each picture among them, integer [n]."""
+        self.shape, self.dtype = views[0][0].shape, views[0][0].dtype
+        self._views = views
 
     def take(self, indices: np.ndarray, views: np.ndarray) -> np.ndarray:
-        return self._features[views, indices]
+        if (views == views[0]).all():
+            rows, places = self._views[views[0]]
+            return rows.take(places[indices])
+        batch = np.empty((len(indices), *self.shape), self.dtype)
+        for view in np.unique(views):
+            rows, places = self._views[view]
+            here = views == view
+            batch[here] = rows.take(places[indices[here]])
+        return batch
 
 
 def shuffled(count: int, views: int, seed: int) -> Plan:

@@ -22,9 +22,9 @@ class Manifest:
     classes: list[str]
     """In the order of the classifier's outputs."""
 
-    def split(self, name: str) -> pd.DataFrame:
-        """The rows of one split: train, validation or test."""
-        return self.rows[self.rows["split"] == name].reset_index(drop=True)
+    def split(self, *names: str) -> pd.DataFrame:
+        """The rows of some splits, of train, validation and test, in the manifest's order."""
+        return self.rows[self.rows["split"].isin(names)].reset_index(drop=True)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -1,54 +1,84 @@
-"""Pictures as arrays, decoded once on all cores where memory allows."""
+"""Pictures as arrays, decoded once on all cores."""
 
+import hashlib
+import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 
+from pipeline.cache import GIB, Append, Cache, Rows, entry_bytes
+from pipeline.checkout import CODE
 from pipeline.data.decoding import UndecodableError, pixels
 from pipeline.errors import PipelineError
+from pipeline.files import file_sha256
 from pipeline.terminal import progress
 
-GIB = 2**30
+log = logging.getLogger(__name__)
+
+_DECODER = f"{file_sha256(CODE / 'pipeline' / 'data' / 'decoding.py')} Pillow {version('Pillow')}"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Pictures:
-    """Decoded pictures of one size; indexing with an integer array [b] gives uint8 RGB [b, size, size, 3]."""
+    """Pictures of a manifest as arrays of one size, decoded once: into the cache, as far as its budget goes."""
 
-    def __init__(self, folder: Path, paths: Sequence[str], size: int, memory_gib: float, title: str):
-        """Decode all pictures now if they take at most `memory_gib` GiB; else each when it is asked for.
+    def __init__(self, folder: Path, rows: pd.DataFrame, size: int, cache: Cache, budget_gib: float, title: str):
+        """`rows` of a manifest: path and sha256 of each picture below `folder`; `size` in pixels.
 
         Raises:
             PipelineError: a picture is gone or changed since it was prepared.
         """
         self.size = size
-        self._files = [folder / path for path in paths]
-        self._kept: np.ndarray | None = None
-        if len(paths) * size * size * 3 <= memory_gib * GIB:
-            kept = np.empty((len(paths), size, size, 3), np.uint8)
-            with progress(title, len(paths)) as advance:
-                for index, picture in enumerate(on_all_cores(self._read, self._files)):
-                    kept[index] = picture
-                    advance()
-            self._kept = kept
+        self._files = [folder / path for path in rows["path"]]
+        self._sha256 = rows["sha256"].tolist()
+        self.depends = {
+            "pictures": hashlib.sha256("\n".join(self._sha256).encode()).hexdigest(),
+            "image_size": size,
+            "decoder": _DECODER,
+        }
+        """What the arrays are a function of."""
+        shape = (size, size, 3)
+        self._kept: Rows | None = None
+        if cache.fits("pictures", self.depends, len(rows), shape, "uint8", budget_gib):
+            self._kept = cache.rows(
+                "pictures", self.depends, shape, "uint8", lambda append: self._decode(append, title)
+            )
+        else:
+            log.warning(
+                "%d decoded pictures take %.1f GiB, more than hardware.picture_cache_gib=%g or the disk's free space; each is decoded whenever it is needed",
+                len(rows), entry_bytes(len(rows), shape, "uint8") / GIB, budget_gib,
+            )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """The pictures at `places`, integer [b], among the rows: uint8 RGB [b, size, size, 3]."""
         if self._kept is not None:
-            return self._kept[indices]
-        return np.stack(list(on_all_cores(self._read, [self._files[index] for index in indices])))
+            return self._kept.take(places)
+        return np.stack(list(on_all_cores(self._read, places)))
 
-    def _read(self, file: Path) -> np.ndarray:
+    def _decode(self, append: Append, title: str) -> None:
+        with progress(title, len(self)) as advance:
+            for picture in on_all_cores(self._read, range(len(self))):
+                append(picture[np.newaxis])
+                advance()
+
+    def _read(self, place: int) -> np.ndarray:
+        file = self._files[place]
         try:
-            return pixels(file.read_bytes(), self.size)
+            data = file.read_bytes()
+            if hashlib.sha256(data).hexdigest() != self._sha256[place]:
+                raise PipelineError(f"{file} has changed since the pictures were prepared; run prepare again")
+            return pixels(data, self.size)
         except (OSError, UndecodableError) as error:
             raise PipelineError(
                 f"{file} could be read when the pictures were prepared, and can't now ({error}); run prepare again"

@@ -7,15 +7,13 @@ from pipeline.config import AugmentConfig
 
 
 def view_transforms(augment: AugmentConfig, count: int, size: int, seed: int, view: int) -> np.ndarray:
-    """The affine transform of each of `count` pictures in one view; view 0 is the plain picture.
+    """The affine transform of each of `count` pictures in one view, from 1 on; view 0 is the plain picture.
 
     Flip, rotation and zoom act together, so that pixels are interpolated once.
 
     Returns:
         float32 [count, 8]: rows as `keras.ops.image.affine_transform` takes them, from output to input pixels.
     """
-    if view == 0:
-        return np.tile(np.float32([1, 0, 0, 0, 1, 0, 0, 0]), (count, 1))
     draws = np.random.default_rng([seed, view]).random((count, 3))
     mirror = np.where(augment.horizontal_flip & (draws[:, 0] < 0.5), -1.0, 1.0)
     angle = np.deg2rad(augment.rotation_degrees) * (2 * draws[:, 1] - 1)

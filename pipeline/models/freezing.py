@@ -115,13 +115,17 @@ def unfreeze(
     return [layer for layer in backbone.layers[first:] if layer.trainable_weights]
 
 
+def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Every layer inside a model, at any depth."""
+    for layer in model.layers:
+        yield layer
+        if hasattr(layer, "layers"):
+            yield from all_layers(layer)
+
+
 def batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
     """Every BatchNormalization layer inside a model, at any depth."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            yield layer
-        elif hasattr(layer, "layers"):
-            yield from batch_norms(layer)
+    return (layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization))
 
 
 def batch_norm_digest(model: keras.Model) -> str:

@@ -1,8 +1,12 @@
 """Which pictures come when, in which view: a function of seed and epoch."""
 
+import hashlib
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from pipeline.cache import Cache
 from pipeline.config import AugmentConfig
 from pipeline.data.batches import PictureInputs, batches, in_order, shuffled
 from pipeline.data.pictures import Pictures
@@ -12,46 +16,82 @@ from pipeline.errors import PipelineError
 MOVING = AugmentConfig("light", 4, True, 30.0, 0.2)
 
 
+def rows(folder, names):
+    sha256 = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
+    return pd.DataFrame({"path": names, "sha256": sha256})
+
+
 @pytest.fixture
-def some(pictures) -> Pictures:
-    return Pictures(pictures, [f"red/{number:03}.png" for number in range(7)], 32, 1.0, "test")
+def some(pictures, tmp_path) -> Pictures:
+    chosen = rows(pictures, [f"red/{number:03}.png" for number in range(7)])
+    return Pictures(pictures, chosen, 32, Cache(tmp_path / "cache"), 1.0, "test")
 
 
-def test_streamed_pictures_equal_kept_ones(some, pictures):
-    streamed = Pictures(pictures, [f"red/{number:03}.png" for number in range(7)], 32, 0.0, "test")
+def plain(pictures: Pictures) -> PictureInputs:
+    return PictureInputs(pictures, np.arange(len(pictures)), [None])
+
+
+def moved(pictures: Pictures, augment: AugmentConfig, seed: int, views: int) -> PictureInputs:
+    transforms = [view_transforms(augment, len(pictures), pictures.size, seed, view) for view in range(1, views)]
+    return PictureInputs(pictures, np.arange(len(pictures)), [None, *transforms])
+
+
+def test_streamed_pictures_equal_kept_ones(some, pictures, tmp_path, caplog):
+    chosen = rows(pictures, [f"red/{number:03}.png" for number in range(7)])
+    streamed = Pictures(pictures, chosen, 32, Cache(tmp_path / "cache"), 0.0, "test")
+    assert "7 decoded pictures take 0.0 GiB, more than hardware.picture_cache_gib=0" in caplog.text
     wanted = np.array([5, 0, 5])
-    assert np.array_equal(some[wanted], streamed[wanted])
+    assert np.array_equal(some.take(wanted), streamed.take(wanted))
 
 
-def test_a_picture_that_is_gone_is_named(tmp_path):
+def test_pictures_are_decoded_once(some, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.data.pictures.pixels", None)
+    chosen = rows(pictures, [f"red/{number:03}.png" for number in range(7)])
+    again = Pictures(pictures, chosen, 32, Cache(tmp_path / "cache"), 1.0, "test")
+    assert np.array_equal(again.take(np.arange(7)), some.take(np.arange(7)))
+
+
+def test_a_picture_that_is_gone_or_changed_is_named(pictures, tmp_path):
+    gone = pd.DataFrame({"path": ["gone.png"], "sha256": [""]})
     with pytest.raises(PipelineError, match=r"gone\.png could be read when .* run prepare again"):
-        Pictures(tmp_path, ["gone.png"], 32, 1.0, "test")
+        Pictures(tmp_path, gone, 32, Cache(tmp_path / "cache"), 1.0, "test")
+    changed = pd.DataFrame({"path": ["red/000.png"], "sha256": ["0" * 64]})
+    with pytest.raises(PipelineError, match=r"red/000\.png has changed since .* run prepare again"):
+        Pictures(pictures, changed, 32, Cache(tmp_path / "cache"), 1.0, "test")
 
 
 def test_the_plain_view_is_the_picture_itself(some):
-    plain = PictureInputs(some, MOVING, seed=1, views=3)
-    everything = np.arange(7)
-    assert np.array_equal(plain.take(everything, np.zeros(7, int)), some[everything])
-    unmoved = apply_transforms(some[everything], view_transforms(MOVING, 7, 32, 1, 0))
-    assert np.array_equal(unmoved, some[everything])
+    inputs, everything = moved(some, MOVING, seed=1, views=3), np.arange(7)
+    assert np.array_equal(inputs.take(everything, np.zeros(7, int)), some.take(everything))
+    still = np.tile(np.float32([1, 0, 0, 0, 1, 0, 0, 0]), (7, 1))
+    assert np.array_equal(apply_transforms(some.take(everything), still), some.take(everything))
+
+
+def test_views_may_be_mixed_in_a_batch(some):
+    inputs, everything = moved(some, MOVING, seed=1, views=3), np.arange(7)
+    views = np.array([0, 1, 2, 0, 1, 2, 0])
+    mixed = inputs.take(everything, views)
+    for view in range(3):
+        here = views == view
+        assert np.array_equal(mixed[here], inputs.take(everything, np.full(7, view))[here])
 
 
 def test_a_view_is_a_fixed_function_of_seed_and_place(some):
-    inputs = PictureInputs(some, MOVING, seed=1, views=5)
+    inputs = moved(some, MOVING, seed=1, views=5)
     first = inputs.take(np.arange(7), np.full(7, 2))
     # In another batch, another order, another number of views: the same pixels.
-    again = PictureInputs(some, MOVING, seed=1, views=3).take(np.array([6, 3]), np.array([2, 2]))
+    again = moved(some, MOVING, seed=1, views=3).take(np.array([6, 3]), np.array([2, 2]))
     assert np.array_equal(again, first[[6, 3]])
-    assert not np.array_equal(PictureInputs(some, MOVING, seed=2, views=3).take(np.arange(7), np.full(7, 2)), first)
+    assert not np.array_equal(moved(some, MOVING, seed=2, views=3).take(np.arange(7), np.full(7, 2)), first)
     assert not np.array_equal(inputs.take(np.arange(7), np.full(7, 1)), first)
 
 
 def test_a_mirrored_view_is_the_mirror_image(some):
     mirroring = AugmentConfig("flip", 1, True, 0.0, 0.0)
-    inputs = PictureInputs(some, mirroring, seed=1, views=2)
-    moved, plain = inputs.take(np.arange(7), np.ones(7, int)), some[np.arange(7)]
-    mirrored = [np.array_equal(a, b[:, ::-1]) for a, b in zip(moved, plain, strict=True)]
-    same = [np.array_equal(a, b) for a, b in zip(moved, plain, strict=True)]
+    inputs = moved(some, mirroring, seed=1, views=2)
+    second, first = inputs.take(np.arange(7), np.ones(7, int)), some.take(np.arange(7))
+    mirrored = [np.array_equal(a, b[:, ::-1]) for a, b in zip(second, first, strict=True)]
+    same = [np.array_equal(a, b) for a, b in zip(second, first, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True))
     assert 0 < sum(mirrored) < 7
 
@@ -81,13 +121,13 @@ def test_an_epoch_shows_each_picture_once_and_in_another_view_than_the_last():
 
 def test_batches_carry_the_right_labels_and_never_span_epochs(some):
     labels = np.array([0, 1, 2, 0, 1, 2, 0])
-    data = batches(PictureInputs(some, MOVING, 1, 1), labels, 3, 3, shuffled(7, 1, seed=4), range(2, 4))
+    data = batches(plain(some), labels, 3, 3, shuffled(7, 1, seed=4), range(2, 4))
     assert data.cardinality() == 6
     sizes, position = [], 0
     orders = np.concatenate([shuffled(7, 1, seed=4)(epoch)[0] for epoch in (2, 3)])
     for pixels, targets in data.as_numpy_iterator():
         indices = orders[position : position + len(pixels)]
-        assert np.array_equal(pixels, some[indices])
+        assert np.array_equal(pixels, some.take(indices))
         assert np.array_equal(targets.argmax(axis=1), labels[indices])
         position += len(pixels)
         sizes.append(len(pixels))
@@ -95,5 +135,5 @@ def test_batches_carry_the_right_labels_and_never_span_epochs(some):
 
 
 def test_in_order(some):
-    [(pixels, _)] = batches(PictureInputs(some, MOVING, 1, 1), np.zeros(7, int), 1, 10, in_order(7)).as_numpy_iterator()
-    assert np.array_equal(pixels, some[np.arange(7)])
+    [(pixels, _)] = batches(plain(some), np.zeros(7, int), 1, 10, in_order(7)).as_numpy_iterator()
+    assert np.array_equal(pixels, some.take(np.arange(7)))

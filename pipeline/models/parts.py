@@ -1,0 +1,165 @@
+"""A classifier in two parts: what is frozen, in its fastest form, and what learns."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from pipeline.config import BackboneConfig, FinetuneConfig
+from pipeline.hardware import frozen_arithmetic, trainable_arithmetic
+from pipeline.models.cuts import narrow_places, split_below
+from pipeline.models.freezing import all_layers, first_trainable, freeze, unfreeze
+from pipeline.models.inference import folded
+
+Infer = Callable[[tf.Tensor], tf.Tensor]
+
+
+class FrozenPart:
+    """All of a classifier up to a cut: preprocessing, the backbone's lower part, and the pooling where that is the whole backbone."""
+
+    def __init__(self, preprocessing: keras.Model, lower: keras.Model, pooled: bool, dtype: str):
+        """`dtype` is that of the arithmetic within the backbone: float32, bfloat16 or float16."""
+        self._preprocessing, self._lower, self._pooled = preprocessing, lower, pooled
+        self.arithmetic = dtype
+        #: Nothing was learned below the cut, so nothing is computed that would be worth keeping.
+        self.empty = not lower.weights
+        #: Of the output for one picture.
+        self.shape = (lower.output.shape[-1],) if pooled else tuple(lower.output.shape[1:])
+        #: Of the output, by NumPy's name: the arithmetic's own, so that what is kept equals what is computed.
+        self.dtype = "float32" if pooled or self.empty else dtype
+
+    @cached_property
+    def from_pixels(self) -> Infer:
+        """uint8 [b, size, size, 3] to [b, *shape], in inference mode. Made once, outside of graphs."""
+        return self._compiled(self._preprocessing.inputs[0], self._preprocessing.outputs[0], self._lower.inputs[0])
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the operations and weights."""
+        return self._name(list(_digests(self._lower))[-1][1], self._pooled)
+
+    def below(self) -> Iterator[tuple[str, Callable[[], "FrozenPart"]]]:
+        """The parts up to each lower place that one tensor holds, from the highest: digest, and what makes it."""
+        places = list(_digests(self._lower))
+        for tensor, digest in reversed(places if self._pooled else places[:-1]):
+            yield self._name(digest, False), lambda tensor=tensor: self._up_to(tensor)
+
+    def way_from(self, lower: "FrozenPart") -> Infer:
+        """What leads from the output of a part below to that of this one."""
+        start = lower._lower.outputs[0]
+        first = layers.Input(start.shape[1:], dtype=lower.dtype)
+        return self._compiled(first, first, start)
+
+    def _up_to(self, tensor: Any) -> "FrozenPart":
+        return FrozenPart(self._preprocessing, keras.Model(self._lower.inputs[0], tensor), False, self.arithmetic)
+
+    def _compiled(self, first: Any, x: Any, start: Any) -> Infer:
+        """From `first`, by way of `x` in the place of the backbone's tensor `start`, to the cut."""
+        end = self._lower.outputs[0]
+        if start is not end:
+            x = folded(keras.Model(start, end), self.arithmetic)(x)
+        if self._pooled:
+            x = layers.GlobalAveragePooling2D(dtype="float32")(x)
+        network = keras.Model(first, x)
+        signature = [tf.TensorSpec((None, *first.shape[1:]), first.dtype)]
+        return tf.function(lambda batch: tf.cast(network(batch, training=False), self.dtype), input_signature=signature)
+
+    @staticmethod
+    def _name(digest: str, pooled: bool) -> str:
+        return f"{digest}{' pooled' * pooled}"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A classifier as a phase of training sees it."""
+
+    frozen: FrozenPart
+    """Has its own copy of the weights, made when it computes first."""
+    trainable: keras.Model
+    """From what `frozen` gives to class probabilities; shares its layers with the classifier."""
+    upper: keras.Model | None
+    """What of the backbone is in `trainable`."""
+    policy: str
+    """Keras's dtype policy for `upper`."""
+    waypoint: FrozenPart | None = None
+    """A place on the frozen part's way whose results are worth keeping too: where the next phase begins by default."""
+
+    @property
+    def precision(self) -> str:
+        """In words, for people."""
+        below = f"frozen {self.frozen.arithmetic}" if not self.frozen.empty else ""
+        above = f"trainable {self.policy}" if self.upper and self.upper.trainable_weights else ""
+        return ", ".join(filter(None, (below, above, "head float32")))
+
+    @contextmanager
+    def in_their_arithmetic(self) -> Iterator[None]:
+        """Within the block the layers of `upper` follow their policy. Weights are float32 all the time, pooling and head compute in it."""
+        inside = list(all_layers(self.upper)) if self.upper else []
+        before = [layer.dtype_policy for layer in inside]
+        for layer in inside:
+            layer.dtype_policy = keras.dtype_policies.get(self.policy)
+        try:
+            yield
+        finally:
+            for layer, own in zip(inside, before, strict=True):
+                layer.dtype_policy = own
+
+
+def parts_for_feature_extraction(model: keras.Model, backbone: BackboneConfig, precision: str) -> Parts:
+    """Phase 1: all up to the pooled features, and the head.
+
+    A backbone that nobody has pretrained has nothing worth freezing: then the preprocessing alone is frozen.
+
+    Args:
+        model: as `pipeline.models.assembly.build_classifier` makes it.
+        backbone: what it was made from.
+        precision: `hardware.precision`.
+    """
+    preprocessing, network, pooling, head = _pieces(model)
+    arithmetic = frozen_arithmetic(precision)
+    if backbone.constructor == "scratch_cnn":
+        lower = keras.Model(network.inputs[0], network.inputs[0])
+        trainable = keras.Sequential([network, pooling, head], name="trainable")
+        policy = trainable_arithmetic(precision, network)
+        return Parts(FrozenPart(preprocessing, lower, False, arithmetic), trainable, network, policy)
+    above = network.layers[first_trainable(network, backbone.unfreeze, backbone.blocks) :]
+    freeze(network)
+    waypoint = FrozenPart(preprocessing, split_below(network, above)[0], False, arithmetic)
+    return Parts(FrozenPart(preprocessing, network, True, arithmetic), head, None, "float32", waypoint)
+
+
+def parts_for_finetuning(
+    model: keras.Model, backbone: BackboneConfig, finetune: FinetuneConfig, precision: str
+) -> Parts:
+    """Phase 2: all below the unfreeze depth, as far as one tensor holds it, and the rest.
+
+    Raises:
+        PipelineError: there is no such unfreeze depth.
+    """
+    preprocessing, network, pooling, head = _pieces(model)
+    learning = unfreeze(network, finetune.unfreeze, backbone.blocks, finetune.freeze_batch_norm)
+    lower, upper = split_below(network, learning)
+    frozen = FrozenPart(preprocessing, lower, False, frozen_arithmetic(precision))
+    trainable = keras.Sequential([upper, pooling, head], name="trainable")
+    return Parts(frozen, trainable, upper, trainable_arithmetic(precision, upper))
+
+
+def _pieces(model: keras.Model) -> tuple[keras.Model, keras.Model, layers.Layer, keras.Model]:
+    return tuple(model.get_layer(name) for name in ("preprocessing", "backbone", "pooling", "head"))
+
+
+def _digests(backbone: keras.Model) -> Iterator[tuple[Any, str]]:
+    """Each narrow place of a backbone from bottom to top, the input first, with the sha256 of all that leads to it."""
+    digest = hashlib.sha256()
+    for operation, tensor in narrow_places(backbone):
+        digest.update(f"{type(operation).__name__} {tuple(operation.output.shape[1:])}\n".encode())
+        for weight in getattr(operation, "weights", ()):
+            digest.update(keras.ops.convert_to_numpy(weight).tobytes())
+        if tensor is not None:
+            yield tensor, digest.hexdigest()
