@@ -39,16 +39,18 @@ def fit(config, manifest, phase: str, report=lambda row: None, epochs_before: in
 
 
 @pytest.mark.parametrize(
-    ("backbone", "phase"),
+    ("backbone", "phase", "precision"),
     [
-        ("efficientnet_lite0", "train"),
-        ("efficientnet_lite0", "finetune"),
-        ("resnet50", "finetune"),
-        ("vgg16", "finetune"),
-        pytest.param("efficientnet_b0", "finetune", marks=pytest.mark.every_backbone),
+        ("efficientnet_lite0", "train", "float32"),
+        ("efficientnet_lite0", "finetune", "float32"),
+        ("efficientnet_lite0", "finetune", "mixed_bfloat16"),
+        ("resnet50", "finetune", "float32"),
+        ("vgg16", "finetune", "float32"),
+        pytest.param("efficientnet_b0", "finetune", "float32", marks=pytest.mark.every_backbone),
+        pytest.param("resnet50", "finetune", "mixed_bfloat16", marks=pytest.mark.every_backbone),
+        pytest.param("vgg16", "finetune", "mixed_bfloat16", marks=pytest.mark.every_backbone),
     ],
 )
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_kept_frozen_work_gives_the_losses_of_the_work_done_again(
     configure, prepared, backbone, phase, precision, monkeypatch
 ):

@@ -41,7 +41,7 @@ class FrozenPart:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over the operations and weights."""
+        """What the output is a function of, beside the picture: sha256 over operations and weights, and the arithmetic."""
         return self._name(list(_digests(self._lower))[-1][1], self._pooled)
 
     def below(self) -> Iterator[tuple[str, Callable[[], "FrozenPart"]]]:
@@ -70,9 +70,8 @@ class FrozenPart:
         signature = [tf.TensorSpec((None, *first.shape[1:]), first.dtype)]
         return tf.function(lambda batch: tf.cast(network(batch, training=False), self.dtype), input_signature=signature)
 
-    @staticmethod
-    def _name(digest: str, pooled: bool) -> str:
-        return f"{digest}{' pooled' * pooled}"
+    def _name(self, digest: str, pooled: bool) -> str:
+        return f"{digest} {self.arithmetic}{' pooled' * pooled}"
 
 
 @dataclass(frozen=True)
