@@ -1,6 +1,7 @@
 # make repro    set up what is missing, then run every stage that is not up to date
 # make test     the same set-up with the test tools, then the tests
 # make ui       browse this checkout's runs
+# make bench   the pipeline against the source article's recipe, on PICTURES=<folder with train/ and test/>; an hour or more
 # make lock     resolve the newest versions that pyproject.toml allows, with hashes
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ LOCK := $(if $(GPU),requirements-gpu.lock,requirements.lock)
 # no bytecode behind (PYTHONDONTWRITEBYTECODE, as container images do): 18 seconds instead of 5 before TensorFlow is there.
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes
 
-.PHONY: repro test ui lock lint
+.PHONY: repro test ui lock lint bench
 
 repro: $(VENV)/.installed-$(LOCK)
 	dvc repro
@@ -28,6 +29,9 @@ lint: $(VENV)/.installed-requirements-dev.lock
 
 ui: $(VENV)/.installed-$(LOCK)
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+bench: $(VENV)/.installed-$(LOCK)
+	python benchmarks/run.py $(PICTURES) $(ARGS)
 
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
