@@ -17,7 +17,7 @@ import pandas as pd
 from pipeline.cache import Cache
 from pipeline.checkout import resolve
 from pipeline.config import Config
-from pipeline.data.batches import PictureInputs, batches, in_order
+from pipeline.data.batches import batches, in_order
 from pipeline.data.listing import pictures_folder
 from pipeline.data.manifest import class_indices, read_manifest
 from pipeline.data.pictures import Pictures
@@ -86,8 +86,11 @@ def run(config: Config, inputs: Path, out: Path, _report: Callable) -> dict[str,
 def predict(parts: Parts, pictures: Pictures, places: np.ndarray, config: Config, cache: Cache) -> np.ndarray:
     """Class probabilities of the plain pictures at `places`, in order, in the arithmetic of their training: float32 [n, classes]."""
     batch_size = config.evaluate.batch_size
-    inputs = FrozenWork(pictures, config, cache).inputs(parts.frozen, places, 1, "frozen part")
-    network = FrozenBelow(parts.frozen, parts.trainable) if isinstance(inputs, PictureInputs) else parts.trainable
+    frozen_work, network = FrozenWork(pictures, config, cache), parts.trainable
+    if frozen_work.worth_keeping(parts.frozen, len(pictures)):
+        inputs = frozen_work.kept(parts.frozen, places, 1, "frozen part")
+    else:
+        inputs, network = frozen_work.pictures(places, 1), FrozenBelow(parts.frozen, parts.trainable)
     data = batches(inputs, np.zeros(len(places), np.int64), 1, batch_size, in_order(len(places)))
     with parts.in_their_arithmetic(), progress("predicting", len(places)) as advance:
         watching = keras.callbacks.LambdaCallback(

@@ -36,31 +36,10 @@ class FrozenWork:
     def __init__(self, pictures: Pictures, config: Config, cache: Cache):
         self._pictures, self._config, self._cache = pictures, config, cache
 
-    def inputs(
-        self, part: FrozenPart, places: np.ndarray, views: int, title: str, waypoint: FrozenPart | None = None
-    ) -> Inputs:
-        """What a network above `part` is fed, for the pictures at `places` in so many views, the plain one counted.
-
-        Where `part` computes nothing, or the results would not fit into the cache's budget: the pictures themselves. Else its results,
-        computed by way of `waypoint`, a part below, whose own are kept too if they fit.
-        """
-        transforms = [None, *(self._transforms(places, view) for view in range(1, views))]
-        count = len(self._pictures) + (views - 1) * len(places)
-        if part.empty or not self._fits(part, count):
-            return PictureInputs(self._pictures, places, transforms)
-        way = [part] if waypoint is None or waypoint.empty or not self._fits(waypoint, count) else [waypoint, part]
-        kept = []
-        for view in range(views):
-            # The plain one of all pictures of the set, so that experiments which divide it otherwise share it.
-            chosen = places if view else np.arange(len(self._pictures))
-            pictures = PictureInputs(self._pictures, chosen, [transforms[view]])
-            named = f"{title}, view {view} of {views - 1}" if view else title
-            for each in way:
-                rows = self._rows(each, pictures, len(chosen), self._source(places, view), named)
-            kept.append((rows, np.arange(len(places)) if view else places))
-        return FeatureInputs(kept)
-
-    def _fits(self, part: FrozenPart, count: int) -> bool:
+    def worth_keeping(self, part: FrozenPart, count: int) -> bool:
+        """Whether `part` computes anything, and its results for `count` pictures and views fit into the cache's budget; says so if not."""
+        if part.empty:
+            return False
         budget = self._config.hardware.feature_cache_gib
         depends = self._source(None, 0) | {"part": part.digest}
         if self._cache.fits(KIND, depends, count, part.shape, part.dtype, budget):
@@ -71,6 +50,26 @@ class FrozenWork:
             entry_bytes(count, part.shape, part.dtype) / GIB, count, "x".join(map(str, part.shape)), part.dtype, budget,
         )  # fmt: skip
         return False
+
+    def pictures(self, places: np.ndarray, views: int) -> PictureInputs:
+        """The pictures at `places` themselves, in so many views, the plain one counted."""
+        transforms = [None, *(self._transforms(places, view) for view in range(1, views))]
+        return PictureInputs(self._pictures, places, transforms)
+
+    def kept(
+        self, part: FrozenPart, places: np.ndarray, views: int, title: str, waypoint: FrozenPart | None = None
+    ) -> FeatureInputs:
+        """What `part` makes of them; computed by way of `waypoint`, a part below, whose own results are kept too."""
+        kept = []
+        for view in range(views):
+            # The plain one of all pictures of the set, so that experiments which divide it otherwise share it.
+            chosen = places if view else np.arange(len(self._pictures))
+            pictures = PictureInputs(self._pictures, chosen, [self._transforms(chosen, view) if view else None])
+            named = f"{title}, view {view} of {views - 1}" if view else title
+            for each in filter(None, (waypoint, part)):
+                rows = self._rows(each, pictures, len(chosen), self._source(places, view), named)
+            kept.append((rows, np.arange(len(places)) if view else places))
+        return FeatureInputs(kept)
 
     def _transforms(self, places: np.ndarray, view: int) -> np.ndarray:
         return view_transforms(self._config.augment, len(places), self._pictures.size, self._config.seed, view)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipeline.cache import Cache
 from pipeline.config import Config, FinetuneConfig, PhaseConfig
-from pipeline.data.batches import PictureInputs, batches, in_order, shuffled
+from pipeline.data.batches import batches, in_order, shuffled
 from pipeline.data.listing import pictures_folder
 from pipeline.data.manifest import Manifest, class_indices
 from pipeline.data.pictures import Pictures
@@ -100,8 +100,15 @@ def fit_phase(
     """
     views = min(config.augment.views + 1, phase.epochs)
     frozen_work = FrozenWork(data.pictures, config, cache)
-    training = frozen_work.inputs(parts.frozen, data.training, views, "frozen part", parts.waypoint)
-    validation = frozen_work.inputs(parts.frozen, data.validation, 1, "frozen part")
+    all_views = len(data.pictures) + (views - 1) * len(data.training)
+    keep = frozen_work.worth_keeping(parts.frozen, all_views)
+    if keep:
+        waypoint = parts.waypoint if parts.waypoint and frozen_work.worth_keeping(parts.waypoint, all_views) else None
+        training = frozen_work.kept(parts.frozen, data.training, views, "frozen part", waypoint)
+        validation = frozen_work.kept(parts.frozen, data.validation, 1, "frozen part")
+    else:
+        training = frozen_work.pictures(data.training, views)
+        validation = frozen_work.pictures(data.validation, 1)
     count, batch_size = len(data.training), phase.batch_size
     epochs = range(epochs_before, epochs_before + phase.epochs)
     stopping = keras.callbacks.EarlyStopping(
@@ -111,9 +118,7 @@ def fit_phase(
         restore_best_weights=phase.restore_best,
     )
     with parts.in_their_arithmetic(), strategy.scope(), progress("epoch 1", phase.epochs * count) as advance:
-        network = parts.trainable
-        if isinstance(training, PictureInputs):
-            network = FrozenBelow(parts.frozen, parts.trainable)
+        network = parts.trainable if keep else FrozenBelow(parts.frozen, parts.trainable)
         optimizer = keras.optimizers.Adam(schedule)
         if parts.policy == "mixed_float16":
             # Its smallest numbers are not small enough for gradients.

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from pipeline import features
 from pipeline.cache import Cache
 from pipeline.data.manifest import read_manifest
 from pipeline.data.pictures import Pictures
@@ -54,46 +53,46 @@ def outputs(inputs):
 def test_a_higher_cut_is_computed_from_the_highest_one_below_that_is_there(work):
     frozen_work, _, finetuning, computed, *_ = work
     for depth in ("block3", "block4", "block5"):
-        frozen_work.inputs(finetuning(depth), PLACES, 1, "test")
+        frozen_work.kept(finetuning(depth), PLACES, 1, "test")
     assert computed == [(32, 32, 3), (8, 8, 128), (4, 4, 256)]
-    frozen_work.inputs(finetuning("block4_conv2"), PLACES, 1, "test")
+    frozen_work.kept(finetuning("block4_conv2"), PLACES, 1, "test")
     assert computed[-1] == (4, 4, 256)
 
 
 def test_the_way_by_a_lower_cut_gives_what_the_direct_one_gives(work, tmp_path):
     frozen_work, _, finetuning, computed, config = work
-    frozen_work.inputs(finetuning("block4"), PLACES, 1, "test")
-    by_way = outputs(frozen_work.inputs(finetuning("block5"), PLACES, 1, "test"))
+    frozen_work.kept(finetuning("block4"), PLACES, 1, "test")
+    by_way = outputs(frozen_work.kept(finetuning("block5"), PLACES, 1, "test"))
     elsewhere = FrozenWork(frozen_work._pictures, config, Cache(tmp_path / "other"))
-    direct = outputs(elsewhere.inputs(finetuning("block5"), PLACES, 1, "test"))
+    direct = outputs(elsewhere.kept(finetuning("block5"), PLACES, 1, "test"))
     assert computed == [(32, 32, 3), (4, 4, 256), (32, 32, 3)]
     np.testing.assert_allclose(by_way, direct, rtol=1e-5, atol=1e-6)
 
 
 def test_pixels_are_passed_once_for_both_phases(work):
     frozen_work, extraction, finetuning, computed, *_ = work
-    frozen_work.inputs(extraction.frozen, PLACES, 2, "test", extraction.waypoint)
+    frozen_work.kept(extraction.frozen, PLACES, 2, "test", extraction.waypoint)
     assert computed == [(32, 32, 3), (2, 2, 512)] * 2
-    frozen_work.inputs(finetuning("block5"), PLACES, 2, "test")
+    frozen_work.kept(finetuning("block5"), PLACES, 2, "test")
     assert len(computed) == 4
 
 
 def test_another_division_shares_the_plain_view_and_another_head_shares_all(work):
     frozen_work, extraction, _, computed, config = work
-    frozen_work.inputs(extraction.frozen, PLACES, 2, "test")
-    frozen_work.inputs(extraction.frozen, PLACES + 1, 1, "test")
+    frozen_work.kept(extraction.frozen, PLACES, 2, "test")
+    frozen_work.kept(extraction.frozen, PLACES + 1, 1, "test")
     assert len(computed) == 2
-    frozen_work.inputs(extraction.frozen, PLACES + 1, 2, "test")
+    frozen_work.kept(extraction.frozen, PLACES + 1, 2, "test")
     assert len(computed) == 3
     config.train.dropout = 0.5
-    frozen_work.inputs(extraction.frozen, PLACES, 2, "test")
+    frozen_work.kept(extraction.frozen, PLACES, 2, "test")
     assert len(computed) == 3
 
 
 @pytest.mark.parametrize("change", ["weights", "seed", "augment", "preprocessing", "precision"])
 def test_what_changes_the_results_makes_other_entries(work, change):
     frozen_work, extraction, _, computed, config = work
-    frozen_work.inputs(extraction.frozen, PLACES, 2, "test")
+    frozen_work.kept(extraction.frozen, PLACES, 2, "test")
     part = extraction.frozen
     if change == "weights":
         model = build_classifier(config, 3)
@@ -106,15 +105,15 @@ def test_what_changes_the_results_makes_other_entries(work, change):
         config.backbone.preprocessing = "tf"
     else:
         part = parts_for_feature_extraction(frozen_work.model, config.backbone, "mixed_bfloat16").frozen
-    frozen_work.inputs(part, PLACES, 2, "test")
+    frozen_work.kept(part, PLACES, 2, "test")
     # Plain pictures know no seed and no augmentation.
     assert len(computed) == (3 if change in ("seed", "augment") else 4)
 
 
-def test_what_is_too_large_is_computed_from_pictures_and_the_sizes_are_said(work, caplog):
+def test_what_is_too_large_is_not_kept_and_the_sizes_are_said(work, caplog):
     frozen_work, extraction, _, computed, config = work
+    assert frozen_work.worth_keeping(extraction.frozen, 68)
     config.hardware.feature_cache_gib = 1e-9
-    inputs = frozen_work.inputs(extraction.frozen, PLACES, 2, "test")
-    assert isinstance(inputs, features.PictureInputs)
-    assert "48 pictures" in caplog.text or "pictures and views of 512 float32 each" in caplog.text
+    assert not frozen_work.worth_keeping(extraction.frozen, 68)
+    assert "68 pictures and views of 512 float32 each, more than hardware.feature_cache_gib=1e-09" in caplog.text
     assert not computed
