@@ -1,5 +1,6 @@
 """Set up the machine for a training: precision, threads, determinism, devices."""
 
+import gc
 import logging
 import os
 from pathlib import Path
@@ -35,6 +36,8 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
             f"hardware: threads and GPU memory can't change within one process ({error}); run jobs that differ in them as separate commands"
         ) from error
     keras.backend.clear_session()
+    # Models hold on to themselves in circles; a sweep's jobs share a process.
+    gc.collect()
     keras.utils.set_random_seed(seed)
     if hardware.deterministic:
         tf.config.experimental.enable_op_determinism()

@@ -1,5 +1,7 @@
 """All backbones: built, cut, frozen and trained as the configuration says."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -42,6 +44,8 @@ def small(name: str, *overrides: str):
 @pytest.fixture(autouse=True)
 def _fresh():
     keras.backend.clear_session()
+    # Models hold on to themselves in circles, and the largest ones take gigabytes.
+    gc.collect()
     keras.utils.set_random_seed(1)
 
 
