@@ -1,7 +1,7 @@
 # make repro    set up what is missing, then run every stage that is not up to date
 # make test     the same set-up with the test tools, then the tests
 # make ui       browse this checkout's runs
-# make bench   the pipeline against the source article's recipe, on PICTURES=<folder with train/ and test/>; an hour or more
+# make bench    the pipeline against the source article's recipe, on PICTURES=<folder with train/ and test/>; an hour or more
 # make lock     resolve the newest versions that pyproject.toml allows, with hashes
 
 PYTHON ?= python3

@@ -1,5 +1,6 @@
 """Frozen work: what the frozen part of a classifier makes of each picture, computed once and kept in the cache."""
 
+import functools
 import hashlib
 import logging
 from collections.abc import Callable
@@ -23,11 +24,13 @@ from pipeline.terminal import progress
 log = logging.getLogger(__name__)
 
 KIND = "frozen"
-_CODE = hashlib.sha256(
-    "".join(
-        file_sha256(file) for folder in ("data", "models") for file in sorted((CODE / "pipeline" / folder).glob("*.py"))
-    ).encode()
-).hexdigest()
+
+
+@functools.cache
+def _code() -> str:
+    """sha256 over the modules that make pictures into numbers."""
+    files = [file for folder in ("data", "models") for file in sorted((CODE / "pipeline" / folder).glob("*.py"))]
+    return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
 
 
 class FrozenWork:
@@ -84,7 +87,7 @@ class FrozenWork:
             "batch_size": config.hardware.frozen_batch_size,
             "deterministic": config.hardware.deterministic,
             "machine": description(),
-            "code": _CODE,
+            "code": _code(),
             "view": view,
         }
         if view:

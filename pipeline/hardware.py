@@ -88,15 +88,17 @@ def _short_floats() -> str:
         # NVIDIA's tensor cores take float16 from Volta (7.0) on, and bfloat16, which needs no loss scaling, from Ampere (8.0) on.
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
         return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
-    return "bfloat16" if {"amx_bf16", "avx512_bf16"} & _cpu_flags() else "float32"
+    return "bfloat16" if _cpu_bfloat16() else "float32"
 
 
-def _cpu_flags() -> set[str]:
+def _cpu_bfloat16() -> list[str]:
+    """The processor's instructions that multiply bfloat16; none where Linux does not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return set()
-    return set(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+        return []
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return sorted({"amx_bf16", "avx512_bf16"} & set(flags))
 
 
 def nvidia_gpu_present() -> bool:
@@ -118,7 +120,7 @@ def description() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "intra_op_threads": str(tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()),
         "inter_op_threads": str(tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count()),
-        "cpu_short_floats": " ".join(sorted({"amx_bf16", "avx512_bf16"} & _cpu_flags())) or "none",
+        "cpu_short_floats": " ".join(_cpu_bfloat16()) or "none",
         "tensorflow": f"{tf.__version__} ({'CUDA ' + build['cuda_version'] if build.get('cuda_version') else 'CPU build'})",
         "keras": keras.__version__,
     }

@@ -1,5 +1,6 @@
 """Pictures as arrays, decoded once on all cores."""
 
+import functools
 import hashlib
 import logging
 import os
@@ -22,7 +23,6 @@ from pipeline.terminal import progress
 
 log = logging.getLogger(__name__)
 
-_DECODER = f"{file_sha256(CODE / 'pipeline' / 'data' / 'decoding.py')} Pillow {version('Pillow')}"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -42,7 +42,7 @@ class Pictures:
         self.depends = {
             "pictures": hashlib.sha256("\n".join(self._sha256).encode()).hexdigest(),
             "image_size": size,
-            "decoder": _DECODER,
+            "decoder": _decoder(),
         }
         """What the arrays are a function of."""
         shape = (size, size, 3)
@@ -83,6 +83,12 @@ class Pictures:
             raise PipelineError(
                 f"{file} could be read when the pictures were prepared, and can't now ({error}); run prepare again"
             ) from error
+
+
+@functools.cache
+def _decoder() -> str:
+    """What pixels are a function of, beside the file."""
+    return f"{file_sha256(CODE / 'pipeline' / 'data' / 'decoding.py')} Pillow {version('Pillow')}"
 
 
 def on_all_cores(function, items: Iterable[Item], ahead: int = 256) -> Iterator[Result]:

@@ -36,7 +36,7 @@ def folded(model: keras.Model, dtype: str) -> keras.Model:
         dtype: a Keras dtype policy, such as float32 or bfloat16. Rescaling and normalisation of pixels stay float32.
     """
     follows = _normalised_convolutions(model)
-    absorbed = {id(norm): convolution for convolution, norm in follows.values()}
+    absorbed = {id(norm) for _, norm in follows.values()}
     copies: dict[int, layers.Layer] = {}
 
     def copy(layer):
