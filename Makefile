@@ -31,7 +31,9 @@ ui: $(VENV)/.installed-$(LOCK)
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
 
 bench: $(VENV)/.installed-$(LOCK)
-	python benchmarks/run.py $(PICTURES) $(ARGS)
+	python -m benchmarks.run $(PICTURES) $(ARGS)
+	python -m benchmarks.throughput $(PICTURES)
+	python -m benchmarks.memory
 
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock

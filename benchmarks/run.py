@@ -1,21 +1,23 @@
 """The pipeline against the source article's recipe, whole processes in turn; writes RESULTS.md. `make bench PICTURES=<folder>`."""
 
 import argparse
+import itertools
 import json
-import os
-import platform
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
-from importlib.metadata import version
+from datetime import datetime
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from benchmarks.results import keep
+
+ROOT = Path(__file__).resolve().parents[1]
 EPOCHS, FINE_TUNE_EPOCHS = 5, 3
 
 
@@ -39,70 +41,134 @@ WORKLOADS = {
     "lite0": Workload("EfficientNet-Lite0, from layer 120", "efficientnet_lite0", 120, 0),
     "lite0_views": Workload("EfficientNet-Lite0, from layer 120", "efficientnet_lite0", 120, 4),
 }
+# Every convolution of VGG16's last two blocks, the deepest first.
+SWEEP = (11, 12, 13, 15, 16, 17)
 
 
-def timed(command: list[str], folder: Path) -> float:
+def timed(command: list[object], folder: Path) -> float:
     """Seconds from start to exit of a process; its output stands in `folder`/log."""
+    folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     with open(folder / "log", "w") as log:
-        done = subprocess.run(
-            command, cwd=HERE.parent, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(HERE.parent)}
-        )
+        done = subprocess.run([str(word) for word in command], cwd=ROOT, stdout=log, stderr=log)
     if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{(folder / 'log').read_text()[-2000:]}")
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{(folder / 'log').read_text()[-2000:]}")
     return time.perf_counter() - started
 
 
-def recipe(workload: Workload, pictures: Path, folder: Path) -> tuple[float, float]:
+def recipe(
+    backbone: str, fine_tune_at: int, scaled: bool, fine_tune_epochs: int, pictures: Path, folder: Path
+) -> tuple[float, float]:
     """Seconds and test accuracy after phase 1."""
-    epochs = (1, 1) if workload.scaled else (EPOCHS, FINE_TUNE_EPOCHS)
-    command = [
-        sys.executable, HERE / "recipe.py", pictures, folder, "--backbone", workload.backbone,
-        "--fine-tune-at", workload.fine_tune_at, "--epochs", epochs[0], "--fine-tune-epochs", epochs[1],
-    ]  # fmt: skip
-    seconds = timed([str(word) for word in command], folder)
-    said = json.loads((folder / "recipe.json").read_text())
-    if workload.scaled:
-        first, second = said["epochs"]
-        seconds += (EPOCHS - 1) * first + (FINE_TUNE_EPOCHS - 1) * second
-    return seconds, said["accuracy_phase_1"]
-
-
-def pipeline(workload: Workload, pictures: Path, folder: Path) -> tuple[float, float]:
-    """Seconds and test accuracy after phase 1; with an empty cache."""
-    weights = "imagenet" if workload.backbone == "efficientnet_lite0" else "random"
+    epochs = (1, 1) if scaled else (EPOCHS, fine_tune_epochs)
     seconds = timed(
         [
-            sys.executable, "-m", "pipeline", "dataset=folder", f"dataset.path={pictures}", f"backbone={workload.backbone}",
-            f"backbone.weights={weights}", "image_size=224", f"augment.views={workload.views}", f"train.epochs={EPOCHS}",
-            f"finetune.epochs={FINE_TUNE_EPOCHS}", "train.early_stopping_patience=null", "finetune.early_stopping_patience=null",
-            f"finetune.unfreeze={workload.fine_tune_at}", f"cache_folder={folder}/cache", f"hydra.run.dir={folder}/job",
-            f"tracking.uri=sqlite:///{folder}/mlflow.db",
+            sys.executable, "-m", "benchmarks.recipe", pictures, folder, "--backbone", backbone, "--fine-tune-at", fine_tune_at,
+            "--epochs", epochs[0], "--fine-tune-epochs", epochs[1],
         ],
         folder,
     )  # fmt: skip
-    return seconds, json.loads((folder / "job" / "evaluate" / "metrics.json").read_text())["train"]["accuracy"]
+    said = json.loads((folder / "recipe.json").read_text())
+    if scaled:
+        first, second = said["epochs"]
+        seconds += (EPOCHS - 1) * first + (fine_tune_epochs - 1) * second
+    return seconds, said["accuracy_phase_1"]
 
 
-def run(measure, workload: Workload, pictures: Path) -> tuple[float, float]:
+def pipeline(
+    backbone: str, fine_tune_at: object, fine_tune_epochs: int, pictures: Path, folder: Path, *more: str
+) -> float:
+    """Seconds of a job below `folder`/job, or of a sweep; its cache and its store lie in `folder`."""
+    weights = "imagenet" if backbone == "efficientnet_lite0" else "random"
+    return timed(
+        [
+            sys.executable, "-m", "pipeline", "dataset=folder", f"dataset.path={pictures}", f"backbone={backbone}",
+            f"backbone.weights={weights}", "image_size=224", f"train.epochs={EPOCHS}", f"finetune.epochs={fine_tune_epochs}",
+            "train.early_stopping_patience=null", "finetune.early_stopping_patience=null", f"finetune.unfreeze={fine_tune_at}",
+            f"cache_folder={folder}/cache", f"tracking.uri=sqlite:///{folder}/mlflow.db", *more,
+        ],
+        folder,
+    )  # fmt: skip
+
+
+def in_new_folder(measure: Callable, *arguments):
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
-        return measure(workload, pictures, folder)
+        return measure(*arguments, folder)
     finally:
         shutil.rmtree(folder)
 
 
-def machine() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    model = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+def job(workload: Workload, pictures: Path, folder: Path) -> tuple[float, float]:
+    """Seconds and test accuracy after phase 1; with an empty cache."""
+    seconds = pipeline(
+        workload.backbone, workload.fine_tune_at, FINE_TUNE_EPOCHS, pictures, folder,
+        f"augment.views={workload.views}", f"hydra.run.dir={folder}/job",
+    )  # fmt: skip
+    return seconds, json.loads((folder / "job" / "evaluate" / "metrics.json").read_text())["train"]["accuracy"]
+
+
+def measure_pairs(name: str, pairs: int, pictures: Path, baselines: dict) -> None:
+    workload = WORKLOADS[name]
+    measured = []
+    for _ in range(1 if workload.scaled else pairs):
+        shared = (workload.backbone, workload.fine_tune_at)
+        if not (workload.scaled and shared in baselines):
+            baselines[shared] = in_new_folder(recipe, *shared, workload.scaled, FINE_TUNE_EPOCHS, pictures)
+        measured.append((baselines[shared], in_new_folder(job, workload, pictures)))
+        print(name, measured[-1], flush=True)
+    theirs, ours = zip(*measured, strict=True)
+    keep(
+        f"{workload.title}, `augment.views={workload.views}`",
+        recipe=[seconds for seconds, _ in theirs],
+        pipeline=[seconds for seconds, _ in ours],
+        scaled=workload.scaled,
+        note=f"test accuracy of phase 1: {statistics.median(a for _, a in theirs):.3f} and {statistics.median(a for _, a in ours):.3f}"
+        if workload.backbone == "efficientnet_lite0"
+        else "",
     )
-    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
-    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy"))
-    short = " ".join(sorted(flags & {"avx512_bf16", "amx_bf16"})) or "no short floats"
-    return (
-        f"{os.cpu_count()} cores of {model} ({short}), Python {platform.python_version()}, {packages}, {date.today()}"
+
+
+def fine_tuning_steps(log: str, epochs: int) -> float:
+    """Seconds that a sweep's fine-tuning epochs took, by its log; a job's first one, which compiles too, is reckoned at the median of its others."""
+    ended = re.findall(r"^(\S+ \S+),(\d+) INFO epoch (\d+) of", log, re.MULTILINE)
+    times = [datetime.fromisoformat(f"{day}.{milliseconds}").timestamp() for day, milliseconds, _ in ended]
+    per_job = EPOCHS + epochs
+    total = 0.0
+    for job in range(0, len(times), per_job):
+        last = times[job + EPOCHS : job + per_job]
+        total += epochs * statistics.median(after - before for before, after in itertools.pairwise(last))
+    return total
+
+
+def measure_sweep(pictures: Path, fine_tune_epochs: int, folder: Path) -> None:
+    """Six unfreeze depths of VGG16 in one sweep, cache empty at the start, against six runs of the recipe; then the same with another seed."""
+    deepest, shallowest = (
+        in_new_folder(recipe, "vgg16", depth, True, fine_tune_epochs, pictures)[0] for depth in (SWEEP[0], SWEEP[-1])
+    )
+    share = [(depth - SWEEP[0]) / (SWEEP[-1] - SWEEP[0]) for depth in SWEEP]
+    theirs = sum(deepest + (shallowest - deepest) * part for part in share)
+    depths = ",".join(map(str, SWEEP))
+    options = ("augment.views=0", f"hydra.sweep.dir={folder}/jobs")
+    ours = pipeline("vgg16", depths, fine_tune_epochs, pictures, folder, *options, "-m")
+    again = pipeline("vgg16", depths, fine_tune_epochs, pictures, folder, *options, "seed=43", "-m")
+    beyond = (again - fine_tuning_steps((folder / "log").read_text(), fine_tune_epochs)) / len(SWEEP)
+    told = (
+        f"{fine_tune_epochs} fine-tuning epochs; recipe at layers {SWEEP[0]} and {SWEEP[-1]}, the others interpolated"
+    )
+    keep(
+        f"VGG16, a sweep from layers {depths}, `augment.views=0`",
+        recipe=[theirs],
+        pipeline=[ours],
+        scaled=True,
+        note=told,
+    )
+    keep(
+        "the same sweep with another seed, frozen work cached",
+        recipe=[],
+        pipeline=[again],
+        scaled=False,
+        note=f"{beyond:.1f} s a job beyond its fine-tuning",
     )
 
 
@@ -110,39 +176,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pictures", type=Path, help="train/ and test/ with two class sub-folders each")
     parser.add_argument("--pairs", type=int, default=3, help="of each workload whose recipe is short")
-    parser.add_argument("--only", nargs="*", choices=WORKLOADS, default=list(WORKLOADS))
-    given = parser.parse_args()
-    lines, baselines = [], {}
-    for name in given.only:
-        workload = WORKLOADS[name]
-        shared = (workload.backbone, workload.fine_tune_at)
-        pairs = []
-        for _ in range(1 if workload.scaled else given.pairs):
-            if workload.scaled and shared in baselines:
-                ours = run(pipeline, workload, given.pictures.resolve())
-                pairs.append((baselines[shared], ours))
-            else:
-                theirs = run(recipe, workload, given.pictures.resolve())
-                baselines[shared] = theirs
-                pairs.append((theirs, run(pipeline, workload, given.pictures.resolve())))
-            print(name, pairs[-1], flush=True)
-        ratios = [theirs[0] / ours[0] for theirs, ours in pairs]
-        medians = [statistics.median(pair[side][0] for pair in pairs) for side in (0, 1)]
-        lines.append(
-            f"| {workload.title} | {workload.views} | {medians[0]:.0f} s{' (scaled)' * workload.scaled} | {medians[1]:.0f} s | "
-            f"{statistics.median(ratios):.1f} ({', '.join(f'{ratio:.1f}' for ratio in ratios)}) | {pairs[-1][0][1]:.3f} / {pairs[-1][1][1]:.3f} |"
-        )
-        print(lines[-1], flush=True)
-    (HERE / "RESULTS.md").write_text(
-        "# The pipeline against the source article's recipe\n\n"
-        f"Whole processes from start to exit, in turn, on the same pictures ({given.pictures.name}); {EPOCHS} epochs frozen and {FINE_TUNE_EPOCHS} fine-tuned, batches "
-        "of 32, 224 px, the cache empty at the start. Scaled: the recipe ran once, an epoch a phase, and serves all rows of that backbone.\n"
-        "The ratio is the median of the pairs', which follow. VGG16 and ResNet50 have random weights, so that only EfficientNet-Lite0's accuracies mean something.\n\n"
-        f"{machine()}\n\n"
-        "| workload | `augment.views` | recipe | pipeline | times faster | test accuracy of phase 1, recipe / pipeline |\n| --- | --- | --- | --- | --- | --- |\n"
-        + "\n".join(lines)
-        + "\n"
+    parser.add_argument(
+        "--sweep-epochs", type=int, default=FINE_TUNE_EPOCHS, help="fine-tuning epochs of the sweep's jobs"
     )
+    parser.add_argument("--only", nargs="*", choices=[*WORKLOADS, "sweep"], default=[*WORKLOADS, "sweep"])
+    given = parser.parse_args()
+    pictures, baselines = given.pictures.resolve(), {}
+    for name in given.only:
+        if name == "sweep":
+            in_new_folder(measure_sweep, pictures, given.sweep_epochs)
+        else:
+            measure_pairs(name, given.pairs, pictures, baselines)
 
 
 if __name__ == "__main__":

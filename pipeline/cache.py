@@ -4,7 +4,6 @@ import argparse
 import hashlib
 import json
 import logging
-import math
 import os
 import re
 import shutil
@@ -12,55 +11,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import ml_dtypes  # noqa: F401  (teaches NumPy the name bfloat16)
-import numpy as np
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from pipeline.files import file_sha256, read_json, write_json
+from pipeline.files import read_json, write_json
+from pipeline.shards import Append, Rows, open_shards, rows_bytes, write_shards
 
 log = logging.getLogger(__name__)
 
 GIB = 2**30
 _ENTRY = "entry.json"
-_SHARD_BYTES = 256 * 2**20
 # Of what an entry depends on, what tells people which one it is.
 _TOLD = ("backbone", "image_size", "view", "rows", "shape", "dtype")
-
-Append = Callable[[np.ndarray], None]
-
-
-class Rows:
-    """An array [n, *shape] whose rows lie in memory-mapped shards."""
-
-    def __init__(self, shards: list[np.ndarray], shape: tuple[int, ...], dtype: np.dtype):
-        """`shards` hold the same number of rows each, but for the last one; as unsigned integers of the item's size, or bytes."""
-        self.shape, self.dtype = shape, dtype
-        self._shards = shards
-        self._rows = len(shards[0]) if shards else 1
-
-    def __len__(self) -> int:
-        return sum(len(shard) for shard in self._shards)
-
-    def take(self, indices: np.ndarray) -> np.ndarray:
-        """The rows at `indices`, integer [b], in that order: [b, *shape]."""
-        if len(self._shards) == 1:
-            return self._shards[0][indices].view(self.dtype)
-        shard_of, row_of = np.divmod(indices, self._rows)
-        taken = np.empty((len(indices), *self.shape), self._shards[0].dtype)
-        for shard in np.unique(shard_of):
-            here = shard_of == shard
-            taken[here] = self._shards[shard][row_of[here]]
-        return taken.view(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -110,7 +80,7 @@ class Cache:
                 shutil.rmtree(leftover)
             unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=self.folder))
             try:
-                _write(unfinished, {"kind": kind, **depends}, shape, np.dtype(dtype), build)
+                _write(unfinished, {"kind": kind, **depends}, shape, dtype, build)
                 unfinished.replace(folder)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
@@ -120,7 +90,7 @@ class Cache:
         self, kind: str, depends: dict[str, Any], count: int, shape: tuple[int, ...], dtype: str, gib: float
     ) -> bool:
         """Whether an entry of `count` rows takes at most `gib` GiB, and is there or has room on the disk."""
-        needed = entry_bytes(count, shape, dtype)
+        needed = rows_bytes(count, shape, dtype)
         self.folder.mkdir(parents=True, exist_ok=True)
         return needed <= gib * GIB and (self.has(kind, depends) or needed <= shutil.disk_usage(self.folder).free)
 
@@ -176,84 +146,24 @@ class Cache:
             lock.release()
 
 
-def entry_bytes(count: int, shape: tuple[int, ...], dtype: str) -> int:
-    """What so many rows take."""
-    return count * math.prod(shape) * np.dtype(dtype).itemsize
-
-
 def _name(kind: str, depends: dict[str, Any]) -> str:
     return f"{kind}-{hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]}"
 
 
-class _Writer:
-    """Writes rows to shards, with their checksums."""
-
-    def __init__(self, folder: Path, shape: tuple[int, ...], dtype: np.dtype):
-        self.folder, self.shape, self.dtype = folder, shape, dtype
-        self.shards: list[dict[str, Any]] = []
-        self._per_shard = max(1, _SHARD_BYTES // (math.prod(shape) * dtype.itemsize))
-        self._file: BinaryIO | None = None
-
-    def append(self, rows: np.ndarray) -> None:
-        """The next rows, [b, *shape]."""
-        if rows.shape[1:] != self.shape or rows.dtype != self.dtype:
-            raise ValueError(f"rows {rows.dtype}{list(rows.shape[1:])} given, {self.dtype}{list(self.shape)} promised")
-        while len(rows):
-            if self._file is None:
-                self._file = open(_shard(self.folder, len(self.shards)), "wb")  # noqa: SIM115
-                self._count, self._digest = 0, hashlib.sha256()
-            space = self._per_shard - self._count
-            part, rows = rows[:space], rows[space:]
-            data = np.ascontiguousarray(part).view(np.uint8).data
-            self._digest.update(data)
-            self._file.write(data)
-            self._count += len(part)
-            if self._count == self._per_shard:
-                self.close()
-
-    def close(self) -> None:
-        """End the shard that is being written."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-            self.shards.append({"rows": self._count, "sha256": self._digest.hexdigest()})
-
-
 def _write(
-    folder: Path, holds: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype, build: Callable[[Append], None]
+    folder: Path, holds: dict[str, Any], shape: tuple[int, ...], dtype: str, build: Callable[[Append], None]
 ) -> None:
-    with closing(_Writer(folder, shape, dtype)) as writer:
-        build(writer.append)
-    told = {
-        "rows": sum(shard["rows"] for shard in writer.shards),
-        "shape": "x".join(map(str, shape)),
-        "dtype": dtype.name,
-    }
-    entry = {"holds": holds | told, "shape": list(shape), "dtype": dtype.name, "shards": writer.shards}
-    write_json(folder / _ENTRY, entry)
+    shards = write_shards(folder, shape, dtype, build)
+    told = {"rows": sum(shard["rows"] for shard in shards), "shape": "x".join(map(str, shape)), "dtype": dtype}
+    write_json(folder / _ENTRY, {"holds": holds | told, "shape": list(shape), "dtype": dtype, "shards": shards})
 
 
 def _open(folder: Path, verify: bool = True) -> Rows:
     """Raises OSError, ValueError or KeyError where the entry is not what was written."""
     entry = read_json(folder / _ENTRY)
-    shape, dtype, shards = tuple(entry["shape"]), np.dtype(entry["dtype"]), entry["shards"]
-    files = [_shard(folder, number) for number in range(len(shards))]
-    if verify:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for file, shard, found in zip(files, shards, pool.map(file_sha256, files), strict=True):
-                if found != shard["sha256"]:
-                    raise ValueError(f"{file.name} has another checksum")
+    rows = open_shards(folder, tuple(entry["shape"]), entry["dtype"], entry["shards"], verify)
     os.utime(folder / _ENTRY)
-    # NumPy gathers plain integers faster than types that it was taught.
-    plain = np.dtype(f"u{dtype.itemsize}")
-    mapped = [
-        np.memmap(file, plain, "r", shape=(shard["rows"], *shape)) for file, shard in zip(files, shards, strict=True)
-    ]
-    return Rows(mapped, shape, dtype)
-
-
-def _shard(folder: Path, number: int) -> Path:
-    return folder / f"{number:05}.bin"
+    return rows
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pipeline.cache import GIB, Append, Cache, Rows, entry_bytes
+from pipeline.cache import GIB, Cache
 from pipeline.checkout import CODE
 from pipeline.config import Config
 from pipeline.data.batches import FeatureInputs, Inputs, PictureInputs, batches, in_order
@@ -19,6 +19,7 @@ from pipeline.data.views import view_transforms
 from pipeline.files import file_sha256
 from pipeline.hardware import description
 from pipeline.models.parts import FrozenPart
+from pipeline.shards import Append, Rows, rows_bytes
 from pipeline.terminal import progress
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class FrozenWork:
         log.warning(
             "What the frozen part computes would take %.1f GiB for %d pictures and views of %s %s each, more than hardware.feature_cache_gib=%g or the "
             "disk's free space; it is computed again where it is needed",
-            entry_bytes(count, part.shape, part.dtype) / GIB, count, "x".join(map(str, part.shape)), part.dtype, budget,
+            rows_bytes(count, part.shape, part.dtype) / GIB, count, "x".join(map(str, part.shape)), part.dtype, budget,
         )  # fmt: skip
         return False
 

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from pipeline import cache as cache_module
+from pipeline import shards
 from pipeline.cache import Cache
 
 ROWS = np.arange(60, dtype=np.float32).reshape(20, 3)
@@ -17,7 +17,7 @@ ROWS = np.arange(60, dtype=np.float32).reshape(20, 3)
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Cache:
     # Seven rows a shard.
-    monkeypatch.setattr(cache_module, "_SHARD_BYTES", 7 * 3 * 4)
+    monkeypatch.setattr(shards, "_SHARD_BYTES", 7 * 3 * 4)
     return Cache(tmp_path / "cache")
 
 

@@ -7,9 +7,9 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from pipeline.cache import Rows
 from pipeline.data.pictures import Pictures
 from pipeline.data.views import apply_transforms
+from pipeline.shards import Rows
 
 Plan = Callable[[int], tuple[np.ndarray, np.ndarray]]
 

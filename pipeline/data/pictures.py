@@ -14,11 +14,12 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from pipeline.cache import GIB, Append, Cache, Rows, entry_bytes
+from pipeline.cache import GIB, Cache
 from pipeline.checkout import CODE
 from pipeline.data.decoding import UndecodableError, pixels
 from pipeline.errors import PipelineError
 from pipeline.files import file_sha256
+from pipeline.shards import Append, Rows, rows_bytes
 from pipeline.terminal import progress
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Pictures:
         else:
             log.warning(
                 "%d decoded pictures take %.1f GiB, more than hardware.picture_cache_gib=%g or the disk's free space; each is decoded whenever it is needed",
-                len(rows), entry_bytes(len(rows), shape, "uint8") / GIB, budget_gib,
+                len(rows), rows_bytes(len(rows), shape, "uint8") / GIB, budget_gib,
             )  # fmt: skip
 
     def __len__(self) -> int:

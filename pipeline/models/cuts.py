@@ -26,7 +26,8 @@ def split_below(backbone: keras.Model, trainable: Collection[keras.layers.Layer]
             cut = tensor
     lower = keras.Model(backbone.inputs[0], cut, name="lower")
     if cut is backbone.outputs[0]:
-        return lower, keras.Sequential([keras.layers.Input(cut.shape[1:]), keras.layers.Identity()], name="upper")
+        nothing = keras.layers.Input(cut.shape[1:])
+        return lower, keras.Model(nothing, keras.layers.Identity()(nothing), name="upper")
     return lower, keras.Model(cut, backbone.outputs[0], name="upper")
 
 

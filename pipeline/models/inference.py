@@ -1,12 +1,11 @@
 """The form in which a frozen network computes fastest: BatchNormalization folded away, in the arithmetic asked for."""
 
-from collections import Counter
-
 import keras
 import numpy as np
 from keras import layers
 
-_CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+from pipeline.models.batch_norm import normalised_convolutions, scale_and_offset, shaped_for
+
 # Pixels take more digits than bfloat16 has.
 _EXACT = (layers.Rescaling, layers.Normalization)
 
@@ -35,7 +34,7 @@ def folded(model: keras.Model, dtype: str) -> keras.Model:
         model: any functional model; stays as it is.
         dtype: a Keras dtype policy, such as float32 or bfloat16. Rescaling and normalisation of pixels stay float32.
     """
-    follows = _normalised_convolutions(model)
+    follows = normalised_convolutions(model)
     absorbed = {id(norm) for _, norm in follows.values()}
     copies: dict[int, layers.Layer] = {}
 
@@ -67,55 +66,16 @@ def folded(model: keras.Model, dtype: str) -> keras.Model:
         if key in follows:
             layer.set_weights(_fold(*follows[key]))
         elif isinstance(layer, Affine):
-            layer.set_weights(_scale_and_offset(original))
+            layer.set_weights(scale_and_offset(original))
         elif not isinstance(layer, keras.Model):
             layer.set_weights(original.get_weights())
     return twin
 
 
-def _normalised_convolutions(model) -> dict[int, tuple[layers.Layer, layers.Layer]]:
-    """By the convolution's id: each linear convolution whose one use is a BatchNormalization of its channels, with that."""
-    nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
-    calls = Counter(id(node.operation) for node in nodes)
-    uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
-    uses.update(id(tensor) for tensor in model.outputs)
-    made_by = {id(tensor): node.operation for node in nodes for tensor in node.outputs}
-    found = {}
-    for node in nodes:
-        norm = node.operation
-        if not isinstance(norm, layers.BatchNormalization) or calls[id(norm)] != 1:
-            continue
-        [tensor] = node.input_tensors
-        convolution = made_by[id(tensor)]
-        if (
-            isinstance(convolution, _CONVOLUTIONS)
-            and calls[id(convolution)] == uses[id(tensor)] == 1
-            and convolution.activation is keras.activations.linear
-            and norm.axis in (-1, len(tensor.shape) - 1)
-        ):
-            found[id(convolution)] = (convolution, norm)
-    return found
-
-
-def _scale_and_offset(norm: layers.BatchNormalization) -> list[np.ndarray]:
-    mean, variance = (np.float64(value) for value in (norm.moving_mean, norm.moving_variance))
-    scale = 1 / np.sqrt(variance + norm.epsilon)
-    if norm.scale:
-        scale = scale * np.float64(norm.gamma)
-    offset = -mean * scale
-    if norm.center:
-        offset = offset + np.float64(norm.beta)
-    return [scale, offset]
-
-
 def _fold(convolution: layers.Layer, norm: layers.BatchNormalization) -> list[np.ndarray]:
     """The weights of the convolution that does both, in the order of its `set_weights`."""
-    scale, offset = _scale_and_offset(norm)
+    scale, offset = scale_and_offset(norm)
     weights = [np.float64(weight) for weight in convolution.get_weights()]
     bias = weights.pop() if convolution.use_bias else 0.0
-    kernel = weights[-1]
-    # A depthwise kernel ends in [channels, multiplier], which its output counts as one.
-    weights[-1] = kernel * (
-        scale.reshape(kernel.shape[-2:]) if isinstance(convolution, layers.DepthwiseConv2D) else scale
-    )
+    weights[-1] = weights[-1] * shaped_for(weights[-1].shape, convolution, scale)
     return [np.float32(weight) for weight in [*weights, bias * scale + offset]]

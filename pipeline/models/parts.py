@@ -16,6 +16,7 @@ from pipeline.hardware import frozen_arithmetic, trainable_arithmetic
 from pipeline.models.cuts import narrow_places, split_below
 from pipeline.models.freezing import all_layers, first_trainable, freeze, unfreeze
 from pipeline.models.inference import folded
+from pipeline.models.tuning import with_norms_absorbed
 
 Infer = Callable[[tf.Tensor], tf.Tensor]
 
@@ -144,6 +145,7 @@ def parts_for_finetuning(
     preprocessing, network, pooling, head = _pieces(model)
     learning = unfreeze(network, finetune.unfreeze, backbone.blocks, finetune.freeze_batch_norm)
     lower, upper = split_below(network, learning)
+    upper = with_norms_absorbed(upper)
     frozen = FrozenPart(preprocessing, lower, False, frozen_arithmetic(precision))
     trainable = keras.Sequential([upper, pooling, head], name="trainable")
     return Parts(frozen, trainable, upper, trainable_arithmetic(precision, upper))
