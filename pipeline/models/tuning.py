@@ -44,7 +44,7 @@ class NormalisedConvolution(layers.Layer):
     def _options(self) -> dict:
         convolution = self.convolution
         return {
-            "strides": list(convolution.strides),
+            "strides": tuple(convolution.strides),
             "padding": convolution.padding,
             "data_format": convolution.data_format,
             "dilation_rate": convolution.dilation_rate,
