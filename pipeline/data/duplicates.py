@@ -1,0 +1,120 @@
+"""Files that show the same picture: by their bytes, and by perceptual hashes that hardly differ."""
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pipeline.config import NearDuplicatesConfig
+from pipeline.data.perceptual import HASH_BYTES
+from pipeline.data.pictures import on_all_cores
+
+# Hashes are sorted by so many of their bits, in so many draws of them, and each is compared with so many that follow it: near ones come to
+# lie side by side in nearly one draw of four even at 40 different bits among 100,000.
+_KEY_BITS, _DRAWS, _NEIGHBOURS = 32, 64, 4
+
+
+def find_pairs(
+    table: pd.DataFrame, hashes: np.ndarray, mirrored: np.ndarray, near: NearDuplicatesConfig
+) -> pd.DataFrame:
+    """Pairs that tie all pictures which are the same together; not every pair of a large group.
+
+    Args:
+        table: sha256, width, height and detail of each picture.
+        hashes: perceptual hashes, uint8 [n, 32].
+        mirrored: those of the mirrored pictures.
+        near: what counts as near.
+
+    Returns:
+        columns first and second (rows of `table`, the first one the smaller), kind (exact, near or mirrored) and distance in bits.
+    """
+    codes = pd.factorize(table["sha256"])[0]
+    parts = [_chains(codes, "exact")]
+    if near.distance is not None:
+        # Copies of one file say the same.
+        told = ~table["sha256"].duplicated() & (table[["width", "height"]].min(axis=1) >= near.min_side)
+        rows = np.flatnonzero(told & (table["detail"] >= near.min_detail))
+        parts.append(_near(rows, hashes[rows], near.distance))
+        if near.mirrored:
+            parts.append(_mirrored(rows, hashes[rows], mirrored[rows], near.distance))
+    pairs = pd.concat(parts, ignore_index=True)
+    return pairs.drop_duplicates(["first", "second"]).sort_values(["first", "second"], ignore_index=True)
+
+
+def tied_together(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The number of the group that each of `count` rows belongs to, where pairs tie rows together; int [count]."""
+    ties = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
+    return connected_components(ties, directed=False)[1]
+
+
+def chain(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs that tie together the rows with the same code, each with the next; codes below 0 are none."""
+    order = np.argsort(codes, kind="stable")
+    same = (codes[order][1:] == codes[order][:-1]) & (codes[order][1:] >= 0)
+    return order[:-1][same], order[1:][same]
+
+
+def _chains(codes: np.ndarray, kind: str) -> pd.DataFrame:
+    return _pairs(*chain(codes), kind, 0)
+
+
+def _pairs(first: np.ndarray, second: np.ndarray, kind: str, distance: np.ndarray | int) -> pd.DataFrame:
+    return pd.DataFrame({"first": first, "second": second, "kind": kind, "distance": distance})
+
+
+def _near(rows: np.ndarray, hashes: np.ndarray, limit: int) -> pd.DataFrame:
+    _, representatives, codes = np.unique(_as_items(hashes), return_index=True, return_inverse=True)
+    # Pictures with the very same hash stand in for each other.
+    same = _chains(codes, "near")
+    first, second, distance = _close(hashes[representatives], limit)
+    others = _pairs(*_ordered(representatives[first], representatives[second]), "near", distance)
+    found = pd.concat([same, others], ignore_index=True)
+    return found.assign(first=rows[found["first"]], second=rows[found["second"]])
+
+
+def _mirrored(rows: np.ndarray, hashes: np.ndarray, mirrored: np.ndarray, limit: int) -> pd.DataFrame:
+    count = len(rows)
+    first, second, distance = _close(np.concatenate([hashes, mirrored]), limit)
+    crossing = (first < count) & (second >= count) & (second - count != first)
+    pair = _ordered(first[crossing], second[crossing] - count)
+    return _pairs(rows[pair[0]], rows[pair[1]], "mirrored", distance[crossing])
+
+
+def _close(hashes: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of hashes that differ in at most `limit` bits: first and second, the first one the smaller, and how many bits.
+
+    What is compared grows with the number of hashes, not with its square (after M. Charikar, Similarity Estimation Techniques from Rounding
+    Algorithms, 2002): so a pair near the limit may be missed, though seldom; that a pair is near is always checked on all bits.
+    """
+    words = np.ascontiguousarray(hashes).view(np.uint64)
+    bits = np.unpackbits(hashes, axis=1)
+    found = list(on_all_cores(lambda draw: _close_in_a_draw(words, bits, draw, limit), range(_DRAWS)))
+    joined = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+    first, second = np.divmod(joined, max(1, len(hashes)))
+    return first, second, np.bitwise_count(words[first] ^ words[second]).sum(axis=1, dtype=np.int64)
+
+
+def _close_in_a_draw(words: np.ndarray, bits: np.ndarray, draw: int, limit: int) -> np.ndarray:
+    """Pairs found with one draw of bits as first * n + second; always the same draw, so that the same files give the same pairs."""
+    chosen = np.random.default_rng(draw).permutation(HASH_BYTES * 8)[:_KEY_BITS]
+    keys = np.ascontiguousarray(np.packbits(bits[:, chosen], axis=1)).view(np.uint32).ravel().astype(np.uint64)
+    # Hash and row in one number: the order is the same on every machine.
+    order = (np.sort((keys << np.uint64(32)) | np.arange(len(keys), dtype=np.uint64)) & np.uint64(2**32 - 1)).astype(
+        np.int64
+    )
+    found = [np.empty(0, np.int64)]
+    for step in range(1, _NEIGHBOURS + 1):
+        distance = np.bitwise_count(words[order[:-step]] ^ words[order[step:]]).sum(axis=1, dtype=np.uint16)
+        near = np.flatnonzero(distance <= limit)
+        first, second = _ordered(order[near], order[near + step])
+        found.append(first * len(keys) + second)
+    return np.concatenate(found)
+
+
+def _ordered(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.minimum(first, second), np.maximum(first, second)
+
+
+def _as_items(hashes: np.ndarray) -> np.ndarray:
+    """Each hash as one item that can be compared."""
+    return np.ascontiguousarray(hashes).view(f"V{HASH_BYTES}").ravel()
