@@ -51,8 +51,10 @@ class ColumnsConfig:
 class NearDuplicatesConfig:
     """When two files show the same picture: perceptual hashes of 256 bits that hardly differ."""
 
-    distance: int | None = _limited("0 to 64 bits, or null", lambda value: 0 <= value <= 64)
-    """Bits that may differ; null: only files with the same bytes are duplicates."""
+    find: bool
+    """Whether to look for them; files with the same bytes are duplicates anyway."""
+    distance: int = _limited("0 to 64 bits", lambda value: 0 <= value <= 64)
+    """Bits that may differ."""
     mirrored: bool
     """Whether a mirrored picture is a duplicate as well."""
     min_side: int = _at_least(16)
@@ -173,6 +175,8 @@ class TrainConfig(PhaseConfig):
     """Width of a hidden layer in the head; 0: none."""
     l2: float = _at_least(0)
     """L2 penalty on the head's kernels; reported losses contain it."""
+    label_issues: bool
+    """Rank the training pictures by how little their labels are believed, cross-validated on what the frozen backbone makes of them."""
 
 
 @dataclass
@@ -193,8 +197,6 @@ class EvaluateConfig:
     batch_size: int = _at_least(1)
     confidence: float = _between(0, 1)
     """Of the intervals."""
-    label_issues: bool
-    """Rank the training pictures by how little their labels are believed, cross-validated on what the frozen backbone makes of them."""
 
 
 @dataclass

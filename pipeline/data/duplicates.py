@@ -30,7 +30,7 @@ def find_pairs(
     """
     codes = pd.factorize(table["sha256"])[0]
     parts = [_chains(codes, "exact")]
-    if near.distance is not None:
+    if near.find:
         # Copies of one file say the same.
         told = ~table["sha256"].duplicated() & (table[["width", "height"]].min(axis=1) >= near.min_side)
         rows = np.flatnonzero(told & (table["detail"] >= near.min_detail))

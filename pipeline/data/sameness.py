@@ -79,7 +79,7 @@ def refuse_leaks(leaks: Leaks, folder: Path, page: Path) -> None:
         f"The given splits of {folder} share pictures: {len(leaks.rows)} pictures are in one split and, the same or of the same group, in another:\n"
         + "\n".join(f"  - {each}" for each in leaks.named)
         + f"\nAn accuracy measured on them is worth nothing. dataset.on_leak=drop leaves {len(leaks.surplus)} of them out of the split that is learned from, "
-        f"dataset.on_leak=keep counts them; dataset.near_duplicates.distance=null takes only equal files for the same. To judge by eye: {page}"
+        f"dataset.on_leak=keep counts them; dataset.near_duplicates.find=false takes only equal files for the same. To judge by eye: {page}"
     )
 
 

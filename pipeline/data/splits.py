@@ -90,16 +90,16 @@ def _cut_groups(training: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
         raise ValueError(
             f"all pictures of {', '.join(lonely)} are in one group, which can't be in both parts (dataset.groups)"
         )
-    count = training["unit"].nunique()
-    share = Fraction(fraction).limit_denominator(min(_FOLDS, count, int(training["label"].value_counts().min())))
-    share = share if 0 < share < 1 else Fraction(1, 2)
-    folds = StratifiedGroupKFold(share.denominator, shuffle=True, random_state=seed)
-    parts = [part for _, part in folds.split(training.index, training["label"].astype(str), training["unit"])]
-    cut = np.concatenate(parts[: share.numerator])
-    for part, rows in (("that is cut off", training.iloc[cut]), ("that is left", training.drop(training.index[cut]))):
-        missing = sorted(set(training["label"]) - set(rows["label"]))
-        if missing:
-            raise ValueError(
-                f"whole groups leave no picture of {', '.join(map(repr, missing))} in the part {part} (dataset.groups)"
-            )
-    return training.index[cut]
+    most = min(_FOLDS, training["unit"].nunique(), int(training["label"].value_counts().min()))
+    every = set(training["label"])
+    for count in range(Fraction(fraction).limit_denominator(most).denominator, 1, -1):
+        taken = min(max(1, round(fraction * count)), count - 1)
+        folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+        parts = [part for _, part in folds.split(training.index, training["label"].astype(str), training["unit"])]
+        for start in range(count):
+            cut = np.concatenate([parts[(start + step) % count] for step in range(taken)])
+            left = np.setdiff1d(np.arange(len(training)), cut)
+            # Few groups may leave a class to one side.
+            if set(training["label"].iloc[cut]) == every == set(training["label"].iloc[left]):
+                return training.index[cut]
+    raise ValueError("whole groups leave a class without pictures in one of the parts (dataset.groups)")
