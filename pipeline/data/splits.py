@@ -92,7 +92,8 @@ def _cut_groups(training: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
         )
     most = min(_FOLDS, training["unit"].nunique(), int(training["label"].value_counts().min()))
     every = set(training["label"])
-    for count in range(Fraction(fraction).limit_denominator(most).denominator, 1, -1):
+    share = Fraction(fraction).limit_denominator(most)
+    for count in range(share.denominator if share else most, 1, -1):
         taken = min(max(1, round(fraction * count)), count - 1)
         folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
         parts = [part for _, part in folds.split(training.index, training["label"].astype(str), training["unit"])]
