@@ -22,25 +22,24 @@ def write_duplicates(duplicates: pd.DataFrame, folder: Path, file: Path) -> None
     ).sort_values(["labels", "splits", "distance"], ascending=False, kind="stable")
     shown = order.index[:_GROUPS]
     groups = [_group(number, by_group.get_group(number), folder) for number in shown]
-    doubtful = int((order["labels"] > 1).sum()), int((order["splits"] > 1).sum())
-    limited = f" The first {_GROUPS} groups are shown; duplicates.csv names all." if len(order) > _GROUPS else ""
-    introduction = (
-        f"{len(duplicates)} files in {len(order)} groups show the same picture: {doubtful[0]} groups under several labels, {doubtful[1]} across given "
-        f"splits, which come first, then those that resemble each other least.{limited}"
-        if len(order)
-        else "No two files show the same picture."
-    )
+    if len(order):
+        several, across = (int((order[column] > 1).sum()) for column in ("labels", "splits"))
+        introduction = (
+            f"Groups of files that show the same picture: {len(order)}, with {len(duplicates)} files. Under several labels: {several}; in several given "
+            f"splits: {across}. These come first, then those whose pictures resemble each other least."
+            + f" The first {_GROUPS} are shown; duplicates.csv names all."
+            * (len(order) > _GROUPS)
+        )
+    else:
+        introduction = "No two files show the same picture."
     write_page(file, "Duplicates", introduction, groups)
 
 
 def _group(number: int, members: pd.DataFrame, folder: Path) -> Group:
     first = members.iloc[0]
-    alike = (
-        first["ties"]
-        if first["distance"] == 0
-        else f"{first['ties']}, up to {first['distance']:.0f} of 256 bits differ"
-    )
-    title = f"Group {number}: {len(members)} files, {alike}"
+    title = f"Group {number}: {len(members)} files, {first['ties']}"
+    if first["ties"] != "exact":
+        title += f", up to {first['distance']:.0f} of 256 bits differ"
     title += ", several labels" * (members["label"].nunique() > 1) + ", across splits" * (
         members["given"].nunique() > 1
     )
