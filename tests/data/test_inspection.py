@@ -23,9 +23,7 @@ def folder(tmp_path):
 def read(monkeypatch):
     """The files that were opened."""
     seen, original = [], inspection._read
-    monkeypatch.setattr(
-        inspection, "_read", lambda file, limit: seen.append(Path(file).name) or original(file, limit)
-    )
+    monkeypatch.setattr(inspection, "_read", lambda file, limit: seen.append(Path(file).name) or original(file, limit))
     return seen
 
 
