@@ -59,6 +59,10 @@ def _builder(tfds, name: str, downloads: Path):
         )
     log.info("downloading and preparing %s, where it is not there yet", name)
     builder.download_and_prepare()
+    if "train" not in builder.info.splits:
+        raise PipelineError(
+            f"dataset.tfds: {name!r} has no split called train; it has {', '.join(builder.info.splits)}"
+        )
     return builder
 
 
