@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ["path", "label", "split", "sha256", "width", "height", "format", "orientation", "group", *STATISTICS]
 """Of the manifest."""
+_TYPES = {"label": "str", "split": "str", "width": "int64", "height": "int64", "orientation": "int64"}
+_QUARANTINED = ["path", "reason", "sha256"]
 
 
 @dataclass(frozen=True)
@@ -47,35 +49,20 @@ def curate(inspected: Inspected, classes: list[str], dataset: DatasetConfig, see
     Raises:
         PipelineError: a given split without a readable picture, or splits that can't be cut.
     """
-    table = inspected.table
-    unreadable = table.loc[table["reason"].notna(), ["path", "reason", "sha256"]]
-    rows = np.flatnonzero(table["reason"].isna())
-    pictures = table.iloc[rows].reset_index(drop=True)
-    lost = set(table["split"].dropna()) - set(pictures["split"].dropna())
-    if lost:
-        raise PipelineError(
-            f"No picture of the given {' and '.join(sorted(lost))} split can be read; mend or remove it"
-        )
-    pictures["split"] = serving(pictures["split"], dataset.test)
-    served = pictures["split"].notna().to_numpy()
-    if not served.all():
-        log.warning("%d pictures of the given test split put aside, since dataset.test=validation", (~served).sum())
-    pictures, rows = pictures[served].reset_index(drop=True), rows[served]
-
+    pictures, rows = _served(inspected.table, dataset.test)
     pairs = find_pairs(pictures, inspected.hashes[rows], inspected.mirrored[rows], dataset.near_duplicates)
     same = tied_together(len(pictures), pairs["first"], pairs["second"])
     duplicates = _listed(pictures, pairs, same)
     in_conflict = conflicting(pictures["label"], same)
+    groups = int(duplicates["group"].nunique())
     figures = {
-        "duplicate_groups": int(duplicates["group"].nunique()),
-        "duplicates": int(len(duplicates) - duplicates["group"].nunique()),
+        "duplicate_groups": groups,
+        "duplicates": len(duplicates) - groups,
         "label_conflicts": int(in_conflict.sum()),
     }
-    quarantined = [unreadable]
+    quarantined = inspected.table.loc[inspected.table["reason"].notna(), _QUARANTINED]
     if dataset.label_conflicts == "quarantine" and in_conflict.any():
-        labels = pictures["label"].groupby(same).transform(lambda names: ", ".join(sorted(set(names))))[in_conflict]
-        reasons = "the same picture under several labels: " + labels
-        quarantined.append(pictures.loc[in_conflict, ["path", "sha256"]].assign(reason=reasons))
+        quarantined = pd.concat([quarantined, _conflicts(pictures[in_conflict], same[in_conflict])], ignore_index=True)
         pictures, pairs = _without(pictures, pairs, in_conflict)
 
     pictures["unit"] = units_of(pairs, pictures["group"])
@@ -84,20 +71,35 @@ def curate(inspected: Inspected, classes: list[str], dataset: DatasetConfig, see
         refuse(duplicates, leaks)
     figures |= {"leaked": len(leaks.rows), "dropped": 0}
     if dataset.on_leak == "drop":
-        dropped = np.zeros(len(pictures), bool)
-        dropped[leaks.surplus] = True
         figures["dropped"] = len(leaks.surplus)
-        pictures, _ = _without(pictures, pairs, dropped)
+        pictures = pictures.drop(index=leaks.surplus).reset_index(drop=True)
     pictures["label"] = pd.Categorical(pictures["label"], categories=classes)
     pictures["split"] = cut_splits(pictures, dataset, seed)
     pictures["group"] = names_of(pictures["unit"].to_numpy(), pictures["path"], pictures["group"])
-    manifest = pictures.astype(
-        {"label": "str", "split": "str", "width": "int64", "height": "int64", "orientation": "int64"}
-    )
-    left_out = pd.concat(quarantined, ignore_index=True)[["path", "reason", "sha256"]].sort_values(
-        "path", ignore_index=True
-    )
-    return Curated(manifest[COLUMNS], left_out, duplicates, leaks, figures)
+    manifest = pictures[COLUMNS].astype(_TYPES)
+    return Curated(manifest, quarantined.sort_values("path", ignore_index=True), duplicates, leaks, figures)
+
+
+def _served(table: pd.DataFrame, test: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """The readable pictures that serve for something, `split` saying for what where it is given, and their rows in the table."""
+    rows = np.flatnonzero(table["reason"].isna())
+    pictures = table.iloc[rows].reset_index(drop=True)
+    lost = set(table["split"].dropna()) - set(pictures["split"].dropna())
+    if lost:
+        raise PipelineError(
+            f"No picture of the given {' and '.join(sorted(lost))} split can be read; mend or remove it"
+        )
+    pictures["split"] = serving(pictures["split"], test)
+    served = pictures["split"].notna().to_numpy()
+    if not served.all():
+        log.warning("%d pictures of the given test split put aside, since dataset.test=validation", (~served).sum())
+    return pictures[served].reset_index(drop=True), rows[served]
+
+
+def _conflicts(pictures: pd.DataFrame, same: np.ndarray) -> pd.DataFrame:
+    """The quarantine's rows of pictures that have several labels."""
+    labels = pictures["label"].groupby(same).transform(lambda names: ", ".join(sorted(set(names))))
+    return pictures.assign(reason="the same picture under several labels: " + labels)[_QUARANTINED]
 
 
 def _without(pictures: pd.DataFrame, pairs: pd.DataFrame, gone: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -68,7 +68,8 @@ def _builder(tfds, name: str, downloads: Path):
 
 def _write(tfds, builder, folder: Path) -> None:
     image, label = builder.info.supervised_keys
-    names = builder.info.features[label].names
+    # They become folders.
+    names = [each.replace("/", "_") for each in builder.info.features[label].names]
     splits = {name: SPLITS[name] for name in builder.info.splits if name in SPLITS}
     single = set(splits.values()) == {"train"}
     for name, split in splits.items():
