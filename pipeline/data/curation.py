@@ -89,6 +89,7 @@ def _served(table: pd.DataFrame, test: str) -> tuple[pd.DataFrame, np.ndarray]:
         raise PipelineError(
             f"No picture of the given {' and '.join(sorted(lost))} split can be read; mend or remove it"
         )
+    pictures["given"] = pictures["split"]
     pictures["split"] = serving(pictures["split"], test)
     served = pictures["split"].notna().to_numpy()
     if not served.all():
@@ -113,7 +114,7 @@ def _listed(pictures: pd.DataFrame, pairs: pd.DataFrame, same: np.ndarray) -> pd
     """All pictures that have duplicates, group by group."""
     numbers = pd.Series(same)
     members = numbers[numbers.duplicated(keep=False)].sort_values(kind="stable")
-    listed = pictures.loc[members.index, ["path", "label", "split"]].rename(columns={"split": "given"})
+    listed = pictures.loc[members.index, ["path", "label", "given"]]
     ties = pairs.assign(group=same[pairs["first"]]).groupby("group")
     kinds = ties["kind"].agg(lambda kind: " and ".join(sorted(set(kind))))
     table = listed.assign(

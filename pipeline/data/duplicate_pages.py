@@ -45,8 +45,5 @@ def _group(number: int, members: pd.DataFrame, folder: Path) -> Group:
     )
     if len(members) > _MEMBERS:
         title += f" (the first {_MEMBERS} are shown)"
-    cards = [
-        Card(folder / member.path, member.label, (member.given, member.path))
-        for member in members.head(_MEMBERS).itertuples()
-    ]
+    cards = [Card(folder / member.path, member.label, (member.path,)) for member in members.head(_MEMBERS).itertuples()]
     return Group(title, cards)

@@ -1,15 +1,18 @@
 """What reading each picture's file gave, kept in the cache: a file is read again when its size or its time of change is another one."""
 
 import hashlib
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from pipeline.data.perceptual import HASH_BYTES
+
+log = logging.getLogger(__name__)
 
 COLUMNS = {
     "path": "TEXT PRIMARY KEY",
@@ -31,6 +34,8 @@ COLUMNS = {
 """Of a file: bytes and time of change (ns) when it was read; why it is no picture, if so; what it shows (`pipeline.data.inspection`)."""
 _DTYPES = {"INTEGER": "Int64", "REAL": "float64"}
 _AT_ONCE = 10_000
+# Seconds to wait for another process that writes.
+_PATIENCE = 60
 
 
 class Readings:
@@ -46,15 +51,15 @@ class Readings:
         name = hashlib.sha256(f"{pictures_folder}\0{reader}".encode(errors="surrogateescape")).hexdigest()[:32]
         file = cache_folder / "readings" / f"{name}.sqlite"
         file.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(file, timeout=60)
-        try:
+        if not _sound(file):
+            log.warning("%s is damaged; the pictures are read again", file)
+            file.unlink()
+        with closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
             # Lost with the machine's power, not with the process: then the files are read again.
             database.execute("PRAGMA synchronous = OFF")
             columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
             database.execute(f"CREATE TABLE IF NOT EXISTS readings ({columns}) WITHOUT ROWID")
             yield cls(database)
-        finally:
-            database.close()
 
     def known(self) -> dict[str, tuple[int, int]]:
         """Size and time of change of each file as it was read, by path."""
@@ -89,3 +94,14 @@ class Readings:
         order = pd.Index(table["path"]).get_indexer(pd.Index(paths))
         found = np.concatenate(bits)[order]
         return table.iloc[order].reset_index(drop=True), found[:, 0], found[:, 1]
+
+
+def _sound(file: Path) -> bool:
+    """Whether a file is a whole database, or is not there."""
+    if not file.exists():
+        return True
+    try:
+        with closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
+            return database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.DatabaseError:
+        return False

@@ -120,3 +120,12 @@ def test_a_listing_of_which_nothing_can_be_read(tmp_path):
     table = scan(tmp_path / "pictures").table
     assert table["reason"].tolist() == ["empty file"] * 2
     assert pd.isna(table["width"]).all()
+
+
+def test_damaged_readings_are_made_again(folder, read, caplog):
+    before = scan(folder)
+    [database] = (folder.parent / "cache" / "readings").iterdir()
+    database.write_bytes(database.read_bytes()[:3000] + b"damage" * 1000)
+    assert equal(scan(folder), before)
+    assert len(read) == 36
+    assert "is damaged; the pictures are read again" in caplog.text
