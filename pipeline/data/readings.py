@@ -103,5 +103,7 @@ def _sound(file: Path) -> bool:
     try:
         with closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
             return database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.OperationalError:  # Another process has it.
+        return True
     except sqlite3.DatabaseError:
         return False
