@@ -8,6 +8,7 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.config import NearDuplicatesConfig
 from pipeline.data.perceptual import HASH_BYTES
 from pipeline.data.pictures import on_all_cores
+from pipeline.terminal import progress
 
 # Hashes are sorted by so many of their bits, in so many draws of them, and each is compared with so many that follow it: near ones come to
 # lie side by side in nearly one draw of four even at 40 different bits among 100,000.
@@ -88,8 +89,12 @@ def _close(hashes: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray, np.n
     """
     words = np.ascontiguousarray(hashes).view(np.uint64)
     bits = np.unpackbits(hashes, axis=1)
-    found = list(on_all_cores(lambda draw: _close_in_a_draw(words, bits, draw, limit), range(_DRAWS)))
-    joined = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+    found = [np.empty(0, np.int64)]
+    with progress("comparing pictures", _DRAWS, "rounds") as advance:
+        for pairs in on_all_cores(lambda draw: _close_in_a_draw(words, bits, draw, limit), range(_DRAWS)):
+            found.append(pairs)
+            advance()
+    joined = np.unique(np.concatenate(found))
     first, second = np.divmod(joined, max(1, len(hashes)))
     return first, second, np.bitwise_count(words[first] ^ words[second]).sum(axis=1, dtype=np.int64)
 
