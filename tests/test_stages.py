@@ -220,11 +220,17 @@ def test_one_run_holds_the_whole_experiment(experiment):
     for name in ("training/loss", "validation/accuracy", "learning_rate"):
         assert [point.step for point in client.get_metric_history(run.info.run_id, name)] == list(range(1, 11))
     assert any(name.startswith("system/") for name in metrics)
+    prepared = read_json(experiment.folder / "prepare" / "metrics.json")
+    assert metrics["prepare/drift/test/total_variation"] == prepared["drift"]["test"]["total_variation"]
+    assert metrics["prepare/formats/PNG"] == metrics["prepare/images"] == 60
     [used] = run.inputs.dataset_inputs
     assert used.dataset.name == "folder"
     kept = {item.path for stage in STAGES for item in client.list_artifacts(run.info.run_id, stage)}
     assert {
         "prepare/samples.png",
+        "prepare/splits.png",
+        "prepare/duplicates.html",
+        "train/label_issues.csv",
         "train/curves.png",
         "finetune/curves.png",
         "evaluate/plots",
