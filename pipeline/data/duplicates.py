@@ -1,5 +1,7 @@
 """Files that show the same picture: by their bytes, and by perceptual hashes that hardly differ."""
 
+import math
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
@@ -10,9 +12,10 @@ from pipeline.data.perceptual import HASH_BYTES
 from pipeline.data.pictures import on_all_cores
 from pipeline.terminal import progress
 
-# Hashes are sorted by so many of their bits, in so many draws of them, and each is compared with so many that follow it: near ones come to
-# lie side by side in nearly one draw of four even at 40 different bits among 100,000.
-_KEY_BITS, _DRAWS, _NEIGHBOURS = 32, 64, 4
+# Hashes are sorted by some of their bits, in many draws of them, and each is compared with a few that follow it.
+_KEY_BITS, _NEIGHBOURS = 32, 4
+# So seldom a pair at the very limit may come to lie side by side in no draw.
+_MISSED = 0.005
 
 
 def find_pairs(
@@ -84,19 +87,29 @@ def _mirrored(rows: np.ndarray, hashes: np.ndarray, mirrored: np.ndarray, limit:
 def _close(hashes: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of hashes that differ in at most `limit` bits: first and second, the first one the smaller, and how many bits.
 
-    What is compared grows with the number of hashes, not with its square (after M. Charikar, Similarity Estimation Techniques from Rounding
-    Algorithms, 2002): so a pair near the limit may be missed, though seldom; that a pair is near is always checked on all bits.
+    What is compared grows little faster than the number of hashes, not with its square (after M. Charikar, Similarity Estimation Techniques
+    from Rounding Algorithms, 2002). So a pair near the limit may be missed, though seldom; that a pair is near is checked on all bits.
     """
     words = np.ascontiguousarray(hashes).view(np.uint64)
     bits = np.unpackbits(hashes, axis=1)
     found = [np.empty(0, np.int64)]
-    with progress("comparing pictures", _DRAWS, "rounds") as advance:
-        for pairs in on_all_cores(lambda draw: _close_in_a_draw(words, bits, draw, limit), range(_DRAWS)):
+    draws = _draws(len(hashes), limit)
+    with progress("comparing pictures", draws, "rounds") as advance:
+        for pairs in on_all_cores(lambda draw: _close_in_a_draw(words, bits, draw, limit), range(draws)):
             found.append(pairs)
             advance()
     joined = np.unique(np.concatenate(found))
     first, second = np.divmod(joined, max(1, len(hashes)))
     return first, second, np.bitwise_count(words[first] ^ words[second]).sum(axis=1, dtype=np.int64)
+
+
+def _draws(count: int, limit: int) -> int:
+    """How many draws it takes until a pair with `limit` different bits has, all but surely, lain side by side among `count` hashes.
+
+    It does where it agrees in as many bits as tell that many hashes apart.
+    """
+    agrees = (1 - limit / (8 * HASH_BYTES)) ** math.log2(max(count, 2))
+    return math.ceil(math.log(_MISSED) / math.log1p(-agrees)) if limit else 1
 
 
 def _close_in_a_draw(words: np.ndarray, bits: np.ndarray, draw: int, limit: int) -> np.ndarray:

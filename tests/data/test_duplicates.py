@@ -126,7 +126,7 @@ def test_a_large_group_is_tied_together_whole():
     assert len(set(tied_together(500, first, second))) == 1
 
 
-def test_what_is_compared_grows_with_the_number_of_hashes_not_with_its_square(monkeypatch):
+def test_what_is_compared_grows_little_faster_than_the_number_of_hashes(monkeypatch):
     compared, counts = [], np.bitwise_count
     monkeypatch.setattr(np, "bitwise_count", lambda words: compared.append(len(words)) or counts(words))
     totals = []
@@ -134,7 +134,7 @@ def test_what_is_compared_grows_with_the_number_of_hashes_not_with_its_square(mo
         compared.clear()
         duplicates._close(np.random.default_rng(count).integers(0, 256, (count, HASH_BYTES), dtype=np.uint8), 36)
         totals.append(sum(compared))
-    assert totals[1] < 4.1 * totals[0]
+    assert totals[1] < 6 * totals[0]
 
 
 def test_near_pairs_among_many_are_found():
@@ -147,7 +147,7 @@ def test_near_pairs_among_many_are_found():
     assert (distance == 30).all()
     expected = set(zip(range(300), range(20_000, 20_300), strict=True))
     assert set(zip(first.tolist(), second.tolist(), strict=True)) <= expected
-    assert len(first) >= 0.98 * 300
+    assert len(first) >= 0.99 * 300
 
 
 def test_the_same_pictures_give_the_same_pairs():
