@@ -6,7 +6,6 @@ import os
 import stat
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,8 @@ log = logging.getLogger(__name__)
 
 STATISTICS = ("brightness", "contrast", "saturation")
 """Of a picture, in levels of 255: mean and standard deviation of its grey, and the mean difference of its strongest and weakest colour."""
-_CHUNK = 512
+# Files that a thread takes at a time: handing over single ones costs as much as reading small ones.
+_AT_ONCE = 32
 _COLOUR_SIDE = 16
 
 
@@ -62,12 +62,11 @@ def inspect(folder: Path, pictures: list[Picture], cache_folder: Path, max_pixel
         del known
         if len(new) < len(states):
             log.info("%d of %d files are as they were, and not read again", len(states) - len(new), len(states))
+        parts = [new[start : start + _AT_ONCE] for start in range(0, len(new), _AT_ONCE)]
         with progress("reading pictures", len(new)) as advance:
-            found = on_all_cores(lambda path: _read(os.path.join(folder, path), max_pixels), new)
-            results = zip(new, found, strict=True)
-            while chunk := list(islice(results, _CHUNK)):
-                readings.add(_rows(chunk, states))
-                advance(len(chunk))
+            for rows in on_all_cores(lambda paths: _rows(folder, paths, states, max_pixels), parts):
+                readings.add(rows)
+                advance(len(rows))
         read, hashes, mirrored = readings.table([picture.path for picture in nameable])
     listed = pd.DataFrame(nameable, columns=Picture._fields, dtype="str")
     table = pd.concat([listed, read.drop(columns=["path", "changed"])], axis=1)
@@ -116,8 +115,9 @@ def _read(file: str, max_pixels: int) -> dict[str, Any]:
     }
 
 
-def _rows(chunk: list[tuple[str, dict[str, Any]]], states: dict[str, tuple[int, int]]) -> list[tuple]:
-    """Rows of COLUMNS for what was read; statistics and hashes of all pictures at once."""
+def _rows(folder: Path, paths: list[str], states: dict[str, tuple[int, int]], max_pixels: int) -> list[tuple]:
+    """Rows of COLUMNS for some files; statistics and hashes of all pictures at once."""
+    chunk = [(path, _read(os.path.join(folder, path), max_pixels)) for path in paths]
     shown = [found for _, found in chunk if "grey" in found]
     if shown:
         greys = np.stack([found.pop("grey") for found in shown])
