@@ -35,7 +35,7 @@ SEED = 20
 class Maker:
     """Draws pictures that no two are alike of: windows of clouds with the spectrum of photos, laid over each other, with a few shapes."""
 
-    def __init__(self, side: int = 1024, sheets: int = 6):
+    def __init__(self, side: int, sheets: int = 6):
         draws = np.random.default_rng(SEED)
         frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
         frequency[0, 0] = 1
@@ -66,7 +66,7 @@ class Maker:
 
 def make(folder: Path, numbers: range, width: int, height: int) -> None:
     """Write made pictures as JPEG files of two classes."""
-    maker = Maker()
+    maker = Maker(3 * max(width, height))
     for name in ("even", "odd"):
         (folder / name).mkdir(parents=True, exist_ok=True)
 
@@ -202,7 +202,7 @@ def _distinct(pictures: list[Path], folder: Path, count: int) -> list[str]:
     )[:count]
     for number, file in enumerate(files):
         shutil.copy(file, home / f"{number:05}{file.suffix.lower()}")
-    maker = Maker()
+    maker = Maker(1500)
     for number in range(len(files), count):
         maker.draw(number, 500, 375).save(home / f"{number:05}.jpg", quality=90)
     print(f"{len(files)} given photos and {count - len(files)} made ones")
