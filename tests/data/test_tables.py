@@ -82,3 +82,26 @@ def test_the_digest_notices_rows_and_pictures(table, tmp_path):
     digests.append(listing_digest(table(text)))
     digests.append(listing_digest(table(text + "3.png,a\n")))
     assert len(set(digests)) == 3
+
+
+def test_a_table_is_prepared_like_a_folder(table, tmp_path, configure):
+    """Missing files are quarantined, and groups of the table are kept whole."""
+    import pandas as pd
+
+    from pipeline import prepare
+    from tests.conftest import draw
+
+    rows = ["path,label,patient"]
+    for number in range(60):
+        draw((number, 90, 90), number).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{'ab'[number % 2]},p{number // 4}")
+    config = configure()
+    config.dataset = table("\n".join([*rows, "gone.png,a,p99"]) + "\n", "dataset.groups=patient")
+    (tmp_path / "prepare").mkdir()
+    prepare.run(config, tmp_path, tmp_path / "prepare", None)
+    manifest = pd.read_parquet(tmp_path / "prepare" / "manifest.parquet")
+    assert len(manifest) == 60
+    assert (manifest.groupby("group")["split"].nunique() == 1).all()
+    assert set(manifest["group"]) == {f"p{number}" for number in range(15)}
+    quarantined = pd.read_csv(tmp_path / "prepare" / "quarantine.csv", keep_default_na=False)
+    assert quarantined.to_dict("records") == [{"path": "gone.png", "reason": "No such file or directory", "sha256": ""}]
