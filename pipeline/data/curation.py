@@ -1,6 +1,7 @@
 """From what was read to what the stages train on: readable pictures of one label each, split so that nothing leaks."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,13 +31,20 @@ class Curated:
     quarantined: pd.DataFrame
     """path, reason and sha256 (empty where the file can't be read) of what is left out."""
     duplicates: pd.DataFrame
-    """group (from 1), path, label, given (split) of all pictures that have duplicates; and ties: how they were found."""
+    """group (from 1), path, label, given (split) of all pictures that have duplicates; and of their group ties (how they were found) and
+    distance (the largest, in bits)."""
     leaks: Leaks
     figures: dict[str, int]
     """Counts of what was found."""
 
 
-def curate(inspected: Inspected, classes: list[str], dataset: DatasetConfig, seed: int, refuse) -> Curated:
+def curate(
+    inspected: Inspected,
+    classes: list[str],
+    dataset: DatasetConfig,
+    seed: int,
+    refuse: Callable[[pd.DataFrame, Leaks], None],
+) -> Curated:
     """Leave out what can't be read and what has two labels, and assign splits that share neither pictures nor groups.
 
     Args:
