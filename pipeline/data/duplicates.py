@@ -90,17 +90,17 @@ def _close(hashes: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray, np.n
     What is compared grows little faster than the number of hashes, not with its square (after M. Charikar, Similarity Estimation Techniques
     from Rounding Algorithms, 2002). So a pair near the limit may be missed, though seldom; that a pair is near is checked on all bits.
     """
-    words = np.ascontiguousarray(hashes).view(np.uint64)
-    bits = np.unpackbits(hashes, axis=1)
-    found = [np.empty(0, np.int64)]
-    draws = _draws(len(hashes), limit)
+    # By word and by bit, so that all work is along the hashes.
+    words = np.ascontiguousarray(np.ascontiguousarray(hashes).view(np.uint64).T)
+    bits = np.ascontiguousarray(np.unpackbits(hashes, axis=1).T)
+    found, draws = [np.empty(0, np.int64)], _draws(len(hashes), limit)
     with progress("comparing pictures", draws, "rounds") as advance:
         for pairs in on_all_cores(lambda draw: _close_in_a_draw(words, bits, draw, limit), range(draws)):
             found.append(pairs)
             advance()
     joined = np.unique(np.concatenate(found))
     first, second = np.divmod(joined, max(1, len(hashes)))
-    return first, second, np.bitwise_count(words[first] ^ words[second]).sum(axis=1, dtype=np.int64)
+    return first, second, _distance(words[:, first], words[:, second]).astype(np.int64)
 
 
 def _draws(count: int, limit: int) -> int:
@@ -115,18 +115,28 @@ def _draws(count: int, limit: int) -> int:
 def _close_in_a_draw(words: np.ndarray, bits: np.ndarray, draw: int, limit: int) -> np.ndarray:
     """Pairs found with one draw of bits as first * n + second; always the same draw, so that the same files give the same pairs."""
     chosen = np.random.default_rng(draw).permutation(HASH_BYTES * 8)[:_KEY_BITS]
-    keys = np.ascontiguousarray(np.packbits(bits[:, chosen], axis=1)).view(np.uint32).ravel().astype(np.uint64)
+    count = bits.shape[1]
+    keys = np.zeros(count, np.uint64)
+    for part in np.packbits(bits[chosen], axis=0):
+        keys = (keys << np.uint64(8)) | part
     # Hash and row in one number: the order is the same on every machine.
-    order = (np.sort((keys << np.uint64(32)) | np.arange(len(keys), dtype=np.uint64)) & np.uint64(2**32 - 1)).astype(
-        np.int64
-    )
+    ordered = np.sort((keys << np.uint64(32)) | np.arange(count, dtype=np.uint64))
+    order = (ordered & np.uint64(2**32 - 1)).astype(np.int64)
+    ahead = words[:, order]
     found = [np.empty(0, np.int64)]
     for step in range(1, _NEIGHBOURS + 1):
-        distance = np.bitwise_count(words[order[:-step]] ^ words[order[step:]]).sum(axis=1, dtype=np.uint16)
-        near = np.flatnonzero(distance <= limit)
+        near = np.flatnonzero(_distance(ahead[:, :-step], ahead[:, step:]) <= limit)
         first, second = _ordered(order[near], order[near + step])
-        found.append(first * len(keys) + second)
+        found.append(first * count + second)
     return np.concatenate(found)
+
+
+def _distance(words: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The bits in which hashes differ, given as columns of words: uint16 [n]."""
+    total = np.zeros(words.shape[1], np.uint16)
+    for one, other in zip(words, others, strict=True):
+        total += np.bitwise_count(one ^ other)
+    return total
 
 
 def _ordered(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
