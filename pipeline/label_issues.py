@@ -1,11 +1,13 @@
 """Doubts about labels: which training pictures a model that has not seen them finds least likely to be what they are said to be."""
 
 import logging
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from cleanlab.rank import get_label_quality_scores
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -16,6 +18,7 @@ from pipeline.config import Config
 from pipeline.data.pages import Card, Group, write_page
 from pipeline.features import FrozenWork
 from pipeline.models.parts import Parts
+from pipeline.terminal import progress
 from pipeline.training import TrainingData
 
 log = logging.getLogger(__name__)
@@ -25,7 +28,7 @@ _FOLDS = 5
 # Strong, so that a wrong label is not learned by heart.
 _PENALTY = 1e-2
 # A fold's regression sees no more than this: a few directions among features are known well before.
-_LEARNED_FROM = 20_000
+_LEARNED_FROM = 10_000
 _SHOWN = 120
 
 
@@ -79,15 +82,19 @@ def out_of_sample(features: np.ndarray, labels: np.ndarray, units: np.ndarray, s
     folds = min(_FOLDS, int(count[count > 1].min()), len(np.unique(units[common])))
     alone = len(np.unique(units)) == len(units)
     splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
-    for others, held_out in splitter.split(common, labels[common], None if alone else units[common]):
-        seen = np.random.default_rng(seed).permutation(common[others])[:_LEARNED_FROM]
-        if len(np.unique(labels[seen])) < 2:
-            continue
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=_PENALTY, max_iter=200))
-        model.fit(features[seen], labels[seen])
-        found = np.zeros((len(held_out), len(count)), np.float32)
-        found[:, model.classes_] = model.predict_proba(features[common[held_out]])
-        probabilities[common[held_out]] = found
+    parts = splitter.split(common, labels[common], None if alone else units[common])
+    with warnings.catch_warnings(), progress("looking at labels", folds, "folds") as advance:
+        # A regression that has not quite settled ranks them as well.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for others, held_out in parts:
+            seen = np.random.default_rng(seed).permutation(common[others])[:_LEARNED_FROM]
+            if len(np.unique(labels[seen])) > 1:
+                model = make_pipeline(StandardScaler(), LogisticRegression(C=_PENALTY, max_iter=100))
+                model.fit(features[seen], labels[seen])
+                found = np.zeros((len(held_out), len(count)), np.float32)
+                found[:, model.classes_] = model.predict_proba(features[common[held_out]])
+                probabilities[common[held_out]] = found
+            advance()
     return probabilities
 
 
