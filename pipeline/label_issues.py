@@ -79,13 +79,15 @@ def out_of_sample(features: np.ndarray, labels: np.ndarray, units: np.ndarray, s
     count = np.bincount(labels)
     probabilities = np.full((len(labels), len(count)), np.nan, np.float32)
     common = np.flatnonzero(count[labels] > 1)
-    folds = min(_FOLDS, int(count[count > 1].min()), len(np.unique(units[common])))
+    folds = min(_FOLDS, int(count.max()), len(np.unique(units[common])))
     alone = len(np.unique(units)) == len(units)
     splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
     parts = splitter.split(common, labels[common], None if alone else units[common])
     with warnings.catch_warnings(), progress("looking at labels", folds, "folds") as advance:
         # A regression that has not quite settled ranks them as well.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # Its pictures are judged by those of its others that there are.
+        warnings.filterwarnings("ignore", "The least populated class")
         for others, held_out in parts:
             seen = np.random.default_rng(seed).permutation(common[others])[:_LEARNED_FROM]
             if len(np.unique(labels[seen])) > 1:

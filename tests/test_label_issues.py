@@ -53,7 +53,8 @@ def test_no_picture_is_judged_by_one_of_its_own_unit(exchanged):
 
 def test_a_class_with_one_picture_is_not_judged():
     draws = np.random.default_rng(1)
-    labels = np.array([0] * 20 + [1] * 20 + [2])
+    # One of the others has but two.
+    labels = np.array([0] * 38 + [1] * 2 + [2])
     probabilities = out_of_sample(draws.standard_normal((41, 5)).astype(np.float32), labels, np.arange(41), 1)
     assert np.isnan(probabilities[40]).all()
     assert np.isfinite(probabilities[:40]).all()
