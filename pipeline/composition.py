@@ -27,6 +27,7 @@ GROUPS = {
 }
 
 _OVERRIDE = re.compile(r"^([+~]*)([A-Za-z_][\w./@:-]*)(=|$)")
+_DICT_KEY, _ESCAPED = re.compile(r"([\\()\[\]{}:=, \t])"), r"\\\1"
 
 
 def is_override(argument: str) -> bool:
@@ -199,7 +200,8 @@ def _as_overrides(key: str, value: Any) -> Iterable[str]:
     """Overrides that say what params.yaml says under `key`; null says nothing, but an unknown key is passed on to be named."""
     if value is None and (key in known_keys() or key in GROUPS):
         return
-    if not isinstance(value, dict):
+    leaf = key in known_keys() and not any(known.startswith(f"{key}.") for known in known_keys())
+    if leaf or not isinstance(value, dict):
         yield f"{key}={value}" if key in GROUPS else _forgiving(f"{key}={quoted(value)}")
         return
     if key in GROUPS and value.get("name") is not None:
@@ -218,6 +220,10 @@ def quoted(value: Any) -> str:
         return f"'{escaped}'"
     if isinstance(value, list):
         return "[" + ",".join(quoted(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return (
+            "{" + ",".join(f"{_DICT_KEY.sub(_ESCAPED, str(key))}:{quoted(item)}" for key, item in value.items()) + "}"
+        )
     return "null" if value is None else repr(value)
 
 

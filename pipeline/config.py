@@ -1,7 +1,7 @@
 """What a configuration may say: typed sections, with a docstring and the allowed values per field."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,11 +30,65 @@ def _one_of(*choices: str):
     return field(metadata={"choices": " | ".join(choices), "holds": lambda value: value in choices})
 
 
+def _is_class_weight(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return value in ("none", "balanced")
+    return all(isinstance(weight, int | float) and 0 < weight < math.inf for weight in value.values())
+
+
+@dataclass
+class ColumnsConfig:
+    """The names of a table's columns."""
+
+    path: str
+    """Of the pictures' files; relative ones are taken from the table's folder."""
+    label: str
+    split: str | None
+    """train, validation or test; a table need not have it. Null: not looked at."""
+
+
+@dataclass
+class NearDuplicatesConfig:
+    """When two files show the same picture: perceptual hashes of 256 bits that hardly differ."""
+
+    find: bool
+    """Whether to look for them; files with the same bytes are duplicates anyway."""
+    distance: int = _limited("0 to 64 bits", lambda value: 0 <= value <= 64)
+    """Bits that may differ."""
+    mirrored: bool
+    """Whether a mirrored picture is a duplicate as well."""
+    min_side: int = _at_least(16)
+    """Pictures with a shorter side in pixels are not hashed: what they show is too little to tell them apart by."""
+    min_detail: float = _at_least(0)
+    """Nor are pictures flatter than this: the median amplitude of what the hash looks at, in levels of 255."""
+
+
+@dataclass
+class DriftConfig:
+    """When a split differs so much from training that prepare warns."""
+
+    class_mix: float = _between(0, 1)
+    """Total variation distance of the class shares: the mix alone can move an accuracy by so much."""
+    appearance: float = _between(0, 1)
+    """Kolmogorov-Smirnov distance of brightness, contrast, saturation, size or shape."""
+    p_value: float = _between(0, 1)
+    """And how unlikely chance must be, over all tests together."""
+
+
 @dataclass
 class DatasetConfig:
     name: str
+    source: str = _one_of("folder", "csv", "tfds", "digits")
+    """What `path` is: a folder of class folders, or a table with a row a picture; or an image set of TensorFlow Datasets, or scikit-learn's digits."""
     path: str | None
-    """Folder of the pictures; a relative one is taken from the checkout. Null for a data set that the pipeline brings along."""
+    """Folder of the pictures, or the CSV file; a relative one is taken from the checkout. Null for pictures that come from elsewhere."""
+    tfds: str | None
+    """Name and version of a set of TensorFlow Datasets, such as tf_flowers:3.0.1."""
+    columns: ColumnsConfig
+    """Of a CSV file."""
+    groups: str | None
+    """What must not be torn apart by a split (a patient, a product, a burst): a column of the CSV file, or a regular expression on the
+    path, whose first group (else all that it matches) names the group."""
     test: str = _one_of("auto", "validation")
     """auto: the given test split, else one is cut off; validation: the given validation split serves as the test set."""
     test_fraction: float = _between(0, 1)
@@ -43,6 +97,14 @@ class DatasetConfig:
     """Share of the training pictures cut off for validation where no validation split is given."""
     min_images_per_class: int = _at_least(3)
     """A class with fewer readable pictures for training is an error: each split needs one at least."""
+    max_pixels: int = _at_least(1)
+    """Width times height of a picture at most; larger ones are quarantined before they are decoded."""
+    near_duplicates: NearDuplicatesConfig
+    on_leak: str = _one_of("fail", "drop", "keep")
+    """Where given splits share a picture or a group: an error, leave it out of the split that is trained or chosen by, or keep and count it."""
+    label_conflicts: str = _one_of("quarantine", "keep")
+    """What happens to pictures that occur under several labels."""
+    drift: DriftConfig
     mirror: bool
     """Whether a mirrored picture still belongs to its class; false for signs and digits."""
     image_size: int | None = _at_least(1)
@@ -97,6 +159,12 @@ class PhaseConfig:
     """What makes an epoch the best."""
     restore_best: bool
     """Keep the best epoch's weights instead of the last one's."""
+    class_weight: Any = field(
+        metadata={"choices": "none | balanced | {<class>: <number above 0>, ...}", "holds": _is_class_weight}
+    )
+    """What a picture of each class counts in the training loss: alike, as the inverse of the class's share, or as said (others 1)."""
+    balanced_sampling: bool
+    """Draw as many pictures of each class in an epoch; of large classes other ones each time, of small ones some repeatedly."""
 
 
 @dataclass
@@ -107,6 +175,8 @@ class TrainConfig(PhaseConfig):
     """Width of a hidden layer in the head; 0: none."""
     l2: float = _at_least(0)
     """L2 penalty on the head's kernels; reported losses contain it."""
+    label_issues: bool
+    """Rank the training pictures by how little their labels are believed, cross-validated on what the frozen backbone makes of them."""
 
 
 @dataclass

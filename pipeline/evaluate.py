@@ -25,6 +25,7 @@ from pipeline.errors import PipelineError
 from pipeline.features import FrozenBelow, FrozenWork
 from pipeline.files import read_json, write_json
 from pipeline.hardware import description, set_up
+from pipeline.imbalance import prior_adjusted_accuracy
 from pipeline.metrics import confusion, per_class, summarise
 from pipeline.models.archive import load_classifier
 from pipeline.models.parts import Parts, parts_for_feature_extraction, parts_for_finetuning
@@ -71,8 +72,12 @@ def run(config: Config, inputs: Path, out: Path, _report: Callable) -> dict[str,
 
     best = read_json(inputs / "finetune" / "metrics.json")["best"]
     metrics = {phase: summarise(labels, probabilities[phase], config.evaluate.confidence) for phase in PHASES}
+    training = class_indices(manifest.split("train"), manifest.classes)
     for phase in PHASES:
         figures = metrics[phase]
+        figures["prior_adjusted_accuracy"] = prior_adjusted_accuracy(
+            labels, probabilities[phase].argmax(axis=1), training
+        )
         log.info(
             "%s: test accuracy %.4f (%.4f to %.4f), macro F1 %.4f%s",
             phase, figures["accuracy"], figures["accuracy_low"], figures["accuracy_high"], figures["macro_f1"], ", the best on validation" * (phase == best),

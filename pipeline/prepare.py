@@ -1,4 +1,4 @@
-"""Stage prepare: which pictures there are, which can be read, and which serves for training, validation and testing."""
+"""Stage prepare: which pictures there are, which can be trusted, and which serves for training, validation and testing."""
 
 from pipeline.entry import main
 
@@ -6,140 +6,116 @@ if __name__ == "__main__":
     # Ends the process; what is imported below takes seconds, and `--help` needs none of it.
     main("prepare")
 
-import hashlib
 import logging
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipeline.checkout import resolve
 from pipeline.config import Config
-from pipeline.data.decoding import UndecodableError, decode
-from pipeline.data.listing import Listing, Picture, list_pictures, pictures_folder
+from pipeline.data.curation import Curated, curate
+from pipeline.data.decoding import decode
+from pipeline.data.drift import class_counts, drift, imbalance, looks, remarks
+from pipeline.data.duplicate_pages import write_duplicates
+from pipeline.data.inspection import inspect
+from pipeline.data.listed import Listing
+from pipeline.data.listing import list_pictures, pictures_folder
 from pipeline.data.manifest import CLASSES, MANIFEST
-from pipeline.data.pictures import on_all_cores
-from pipeline.data.splits import SPLITS, assign_splits
-from pipeline.errors import PipelineError
+from pipeline.data.sameness import Leaks, refuse_leaks
+from pipeline.data.splits import SPLITS
 from pipeline.files import write_json
 from pipeline.plots import plot_samples
-from pipeline.terminal import progress
+from pipeline.split_plots import plot_splits
 
 log = logging.getLogger(__name__)
 
 INPUTS = ()
 
 
-def run(config: Config, _inputs: Path, out: Path, _report: Callable) -> dict[str, str]:
-    """Write manifest.parquet, classes.json, quarantine.csv, metrics.json and samples.png to `out`.
+def run(config: Config, inputs: Path, out: Path, _report: Callable) -> dict[str, str]:
+    """Write manifest.parquet, classes.json, quarantine.csv, duplicates.csv, duplicates.html, metrics.json, samples.png and splits.png to `out`.
 
     Returns:
         what the result depends on beside the configuration.
+
+    Raises:
+        PipelineError: what the data set lists can't be used; leaks between given splits leave leaks.html in `inputs`.
     """
-    folder = pictures_folder(config.dataset)
-    listing = list_pictures(folder)
-    readable, quarantined = inspect(folder, listing.pictures)
-    readable["label"] = pd.Categorical(readable["label"], categories=listing.classes)
-    lost = {picture.split for picture in listing.pictures if picture.split} - set(readable["split"])
-    if lost:
-        raise PipelineError(
-            f"No picture of the given {' and '.join(sorted(lost))} split can be read; mend or remove it: {folder}"
-        )
-    readable["split"] = assign_splits(readable, config.dataset, config.seed)
-    manifest = readable[readable["split"].notna()].astype({"label": str}).reset_index(drop=True)
-    _tell(listing, manifest, quarantined, len(readable) - len(manifest))
+    dataset, leaks_page = config.dataset, inputs / "leaks.html"
+    leaks_page.unlink(missing_ok=True)
+    folder, listing = pictures_folder(dataset), list_pictures(dataset)
+    inspected = inspect(folder, listing.pictures, resolve(config.cache_folder), dataset.max_pixels)
+
+    def refuse(duplicates: pd.DataFrame, leaks: Leaks) -> None:
+        write_duplicates(duplicates, folder, leaks_page)
+        refuse_leaks(leaks, folder, leaks_page)
+
+    curated = curate(inspected, listing.classes, dataset, config.seed, refuse)
+    manifest = curated.manifest
+    counts, drifted = class_counts(manifest, listing.classes), drift(manifest, listing.classes)
+    _tell(listing, curated)
+    for remark in remarks(drifted, dataset.drift):
+        log.warning(remark)
 
     manifest.to_parquet(out / MANIFEST, index=False)
     write_json(out / CLASSES, listing.classes)
-    quarantined.to_csv(out / "quarantine.csv", index=False)
-    write_json(out / "metrics.json", summarise(manifest, quarantined, listing))
+    curated.quarantined.to_csv(out / "quarantine.csv", index=False)
+    curated.duplicates.to_csv(out / "duplicates.csv", index=False)
+    write_duplicates(curated.duplicates, folder, out / "duplicates.html")
+    write_json(out / "metrics.json", summarise(curated, listing, counts) | {"drift": drifted})
+    plot_splits(counts, looks(manifest), manifest["split"], out / "splits.png")
     _draw_samples(folder, manifest, config.seed, out / "samples.png")
     return {"pillow": version("Pillow")}
 
 
-def inspect(folder: Path, pictures: list[Picture]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read and decode every picture once.
-
-    Returns:
-        (readable, quarantined). Readable: path, label, split (given, or None), sha256, width, height (upright, in pixels), format,
-        orientation (EXIF, 1 to 8), group (None). Quarantined: path, reason, sha256 (empty where the file can't be read).
-    """
-    with progress("reading pictures", len(pictures)) as advance:
-        rows = []
-        for row in on_all_cores(lambda picture: _inspect(folder, picture), pictures):
-            rows.append(row)
-            advance()
-    readable = [row for row in rows if "reason" not in row]
-    quarantined = [row for row in rows if "reason" in row]
-    columns = ["path", "label", "split", "sha256", "width", "height", "format", "orientation", "group"]
-    return pd.DataFrame(readable, columns=columns), pd.DataFrame(quarantined, columns=["path", "reason", "sha256"])
-
-
-def _inspect(folder: Path, picture: Picture) -> dict[str, Any]:
-    sha256 = ""
-    if not _is_utf8(picture.path):
-        return {
-            "path": picture.path.encode(errors="backslashreplace").decode(),
-            "reason": "name is not UTF-8",
-            "sha256": "",
-        }
-    try:
-        data = (folder / picture.path).read_bytes()
-        sha256 = hashlib.sha256(data).hexdigest()
-        decoded = decode(data)
-    except (OSError, UndecodableError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        return {"path": picture.path, "reason": reason, "sha256": sha256}
-    return {
-        "path": picture.path,
-        "label": picture.label,
-        "split": picture.split,
-        "sha256": sha256,
-        "width": decoded.image.width,
-        "height": decoded.image.height,
-        "format": decoded.format,
-        "orientation": decoded.orientation,
-        "group": None,
-    }
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def summarise(manifest: pd.DataFrame, quarantined: pd.DataFrame, listing: Listing) -> dict[str, int]:
-    """Counts: images in all and by split, classes, quarantined and left-out files."""
-    counts = manifest["split"].value_counts()
-    by_split = {f"{split}_images": int(counts.get(split, 0)) for split in SPLITS}
-    left_out = sum(listing.left_out.values())
+def summarise(curated: Curated, listing: Listing, counts: pd.DataFrame) -> dict:
+    """Numbers of images in all and by split, by class and format; their sizes; what was left out, and what was found."""
+    manifest = curated.manifest
+    by_split = manifest["split"].value_counts()
     return {
         "images": len(manifest),
-        **by_split,
+        **{f"{split}_images": int(by_split.get(split, 0)) for split in SPLITS},
         "classes": len(listing.classes),
-        "quarantined": len(quarantined),
-        "left_out": left_out,
+        "quarantined": len(curated.quarantined),
+        "left_out": sum(listing.left_out.values()),
+        **curated.figures,
+        "imbalance": imbalance(counts["train"]),
+        "median_width": float(manifest["width"].median()),
+        "median_height": float(manifest["height"].median()),
+        "smallest_side": int(manifest[["width", "height"]].min(axis=None)),
+        "largest_side": int(manifest[["width", "height"]].max(axis=None)),
+        "formats": {name: int(count) for name, count in sorted(manifest["format"].value_counts().items())},
+        "class_counts": {split: {name: int(count) for name, count in counts[split].items()} for split in SPLITS},
+        "class_shares": {
+            split: {name: float(share) for name, share in (counts[split] / counts[split].sum()).items()}
+            for split in SPLITS
+        },
     }
 
 
-def _tell(listing: Listing, manifest: pd.DataFrame, quarantined: pd.DataFrame, put_aside: int) -> None:
+def _tell(listing: Listing, curated: Curated) -> None:
+    manifest, figures = curated.manifest, curated.figures
     for reason, count in sorted(listing.left_out.items()):
         log.warning("%d files left out: %s", count, reason)
-    if put_aside:
-        log.warning("%d pictures of the given test split put aside, since dataset.test=validation", put_aside)
-    if len(quarantined):
-        first = quarantined.iloc[0]
+    if len(curated.quarantined):
+        first = curated.quarantined.iloc[0]
         log.warning(
-            "%d pictures can't be read and are quarantined, first %s (%s); see quarantine.csv",
-            len(quarantined),
-            first["path"],
-            first["reason"],
-        )
+            "%d pictures are quarantined, first %r (%s); see quarantine.csv",
+            len(curated.quarantined), first["path"], first["reason"],
+        )  # fmt: skip
+    if figures["duplicates"]:
+        log.warning(
+            "%d pictures are duplicates of others (%d groups), %d of them under several labels; see duplicates.html",
+            figures["duplicates"], figures["duplicate_groups"], figures["label_conflicts"],
+        )  # fmt: skip
+    if figures["leaked"]:
+        log.warning(
+            "%d pictures are in one given split and, the same or of the same group, in another; %d of them dropped",
+            figures["leaked"], figures["dropped"],
+        )  # fmt: skip
     for split, rows in manifest.groupby("split"):
         missing = set(listing.classes) - set(rows["label"])
         if missing:

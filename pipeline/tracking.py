@@ -263,12 +263,14 @@ def _stage_metrics(stage: str, figures: dict) -> dict[str, float]:
     if stage == "evaluate":
         phases = {phase: values for phase, values in figures.items() if isinstance(values, dict)}
         return {f"test/{name.replace('.', '/')}": value for name, value in _flat(figures[figures["best"]] | phases)}
+    if stage == "prepare":
+        # What there is of each class is in the plots: thousands of numbers, under names that MLflow may not take.
+        told = {name: value for name, value in figures.items() if name not in ("class_counts", "class_shares")}
+        return {f"prepare/{name.replace('.', '/')}": value for name, value in _flat(told)}
     # The rest of a phase's figures stands in its epochs, or in its parameters.
     phase = {"kept_epoch", "val_loss", "val_accuracy", "trainable_parameters"}
     return {
-        f"{stage}/{name}": value
-        for name, value in figures.items()
-        if isinstance(value, int | float) and (stage == "prepare" or name in phase)
+        f"{stage}/{name}": value for name, value in figures.items() if isinstance(value, int | float) and name in phase
     }
 
 

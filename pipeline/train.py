@@ -14,9 +14,11 @@ import pandas as pd
 from pipeline.cache import Cache
 from pipeline.checkout import resolve
 from pipeline.config import Config
+from pipeline.data.listing import pictures_folder
 from pipeline.data.manifest import read_manifest
 from pipeline.files import write_json
 from pipeline.hardware import description, set_up
+from pipeline.label_issues import write_label_issues
 from pipeline.models.archive import save_classifier
 from pipeline.models.assembly import build_classifier
 from pipeline.models.parts import parts_for_feature_extraction
@@ -27,7 +29,7 @@ INPUTS = ("prepare",)
 
 
 def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) -> dict[str, str]:
-    """Write model.keras, history.csv, metrics.json and curves.png to `out`.
+    """Write model.keras, history.csv, metrics.json, curves.png, label_issues.csv and label_issues.html to `out`.
 
     Returns:
         what the result depends on beside the configuration.
@@ -46,4 +48,6 @@ def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) 
     history.to_csv(out / "history.csv", index=False)
     write_json(out / "metrics.json", fitted.summary(parts.trainable, model))
     plot_curves(history, fitted.kept["epoch"], out / "curves.png")
+    rows = manifest.split("train", "validation")
+    write_label_issues(parts, data, rows, config, cache, pictures_folder(config.dataset), out)
     return description() | {"train.precision": parts.precision}

@@ -11,12 +11,13 @@ import tensorflow as tf
 
 from pipeline.cache import Cache
 from pipeline.config import Config, FinetuneConfig, PhaseConfig
-from pipeline.data.batches import batches, in_order, shuffled
+from pipeline.data.batches import balanced, batches, in_order, shuffled
 from pipeline.data.listing import pictures_folder
 from pipeline.data.manifest import Manifest, class_indices
 from pipeline.data.pictures import Pictures
 from pipeline.errors import PipelineError
 from pipeline.features import FrozenBelow, FrozenWork
+from pipeline.imbalance import class_weights
 from pipeline.interruption import interrupted
 from pipeline.models.parts import Parts
 from pipeline.terminal import progress
@@ -58,7 +59,12 @@ class TrainingData:
     """Places of the validation pictures."""
     labels: np.ndarray
     """Index of each picture's class, int64."""
-    class_count: int
+    classes: list[str]
+    """Their names."""
+
+    @property
+    def class_count(self) -> int:
+        return len(self.classes)
 
 
 def training_data(manifest: Manifest, config: Config, cache: Cache) -> TrainingData:
@@ -68,7 +74,7 @@ def training_data(manifest: Manifest, config: Config, cache: Cache) -> TrainingD
         pictures_folder(config.dataset), rows, config.image_size, cache, config.hardware.picture_cache_gib, "decoding"
     )
     places = [np.flatnonzero(rows["split"] == split) for split in ("train", "validation")]
-    return TrainingData(pictures, *places, class_indices(rows, manifest.classes), len(manifest.classes))
+    return TrainingData(pictures, *places, class_indices(rows, manifest.classes), manifest.classes)
 
 
 def fit_phase(
@@ -130,14 +136,16 @@ def fit_phase(
             jit_compile=config.hardware.jit_compile,
         )
         recorder = _Recorder(report, advance, epochs, count, batch_size)
-        plan = shuffled(count, views, config.seed)
+        labels = data.labels[data.training]
+        plan = balanced(labels, views, config.seed) if phase.balanced_sampling else shuffled(count, views, config.seed)
         network.fit(
-            batches(training, data.labels[data.training], data.class_count, batch_size, plan, epochs),
+            batches(training, labels, data.class_count, batch_size, plan, epochs),
             steps_per_epoch=math.ceil(count / batch_size),
             validation_data=batches(
                 validation, data.labels[data.validation], data.class_count, batch_size, in_order(len(data.validation))
             ),
             epochs=phase.epochs,
+            class_weight=class_weights(phase.class_weight, labels, data.classes),
             callbacks=[recorder, stopping],
             shuffle=False,
             verbose=0,

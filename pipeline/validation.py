@@ -1,6 +1,7 @@
 """Check a composed configuration in one go, before any work: every problem in one message."""
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterable
@@ -106,20 +107,7 @@ def _words(each) -> str:
 
 def _contradictions(cfg: DictConfig) -> list[str]:
     """Values that are each allowed and don't go together."""
-    problems = []
-    own = cfg.dataset.name == "digits"
-    if own and cfg.dataset.path is not None:
-        problems.append(
-            f"dataset.path: {cfg.dataset.path!r} is not allowed with dataset=digits, which brings its own pictures; say dataset=folder"
-        )
-    if not own and cfg.dataset.path is None:
-        problems.append(
-            "dataset.path: null is not allowed with dataset=folder; give the folder of your pictures, dataset.path=<folder>"
-        )
-    if own and cfg.dataset.test == "validation":
-        problems.append(
-            "dataset.test: 'validation' is not allowed with dataset=digits, which has no validation split of its own; leave it at auto"
-        )
+    problems = _data_contradictions(cfg.dataset)
     if cfg.image_size < cfg.backbone.min_image_size:
         problems.append(
             f"image_size: {cfg.image_size} is not allowed with backbone={cfg.backbone.name}, which takes at least {cfg.backbone.min_image_size}"
@@ -141,4 +129,39 @@ def _contradictions(cfg: DictConfig) -> list[str]:
         problems.append(
             "tracking.uri: holds a password, which would be written into files; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
         )
+    return problems
+
+
+def _data_contradictions(dataset: DictConfig) -> list[str]:
+    problems = []
+    source, name = dataset.source, dataset.name
+    given = source in ("folder", "csv")
+    if not given and dataset.path is not None:
+        problems.append(
+            f"dataset.path: {dataset.path!r} is not allowed with dataset={name}, which brings its own pictures; say dataset=folder"
+        )
+    if given and dataset.path is None:
+        what = (
+            "the folder of your pictures, dataset.path=<folder>"
+            if source == "folder"
+            else "your table, dataset.path=<file>.csv"
+        )
+        problems.append(f"dataset.path: null is not allowed with dataset={name}; give {what}")
+    if source == "tfds" and not re.fullmatch(r"[\w/.-]+:\d+\.\d+\.\d+", dataset.tfds or ""):
+        problems.append(
+            f"dataset.tfds: {dataset.tfds!r} is not allowed with dataset={name}; it takes <name>:<version> of TensorFlow Datasets, such as tf_flowers:3.0.1"
+        )
+    if source != "tfds" and dataset.tfds is not None:
+        problems.append(f"dataset.tfds: {dataset.tfds!r} is not allowed with dataset={name}; say dataset=tfds")
+    if source == "digits" and dataset.test == "validation":
+        problems.append(
+            f"dataset.test: 'validation' is not allowed with dataset={name}, which has no validation split of its own; leave it at auto"
+        )
+    if dataset.groups is not None and source != "csv":
+        try:
+            re.compile(dataset.groups)
+        except re.error as error:
+            problems.append(
+                f"dataset.groups: {dataset.groups!r} is no regular expression ({error}); it takes one, on the pictures' paths, or null"
+            )
     return problems

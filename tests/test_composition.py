@@ -105,6 +105,14 @@ def test_keys_that_are_no_names_are_refused(params):
         configuration()
 
 
+def test_weights_by_class_may_stand_in_params(params):
+    params("train: {class_weight: {a b: 2, 'c, d': 1.5}}\ndataset: {near_duplicates: {distance: 20}}")
+    config = configuration()
+    assert config.train.class_weight == {"a b": 2, "c, d": 1.5}
+    assert config.finetune.class_weight == config.train.class_weight
+    assert (config.dataset.near_duplicates.distance, config.dataset.near_duplicates.find) == (20, True)
+
+
 def test_what_is_an_override():
     assert all(map(is_override, ["a=1", "a.b=1", "+a=1", "++a.b=x", "~a", "hydra/launcher=joblib", "a@b=c"]))
     assert not any(map(is_override, ["-m", "--multirun", "--config-dir=conf", "job", "--help"]))

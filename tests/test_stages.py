@@ -32,11 +32,13 @@ from pipeline.training import training_data
 from tests.conftest import write_pictures
 
 FILES = {
-    "prepare": {"manifest.parquet", "classes.json", "quarantine.csv", "metrics.json", "samples.png", "run.json"},
-    "train": {"model.keras", "history.csv", "metrics.json", "curves.png", "run.json"},
+    "prepare": {
+        "manifest.parquet", "classes.json", "quarantine.csv", "duplicates.csv", "duplicates.html", "metrics.json", "samples.png", "splits.png", "run.json",
+    },
+    "train": {"model.keras", "history.csv", "metrics.json", "curves.png", "label_issues.csv", "label_issues.html", "run.json"},
     "finetune": {"model.keras", "history.csv", "metrics.json", "curves.png", "run.json"},
     "evaluate": {"metrics.json", "predictions.parquet", "per_class.csv", "confusion.csv", "plots", "run.json"},
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,9 @@ def test_the_manifest(experiment):
         "format",
         "orientation",
         "group",
+        "brightness",
+        "contrast",
+        "saturation",
     ]
     assert manifest.classes == ["blue", "green", "red"]
     assert manifest.rows["path"].is_monotonic_increasing
@@ -96,7 +101,15 @@ def test_the_manifest(experiment):
 def test_it_learns_and_the_classes_travel_with_the_model(experiment):
     metrics = read_json(experiment.folder / "evaluate" / "metrics.json")
     assert set(metrics) == {"best", "train", "finetune"}
-    assert set(metrics["train"]) == {"loss", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "images"}
+    assert set(metrics["train"]) == {
+        "loss",
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "macro_f1",
+        "images",
+        "prior_adjusted_accuracy",
+    }
     assert metrics[metrics["best"]]["accuracy"] == 1
     assert load_classifier(experiment.folder / "train" / "model.keras")[1] == ["blue", "green", "red"]
 
@@ -207,11 +220,17 @@ def test_one_run_holds_the_whole_experiment(experiment):
     for name in ("training/loss", "validation/accuracy", "learning_rate"):
         assert [point.step for point in client.get_metric_history(run.info.run_id, name)] == list(range(1, 11))
     assert any(name.startswith("system/") for name in metrics)
+    prepared = read_json(experiment.folder / "prepare" / "metrics.json")
+    assert metrics["prepare/drift/test/total_variation"] == prepared["drift"]["test"]["total_variation"]
+    assert metrics["prepare/formats/PNG"] == metrics["prepare/images"] == 60
     [used] = run.inputs.dataset_inputs
     assert used.dataset.name == "folder"
     kept = {item.path for stage in STAGES for item in client.list_artifacts(run.info.run_id, stage)}
     assert {
         "prepare/samples.png",
+        "prepare/splits.png",
+        "prepare/duplicates.html",
+        "train/label_issues.csv",
         "train/curves.png",
         "finetune/curves.png",
         "evaluate/plots",

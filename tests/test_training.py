@@ -109,6 +109,21 @@ def test_epochs_are_counted_over_both_phases(configure, prepared):
     assert [row["epoch"] for row in seen] == [5, 6]
 
 
+def test_class_weights_and_balanced_sampling_reach_the_fit(configure, prepared):
+    def first_loss(*overrides: str) -> float:
+        # So small a rate that the loss is that of the initial weights.
+        small = ["train.learning_rate=1e-9", "train.epochs=1", "train.dropout=0", "augment=none"]
+        return fit(configure(*small, "hardware.precision=float32", *overrides), prepared, "train")[1].rows[0]["loss"]
+
+    plain = first_loss()
+    assert first_loss("train.class_weight={blue:3,green:3,red:3}") == pytest.approx(3 * plain, rel=1e-4)
+    assert first_loss("train.class_weight=balanced") == pytest.approx(plain, rel=0.05)
+    only_red = first_loss("train.class_weight={blue:1e-9,green:1e-9}")
+    assert only_red != pytest.approx(plain, rel=0.05)
+    # Classes of the same size, in another order.
+    assert first_loss("train.balanced_sampling=true") == pytest.approx(plain, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("schedule", "warmup", "expected"),
     [

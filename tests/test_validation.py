@@ -47,6 +47,13 @@ def test_every_problem_stands_in_one_message():
         ("backbone.weights=no/such.h5", "there is no file 'no/such.h5'"),
         ("tracking.uri=https://me:secret@host", "MLFLOW_TRACKING_PASSWORD"),
         ("train.epochs=[1", "train.epochs"),
+        ("dataset=csv", "dataset.path=<file>.csv"),
+        ("dataset=tfds", "it takes <name>:<version>"),
+        ("dataset.tfds=mnist:3.0.1", "say dataset=tfds"),
+        ("dataset.groups='('", "is no regular expression"),
+        ("dataset.near_duplicates.distance=65", "0 to 64 bits"),
+        ("train.class_weight=heavy", "none | balanced | {<class>: <number above 0>, ...}"),
+        ("train.class_weight={a:0}", "none | balanced | {<class>: <number above 0>, ...}"),
     ],
 )
 def test_a_problem_says_what_is_allowed(override, said):
@@ -71,7 +78,10 @@ def test_every_shipped_configuration_is_valid(group):
 
 
 def test_every_shipped_experiment_and_data_set_is_valid():
-    assert GROUPS["dataset"] == ["digits", "folder"]
+    for name in GROUPS["dataset"]:
+        path = [f"dataset.path=pictures{'.csv' * (name == 'csv')}"] if name in ("csv", "folder") else []
+        set_name = ["dataset.tfds=mnist:3.0.1"] if name == "tfds" else []
+        assert check(composed([f"dataset={name}", *path, *set_name])).dataset.name == name
     assert check(composed([])).dataset.name == "digits"
     for name in GROUPS["experiment"]:
         assert (

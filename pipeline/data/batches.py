@@ -75,6 +75,32 @@ def shuffled(count: int, views: int, seed: int) -> Plan:
     return plan
 
 
+def balanced(labels: np.ndarray, views: int, seed: int) -> Plan:
+    """As `shuffled`, but each epoch has as many pictures of each class: of a large class other ones each time, of a small one some repeatedly, then in
+    another view.
+
+    Args:
+        labels: class indices, int [n]; an epoch has n pictures as well.
+        views: of each picture.
+        seed: of all draws.
+    """
+    classes, count = np.unique(labels), len(labels)
+    members = [np.flatnonzero(labels == each) for each in classes]
+
+    def plan(epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        draws = np.random.default_rng([seed, epoch])
+        of_class = draws.permutation(np.arange(count) % len(classes))
+        order, times = np.empty(count, np.int64), np.empty(count, np.int64)
+        for number, own in enumerate(members):
+            here = np.flatnonzero(of_class == number)
+            rounds = math.ceil(len(here) / len(own))
+            order[here] = np.concatenate([draws.permutation(own) for _ in range(rounds)])[: len(here)]
+            times[here] = np.arange(len(here)) // len(own)
+        return order, (order + epoch + times) % views
+
+    return plan
+
+
 def in_order(count: int, view: int = 0) -> Plan:
     """All pictures as they come, in one view."""
     return lambda _epoch: (np.arange(count), np.full(count, view))

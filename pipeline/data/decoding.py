@@ -4,10 +4,22 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-# EXIF tag of the turn and mirroring that a camera recorded.
+# The limit is the caller's (`dataset.max_pixels`), and one for all; Pillow's own remarks on some pictures and refuses others.
+Image.MAX_IMAGE_PIXELS = None
+
+# EXIF tag of the turn and mirroring that a camera recorded, and what undoes it.
 _ORIENTATION = 0x0112
+_UNDO = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class UndecodableError(ValueError):
@@ -26,21 +38,28 @@ class Decoded:
     """The EXIF orientation that was undone: 1 (upright) to 8."""
 
 
-def decode(data: bytes) -> Decoded:
+def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
     """The picture in `data`: upright, in RGB; transparency on white, 16 bits scaled to 8, the first frame of several.
 
+    Args:
+        data: the file's bytes.
+        max_pixels: width times height at most, looked at before anything is decoded; None: any, for what has been checked before.
+
     Raises:
-        UndecodableError: empty, cut off, damaged, too large (`PIL.Image.MAX_IMAGE_PIXELS`), or no picture at all.
+        UndecodableError: empty, cut off, damaged, too large, or no picture at all.
     """
     if not data:
         raise UndecodableError("empty file")
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise UndecodableError(f"{image.width}x{image.height} are more than {Image.MAX_IMAGE_PIXELS} pixels")
-            kind, orientation = image.format or "unknown", image.getexif().get(_ORIENTATION, 1)
+            if max_pixels is not None and image.width * image.height > max_pixels:
+                raise UndecodableError(
+                    f"{image.width}x{image.height} are more than dataset.max_pixels={max_pixels} pixels"
+                )
+            kind, orientation = image.format or "unknown", _orientation(image)
             image.load()
-            return Decoded(_as_rgb(ImageOps.exif_transpose(image)), kind, int(orientation))
+            upright = image.transpose(_UNDO[orientation]) if orientation in _UNDO else image
+            return Decoded(_as_rgb(upright), kind, orientation)
     except UndecodableError:
         raise
     except UnidentifiedImageError as error:
@@ -55,11 +74,22 @@ def pixels(data: bytes, size: int) -> np.ndarray:
     return np.asarray(decode(data).image.resize((size, size), Image.Resampling.BILINEAR))
 
 
+def _orientation(image: Image.Image) -> int:
+    """1 to 8; 1 where EXIF is missing, damaged, or says something else."""
+    try:
+        found = int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # The pixels of a picture with nonsense beside them are as good as any.
+        return 1
+    return found if found in _UNDO else 1
+
+
 def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise UndecodableError("floating-point pixels, of which nobody knows what white is")
     if image.mode.startswith("I"):
         # Sixteen bits a pixel; Pillow's own conversion would clip them at 255.
         return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         coloured = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), coloured).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

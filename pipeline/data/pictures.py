@@ -4,6 +4,7 @@ import functools
 import hashlib
 import logging
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -98,6 +99,12 @@ def on_all_cores(function, items: Iterable[Item], ahead: int = 256) -> Iterator[
     Threads suffice where the work releases the interpreter's lock, as Pillow's decoding and resizing do.
     """
     left = iter(items)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        while batch := list(islice(left, ahead)):
-            yield from pool.map(function, batch)
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        under_way = deque(pool.submit(function, item) for item in islice(left, ahead))
+        while under_way:
+            yield under_way.popleft().result()
+            under_way.extend(pool.submit(function, item) for item in islice(left, 1))
+    finally:
+        # Whoever stops listening, or is interrupted, does not wait for what has not begun.
+        pool.shutdown(cancel_futures=True)

@@ -72,11 +72,20 @@ def test_what_is_no_picture_is_refused_with_the_reason(data, reason):
         decode(data)
 
 
-def test_too_many_pixels_are_refused(monkeypatch):
+def test_too_many_pixels_are_refused_before_they_are_decoded():
     data = encoded(Image.new("L", (60, 60)), "PNG")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
-    with pytest.raises(UndecodableError, match=r"60x60 are more than 2000 pixels|exceeds limit"):
-        decode(data)
+    with pytest.raises(UndecodableError, match=r"60x60 are more than dataset\.max_pixels=2000 pixels"):
+        decode(data, 2000)
+    assert decode(data, 3600).image.size == (60, 60)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_nonsense_in_exif_does_not_cost_the_picture():
+    exif = Image.Exif()
+    exif[0x0112] = 99
+    assert decode(encoded(Image.new("RGB", (20, 10)), "PNG", exif=exif)).orientation == 1
+    data = encoded(Image.new("RGB", (20, 10), "red"), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert decode(data).image.size == (20, 10)
 
 
 def test_pixels_are_the_square_that_was_asked_for():

@@ -5,14 +5,17 @@ import shutil
 
 import pytest
 
+from pipeline.composition import composed
 from pipeline.config import DatasetConfig
+from pipeline.data.folders import list_folder
 from pipeline.data.listing import list_pictures, listing_digest, pictures_folder
 from pipeline.errors import PipelineError
+from pipeline.validation import check
 from tests.conftest import draw, write_pictures
 
 
-def dataset(folder) -> DatasetConfig:
-    return DatasetConfig("folder", str(folder), "auto", 0.2, 0.15, 5, True, None)
+def dataset(path, *overrides: str, source: str = "folder") -> DatasetConfig:
+    return check(composed([f"dataset={source}", f"dataset.path={path}", *overrides])).dataset
 
 
 def touch(*files):
@@ -22,7 +25,7 @@ def touch(*files):
 
 
 def test_classes_are_sorted_and_pictures_by_path(pictures):
-    listing = list_pictures(pictures)
+    listing = list_folder(pictures)
     assert listing.classes == ["blue", "green", "red"]
     assert [picture.path for picture in listing.pictures] == sorted(picture.path for picture in listing.pictures)
     assert {picture.split for picture in listing.pictures} == {None}
@@ -30,7 +33,7 @@ def test_classes_are_sorted_and_pictures_by_path(pictures):
 
 def test_given_splits_under_any_of_their_names(tmp_path):
     touch(*(tmp_path / split / label / "a.jpg" for split in ("Train", "test", "val") for label in "xy"))
-    found = {(picture.split, picture.label) for picture in list_pictures(tmp_path).pictures}
+    found = {(picture.split, picture.label) for picture in list_folder(tmp_path).pictures}
     assert found == {(split, label) for split in ("train", "test", "validation") for label in "xy"}
 
 
@@ -41,7 +44,7 @@ def test_nested_folders_upper_case_endings_and_every_format(tmp_path):
         tmp_path / "y" / "c.gif",
         tmp_path / "y" / "d.BMP",
     )
-    assert [(p.path, p.label) for p in list_pictures(tmp_path).pictures] == [
+    assert [(p.path, p.label) for p in list_folder(tmp_path).pictures] == [
         ("x/b.WebP", "x"),
         ("x/deep/er/a.JPG", "x"),
         ("y/c.gif", "y"),
@@ -57,24 +60,24 @@ def test_other_files_are_counted_with_the_reason(tmp_path):
         tmp_path / "loose.png",
         tmp_path / "x" / ".hidden.png",
     )
-    assert list_pictures(tmp_path).left_out == {"ending .txt": 1, "outside the class folders": 1}
+    assert list_folder(tmp_path).left_out == {"ending .txt": 1, "outside the class folders": 1}
 
 
 def test_a_class_may_be_called_train(tmp_path):
     touch(tmp_path / "train" / "a.png", tmp_path / "bus" / "a.png", tmp_path / "test" / "a.png")
-    assert list_pictures(tmp_path).classes == ["bus", "test", "train"]
+    assert list_folder(tmp_path).classes == ["bus", "test", "train"]
 
 
 def test_two_classes_may_be_the_same_folder(tmp_path):
     touch(tmp_path / "x" / "a.png", tmp_path / "y" / "b.png")
     (tmp_path / "z").symlink_to(tmp_path / "y")
-    assert [picture.path for picture in list_pictures(tmp_path).pictures] == ["x/a.png", "y/b.png", "z/b.png"]
+    assert [picture.path for picture in list_folder(tmp_path).pictures] == ["x/a.png", "y/b.png", "z/b.png"]
 
 
 def test_a_loop_of_links_ends(tmp_path):
     touch(tmp_path / "x" / "a.png", tmp_path / "y" / "b.png")
     (tmp_path / "x" / "again").symlink_to(tmp_path)
-    assert [picture.label for picture in list_pictures(tmp_path).pictures] == ["x", "y"]
+    assert [picture.label for picture in list_folder(tmp_path).pictures] == ["x", "y"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,7 @@ def test_a_loop_of_links_ends(tmp_path):
 def test_useless_folders_are_refused(tmp_path, files, message):
     touch(*(tmp_path / file for file in files))
     with pytest.raises(PipelineError, match=message):
-        list_pictures(tmp_path)
+        list_folder(tmp_path)
 
 
 def test_a_missing_folder_and_a_file_are_refused(tmp_path):
@@ -116,3 +119,32 @@ def test_the_digest_notices_each_kind_of_change(tmp_path):
     shutil.rmtree(folder / "green")
     digests.append(listing_digest(dataset(folder)))
     assert len(set(digests)) == 5
+
+
+def test_groups_are_read_off_the_path(tmp_path):
+    touch(*(tmp_path / label / f"p{patient}-{number}.png" for label in "xy" for patient in (1, 2) for number in (1, 2)))
+    [first, *_, last] = list_pictures(dataset(tmp_path, r"dataset.groups='(p\d+)-'")).pictures
+    assert (first.group, last.group) == ("p1", "p2")
+    whole = list_pictures(dataset(tmp_path, r"dataset.groups='p\d'")).pictures
+    assert {picture.group for picture in whole} == {"p1", "p2"}
+
+
+def test_a_path_without_a_group_is_named(tmp_path):
+    touch(tmp_path / "x" / "p1.png", tmp_path / "y" / "stray.png")
+    with pytest.raises(PipelineError, match=r"names no group for 1 of 2 pictures, first 'y/stray.png'; mend it"):
+        list_pictures(dataset(tmp_path, r"dataset.groups='p\d'"))
+
+
+def test_a_folder_that_may_not_be_read_is_left_out_and_said(tmp_path, monkeypatch):
+    touch(tmp_path / "x" / "a.png", tmp_path / "y" / "b.png", tmp_path / "y" / "locked" / "c.png")
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refusing)
+    listing = list_folder(tmp_path)
+    assert len(listing.pictures) == 2
+    assert listing.left_out == {"folder that can't be read (Permission denied)": 1}

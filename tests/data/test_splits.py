@@ -1,11 +1,18 @@
 """Stratified, seeded, and only where nothing is given."""
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.composition import composed
 from pipeline.config import DatasetConfig
-from pipeline.data.splits import assign_splits
+from pipeline.data.splits import cut_splits, serving
 from pipeline.errors import PipelineError
+from pipeline.validation import check
+
+FOLDER = check(composed(["dataset=folder", "dataset.path=pictures"])).dataset
 
 
 def table(counts: dict[tuple[str | None, str], int]) -> pd.DataFrame:
@@ -14,7 +21,13 @@ def table(counts: dict[tuple[str | None, str], int]) -> pd.DataFrame:
 
 
 def dataset(test: str = "auto", least: int = 5) -> DatasetConfig:
-    return DatasetConfig("folder", None, test, 0.2, 0.15, least, True, None)
+    return replace(FOLDER, test=test, min_images_per_class=least)
+
+
+def assign_splits(pictures: pd.DataFrame, dataset: DatasetConfig, seed: int) -> pd.Series:
+    """The splits of pictures that all stand alone; as one who reads the stage sees them."""
+    served = pictures.assign(split=serving(pictures["split"], dataset.test), unit=range(len(pictures)))
+    return cut_splits(served[served["split"].notna()], dataset, seed).reindex(pictures.index)
 
 
 def counted(pictures: pd.DataFrame, split: pd.Series) -> dict[tuple[str, str], int]:
@@ -68,3 +81,48 @@ def test_a_split_that_can_not_be_stratified_is_refused():
         PipelineError, match=r"No validation split of 15% can be cut .* change dataset.validation_fraction"
     ):
         assign_splits(table({("train", "x"): 3, ("train", "y"): 3, ("test", "x"): 3}), dataset(least=3), 1)
+
+
+def unit_table(units: dict[str, list[int]]) -> pd.DataFrame:
+    """Pictures of each class in units of the given sizes."""
+    rows = [
+        {"split": "train", "label": label, "unit": f"{label}{number}"}
+        for label, sizes in units.items()
+        for number, size in enumerate(sizes)
+        for _ in range(size)
+    ]
+    return pd.DataFrame(rows).astype({"label": pd.CategoricalDtype(sorted(units))})
+
+
+@pytest.mark.parametrize("groups", [None, "patient"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_unit_is_never_torn_apart_and_shares_stay_near_what_was_asked_for(groups, seed):
+    sizes = np.random.default_rng(seed).integers(1, 4, 200).tolist()
+    pictures = unit_table({"x": sizes, "y": sizes[:80]})
+    split = cut_splits(pictures, replace(FOLDER, groups=groups), seed)
+    assert (split.groupby(pictures["unit"]).nunique() == 1).all()
+    shares = pd.crosstab(pictures["label"], split, normalize="index")
+    assert (shares["test"] - 0.2).abs().max() < 0.06
+    assert (shares["validation"] - 0.12).abs().max() < 0.06
+
+
+def test_groups_of_several_classes_are_kept_whole():
+    patients = np.repeat(np.arange(40), 6)
+    pictures = pd.DataFrame({"label": pd.Categorical(list("xyyxyz") * 40), "split": "train", "unit": patients})
+    split = cut_splits(pictures, replace(FOLDER, groups="patient"), 1)
+    assert (split.groupby(patients).nunique() == 1).all()
+    assert set(split) == {"train", "validation", "test"}
+    assert (pd.crosstab(pictures["label"], split) > 0).all(axis=None)
+
+
+def test_the_order_of_files_with_the_same_seed_decides_alone():
+    pictures = unit_table({"x": [3] * 30, "y": [2] * 30})
+    first, again = (cut_splits(pictures, replace(FOLDER, groups="patient"), 7) for _ in range(2))
+    assert first.equals(again)
+
+
+def test_groups_that_can_not_be_split_are_refused_with_the_reason():
+    with pytest.raises(PipelineError, match=r"all pictures of 'y' are in one group, which can't be in both parts"):
+        cut_splits(unit_table({"x": [5] * 5, "y": [20]}), replace(FOLDER, groups="patient"), 1)
+    with pytest.raises(PipelineError, match=r"No validation split .* in one group"):
+        cut_splits(unit_table({"x": [9, 9], "y": [9, 9]}), replace(FOLDER, groups="patient"), 1)

@@ -1,0 +1,109 @@
+"""What reading each picture's file gave, kept in the cache: a file is read again when its size or its time of change is another one."""
+
+import hashlib
+import logging
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.data.perceptual import HASH_BYTES
+
+log = logging.getLogger(__name__)
+
+COLUMNS = {
+    "path": "TEXT PRIMARY KEY",
+    "size": "INTEGER",
+    "changed": "INTEGER",
+    "sha256": "TEXT",
+    "reason": "TEXT",
+    "width": "INTEGER",
+    "height": "INTEGER",
+    "format": "TEXT",
+    "orientation": "INTEGER",
+    "brightness": "REAL",
+    "contrast": "REAL",
+    "saturation": "REAL",
+    "detail": "REAL",
+    "hash": "BLOB",
+    "mirrored": "BLOB",
+}
+"""Of a file: bytes and time of change (ns) when it was read; why it is no picture, if so; what it shows (`pipeline.data.inspection`)."""
+_DTYPES = {"INTEGER": "Int64", "REAL": "float64"}
+_AT_ONCE = 10_000
+# Seconds to wait for another process that writes.
+_PATIENCE = 60
+
+
+class Readings:
+    """A data set's readings by one reader, in an SQLite file; what was written before an interruption stays."""
+
+    def __init__(self, database: sqlite3.Connection):
+        self._database = database
+
+    @classmethod
+    @contextmanager
+    def open(cls, cache_folder: Path, pictures_folder: Path, reader: str) -> Iterator["Readings"]:
+        """The readings of the files below `pictures_folder`; `reader` names all that they depend on beside the files."""
+        name = hashlib.sha256(f"{pictures_folder}\0{reader}".encode(errors="surrogateescape")).hexdigest()[:32]
+        file = cache_folder / "readings" / f"{name}.sqlite"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not _sound(file):
+            log.warning("%s is damaged; the pictures are read again", file)
+            file.unlink()
+        with closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
+            # Lost with the machine's power, not with the process: then the files are read again.
+            database.execute("PRAGMA synchronous = OFF")
+            columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+            database.execute(f"CREATE TABLE IF NOT EXISTS readings ({columns}) WITHOUT ROWID")
+            yield cls(database)
+
+    def known(self) -> dict[str, tuple[int, int]]:
+        """Size and time of change of each file as it was read, by path."""
+        rows = self._database.execute("SELECT path, size, changed FROM readings")
+        return {path: (size, changed) for path, size, changed in rows}
+
+    def add(self, rows: Iterable[Sequence]) -> None:
+        """Write rows of COLUMNS, all or none."""
+        with self._database:
+            places = ", ".join("?" * len(COLUMNS))
+            self._database.executemany(f"INSERT OR REPLACE INTO readings VALUES ({places})", rows)
+
+    def table(self, paths: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+        """The readings of files that are known, in the order of `paths`.
+
+        Returns:
+            (table, hashes, mirrored): COLUMNS but for the two hashes, and these as uint8 [n, HASH_BYTES]; zeros for what is no picture.
+        """
+        plain = [name for name in COLUMNS if name not in ("hash", "mirrored")]
+        dtypes = {name: _DTYPES.get(COLUMNS[name], "str") for name in plain}
+        cursor = self._database.execute(f"SELECT {', '.join(plain)}, hash, mirrored FROM readings")
+        parts, bits = [], []
+        none = bytes(HASH_BYTES)
+        while rows := cursor.fetchmany(_AT_ONCE):
+            *columns, hashes, mirrored = zip(*rows, strict=True)
+            parts.append(pd.DataFrame(dict(zip(plain, columns, strict=True))).astype(dtypes))
+            joined = b"".join(
+                part for pair in zip(hashes, mirrored, strict=True) for part in (pair[0] or none, pair[1] or none)
+            )
+            bits.append(np.frombuffer(joined, np.uint8).reshape(-1, 2, HASH_BYTES))
+        table = pd.concat(parts, ignore_index=True)
+        order = pd.Index(table["path"]).get_indexer(pd.Index(paths))
+        found = np.concatenate(bits)[order]
+        return table.iloc[order].reset_index(drop=True), found[:, 0], found[:, 1]
+
+
+def _sound(file: Path) -> bool:
+    """Whether a file is a whole database, or is not there."""
+    if not file.exists():
+        return True
+    try:
+        with closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
+            return database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.OperationalError:  # Another process has it.
+        return True
+    except sqlite3.DatabaseError:
+        return False

@@ -1,0 +1,148 @@
+"""Doubts about labels: which training pictures a model that has not seen them finds least likely to be what they are said to be."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cleanlab.rank import get_label_quality_scores
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from pipeline.cache import Cache
+from pipeline.config import Config
+from pipeline.data.pages import Card, Group, write_page
+from pipeline.features import FrozenWork
+from pipeline.models.parts import Parts
+from pipeline.terminal import progress
+from pipeline.training import TrainingData
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ["path", "label", "split", "probability", "suggested", "suggested_probability"]
+_FOLDS = 5
+# Strong, so that a wrong label is not learned by heart.
+_PENALTY = 1e-2
+# A fold's regression sees no more than this: a few directions among features are known well before.
+_LEARNED_FROM = 10_000
+_SHOWN = 120
+
+
+def write_label_issues(
+    parts: Parts, data: TrainingData, rows: pd.DataFrame, config: Config, cache: Cache, folder: Path, out: Path
+) -> None:
+    """Write label_issues.csv and label_issues.html to `out`: the training and validation pictures, the most doubtful first.
+
+    Both are there, and say that nothing was looked at, where `train.label_issues` is off or the backbone is not pretrained.
+
+    Args:
+        parts: of phase 1.
+        data: its pictures.
+        rows: of the manifest, in the order of `data`.
+        config: seed, and what may be kept.
+        cache: where frozen work is kept.
+        folder: that the paths of `rows` start from.
+        out: where the files go.
+    """
+    reason = _nothing_to_look_at(parts, data, config, cache)
+    if reason:
+        log.info("Labels are not looked at: %s", reason)
+        pd.DataFrame(columns=COLUMNS).to_csv(out / "label_issues.csv", index=False)
+        write_page(out / "label_issues.html", "Doubtful labels", f"Labels were not looked at: {reason}.", [])
+        return
+    places = np.arange(len(data.pictures))
+    inputs = FrozenWork(data.pictures, config, cache).kept(parts.frozen, places, 1, "frozen part")
+    features = inputs.take(places, np.zeros(len(places), np.int64)).astype(np.float32)
+    units = rows["group"].where(rows["group"].notna(), rows["path"]).to_numpy()
+    probabilities = out_of_sample(features, data.labels, units, config.seed)
+    table = ranked(rows, data.labels, probabilities, data.classes)
+    table.to_csv(out / "label_issues.csv", index=False)
+    _write_page(table, folder, out / "label_issues.html")
+
+
+def out_of_sample(features: np.ndarray, labels: np.ndarray, units: np.ndarray, seed: int) -> np.ndarray:
+    """Class probabilities of each picture by a logistic regression on other pictures, none of them of its unit.
+
+    Args:
+        features: float [n, d].
+        labels: class indices, int [n].
+        units: what is the same or belongs together, [n].
+        seed: of the folds.
+
+    Returns:
+        float32 [n, classes]; NaN for pictures of classes that have but one.
+    """
+    count = np.bincount(labels)
+    probabilities = np.full((len(labels), len(count)), np.nan, np.float32)
+    common = np.flatnonzero(count[labels] > 1)
+    folds = min(_FOLDS, int(count.max()), len(np.unique(units[common])))
+    alone = len(np.unique(units)) == len(units)
+    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
+    parts = splitter.split(common, labels[common], None if alone else units[common])
+    with warnings.catch_warnings(), progress("looking at labels", folds, "folds") as advance:
+        # A regression that has not quite settled ranks them as well.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        # Its pictures are judged by those of its others that there are.
+        warnings.filterwarnings("ignore", "The least populated class")
+        for others, held_out in parts:
+            seen = np.random.default_rng(seed).permutation(common[others])[:_LEARNED_FROM]
+            if len(np.unique(labels[seen])) > 1:
+                model = make_pipeline(StandardScaler(), LogisticRegression(C=_PENALTY, max_iter=100))
+                model.fit(features[seen], labels[seen])
+                found = np.zeros((len(held_out), len(count)), np.float32)
+                found[:, model.classes_] = model.predict_proba(features[common[held_out]])
+                probabilities[common[held_out]] = found
+            advance()
+    return probabilities
+
+
+def ranked(rows: pd.DataFrame, labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    """COLUMNS: how probable each picture's label is, and which one is most probable; the least probable first.
+
+    The score is cleanlab's self-confidence (C. Northcutt, L. Jiang, I. Chuang, Confident Learning, 2021).
+    """
+    looked_at = np.isfinite(probabilities).all(axis=1)
+    believed = np.full(len(labels), np.nan)
+    believed[looked_at] = get_label_quality_scores(
+        labels[looked_at], probabilities[looked_at], method="self_confidence"
+    )
+    filled = np.where(np.isnan(probabilities), 0, probabilities)
+    suggested = np.where(looked_at, filled.argmax(axis=1), labels)
+    table = rows[["path", "label", "split"]].assign(
+        probability=believed,
+        suggested=np.asarray(classes)[suggested],
+        suggested_probability=np.where(looked_at, filled.max(axis=1), np.nan),
+    )
+    return table.sort_values("probability", kind="stable", ignore_index=True).round(6)
+
+
+def _nothing_to_look_at(parts: Parts, data: TrainingData, config: Config, cache: Cache) -> str | None:
+    if not config.train.label_issues:
+        return "train.label_issues is off"
+    if parts.frozen.empty:
+        return f"the backbone {config.backbone.name} is not pretrained, so there are no features to look at them by"
+    if not FrozenWork(data.pictures, config, cache).worth_keeping(parts.frozen, len(data.pictures)):
+        return "the features are not kept, since they are larger than hardware.feature_cache_gib"
+    return None
+
+
+def _write_page(table: pd.DataFrame, folder: Path, file: Path) -> None:
+    doubted = table[table["suggested"] != table["label"]].head(_SHOWN)
+    cards = [
+        Card(
+            folder / row.path,
+            f"{row.label} → {row.suggested}?",
+            (f"said {row.probability:.1%}, suggested {row.suggested_probability:.1%}", f"{row.split}: {row.path}"),
+        )
+        for row in doubted.itertuples()
+    ]
+    doubts = int((table["suggested"] != table["label"]).sum())
+    introduction = (
+        f"{doubts} of {len(table)} training and validation pictures look more like another class to a model that has not seen them; the most doubtful first"
+        f"{f', {_SHOWN} of them' if doubts > _SHOWN else ''}. label_issues.csv names all. A hard picture is doubtful too: a person decides."
+    )
+    write_page(file, "Doubtful labels", introduction, [Group("", cards)] if cards else [])
