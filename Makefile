@@ -28,6 +28,7 @@ lint: $(VENV)/.installed-requirements-dev.lock
 	ruff format --check .
 
 ui: $(VENV)/.installed-$(LOCK)
+	@echo "The leaderboard: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=leaderboard"
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
 
 bench: $(VENV)/.installed-$(LOCK)

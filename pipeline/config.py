@@ -196,7 +196,21 @@ class EvaluateConfig:
     name: str
     batch_size: int = _at_least(1)
     confidence: float = _between(0, 1)
-    """Of the intervals."""
+    """Of the intervals; 1 less this is the level of the tests."""
+    resamples: int = _at_least(100)
+    """Of the stratified bootstrap, from which the intervals come that have no formula."""
+    top_k: int = _at_least(2)
+    """How many guesses count in top-k accuracy, where there are more classes than that."""
+    calibration_bins: int = _at_least(2)
+    """Bins of equal width of the reliability diagram and the expected calibration error."""
+    calibrate: bool
+    """Divide the logits by the temperature fitted on validation: in what is reported, and in the model that is logged."""
+    gallery: int = _at_least(0)
+    """How many of the most confident mistakes, and of the least confident hits, are shown."""
+    corruptions: str = _one_of("none", "all")
+    """all: accuracy under each of `pipeline.results.corruptions` at five severities."""
+    corruption_images: int | None = _at_least(1)
+    """Test pictures that are damaged for it, drawn with the seed; null: all."""
 
 
 @dataclass

@@ -9,90 +9,92 @@ if __name__ == "__main__":
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from pipeline.cache import Cache
 from pipeline.checkout import resolve
 from pipeline.config import Config
 from pipeline.data.batches import batches, in_order
 from pipeline.data.listing import pictures_folder
-from pipeline.data.manifest import class_indices, read_manifest
+from pipeline.data.manifest import Manifest, class_indices, read_manifest
 from pipeline.data.pictures import Pictures
 from pipeline.errors import PipelineError
 from pipeline.features import FrozenBelow, FrozenWork
 from pipeline.files import read_json, write_json
 from pipeline.hardware import description, set_up
 from pipeline.imbalance import prior_adjusted_accuracy
-from pipeline.metrics import confusion, per_class, summarise
+from pipeline.metrics import summarise
 from pipeline.models.archive import load_classifier
 from pipeline.models.parts import Parts, parts_for_feature_extraction, parts_for_finetuning
-from pipeline.plots import plot_confusion, plot_per_class
+from pipeline.results.calibration import at_temperature, calibration_figures, fit_temperature
+from pipeline.results.fidelity import saved_model_figures
+from pipeline.results.illustration import illustrate
+from pipeline.results.outcome import PHASES, Outcome, TestSet
+from pipeline.results.paired import compare_hits
+from pipeline.results.report import summary, verdict
+from pipeline.results.robustness import COLUMNS, accuracy_under_corruptions, corrupted_figures
+from pipeline.results.speed import prediction_milliseconds
 from pipeline.terminal import progress
+from pipeline.training import TrainingData, training_data
 
 log = logging.getLogger(__name__)
 
 INPUTS = ("prepare", "train", "finetune")
-PHASES = ("train", "finetune")
 
 
 def run(config: Config, inputs: Path, out: Path, _report: Callable) -> dict[str, str]:
-    """Write metrics.json, predictions.parquet, per_class.csv, confusion.csv and plots/ to `out`.
+    """Write metrics.json, tables, plots/ and report.html to `out`; see dvc.yaml for all files.
 
     Returns:
         what the result depends on beside the configuration.
     """
     set_up(config.hardware, config.seed)
-    cache, precision = Cache(resolve(config.cache_folder)), config.hardware.precision
+    cache = Cache(resolve(config.cache_folder))
     manifest = read_manifest(inputs / "prepare")
-    rows, labels = manifest.split("test"), class_indices(manifest.split("test"), manifest.classes)
-    pictures = Pictures(
-        pictures_folder(config.dataset),
-        rows,
-        config.image_size,
-        cache,
-        config.hardware.picture_cache_gib,
-        "decoding, test",
-    )
-    probabilities = {}
+    test, chosen_by = test_set(manifest, config, cache), training_data(manifest, config, cache)
     # From fine-tuning's cut, which lies lower, the way to the whole frozen backbone is short.
-    for phase in reversed(PHASES):
-        model, classes = load_classifier(inputs / phase / "model.keras")
-        if classes != manifest.classes:
-            raise PipelineError(
-                f"{inputs / phase} was trained on the classes {classes}, the test pictures have {manifest.classes}; run {phase} again"
-            )
-        if phase == "train":
-            parts = parts_for_feature_extraction(model, config.backbone, precision)
-        else:
-            parts = parts_for_finetuning(model, config.backbone, config.finetune, precision)
-        probabilities[phase] = predict(parts, pictures, np.arange(len(rows)), config, cache)
-
+    outcomes = {phase: _outcome(phase, inputs, test, chosen_by, config, cache) for phase in reversed(PHASES)}
     best = read_json(inputs / "finetune" / "metrics.json")["best"]
-    metrics = {phase: summarise(labels, probabilities[phase], config.evaluate.confidence) for phase in PHASES}
-    training = class_indices(manifest.split("train"), manifest.classes)
-    for phase in PHASES:
-        figures = metrics[phase]
-        figures["prior_adjusted_accuracy"] = prior_adjusted_accuracy(
-            labels, probabilities[phase].argmax(axis=1), training
-        )
-        log.info(
-            "%s: test accuracy %.4f (%.4f to %.4f), macro F1 %.4f%s",
-            phase, figures["accuracy"], figures["accuracy_low"], figures["accuracy_high"], figures["macro_f1"], ", the best on validation" * (phase == best),
-        )  # fmt: skip
-    write_json(out / "metrics.json", {"best": best, **metrics})
-    _write_predictions(rows, probabilities, best, manifest.classes, out / "predictions.parquet")
-    _write_classes(labels, probabilities, manifest.classes, out)
+    metrics = _metrics(outcomes, best, test, chosen_by.labels[chosen_by.training], config)
+    metrics["saved_model"] = saved_model_figures(outcomes[best], test)
+    robustness = _robustness(outcomes[best], test, config)
+    if len(robustness):
+        metrics["corrupted"] = corrupted_figures(robustness, outcomes[best].predicted == test.labels, config)
+    write_json(out / "metrics.json", metrics)
+    temperatures = {phase: outcomes[phase].temperature for phase in PHASES}
+    write_json(out / "calibration.json", {"applied": config.evaluate.calibrate, **temperatures})
+    write_json(out / "speed.json", {"prediction_milliseconds": prediction_milliseconds(outcomes[best].model)})
+    _write_predictions(test, {phase: outcomes[phase].probabilities for phase in PHASES}, best, out)
+    robustness.to_csv(out / "corruptions.csv", index=False)
+    (out / "summary.md").write_text(summary(config, metrics), encoding="utf-8")
+    illustrate(outcomes, metrics, robustness, test, config, inputs, out)
+    _tell(metrics, config.evaluate.confidence)
     return description()
 
 
-def predict(parts: Parts, pictures: Pictures, places: np.ndarray, config: Config, cache: Cache) -> np.ndarray:
-    """Class probabilities of the plain pictures at `places`, in order, in the arithmetic of their training: float32 [n, classes]."""
+def test_set(manifest: Manifest, config: Config, cache: Cache) -> TestSet:
+    """The test pictures of a manifest, decoded."""
+    rows = manifest.split("test")
+    folder, budget = pictures_folder(config.dataset), config.hardware.picture_cache_gib
+    pictures = Pictures(folder, rows, config.image_size, cache, budget, "decoding, test")
+    return TestSet(rows, class_indices(rows, manifest.classes), pictures, manifest.classes)
+
+
+def predict(
+    parts: Parts, pictures: Pictures, places: np.ndarray, config: Config, cache: Cache, count: int | None = None
+) -> np.ndarray:
+    """Class probabilities of the plain pictures at `places`, in order, in the arithmetic of their training: float32 [n, classes].
+
+    Frozen work is kept if `count` pictures and views of it are worth keeping: what training decided on, or all of these pictures.
+    """
     batch_size = config.evaluate.batch_size
     frozen_work, network = FrozenWork(pictures, config, cache), parts.trainable
-    if frozen_work.worth_keeping(parts.frozen, len(pictures)):
+    if frozen_work.worth_keeping(parts.frozen, count or len(pictures)):
         inputs = frozen_work.kept(parts.frozen, places, 1, "frozen part")
     else:
         inputs, network = frozen_work.pictures(places, 1), FrozenBelow(parts.frozen, parts.trainable)
@@ -104,28 +106,81 @@ def predict(parts: Parts, pictures: Pictures, places: np.ndarray, config: Config
         return network.predict(data, verbose=0, callbacks=[watching])
 
 
-def _write_predictions(
-    rows: pd.DataFrame, probabilities: dict[str, np.ndarray], best: str, classes: list[str], file: Path
-) -> None:
-    """One row a test image: path, label, the best phase's prediction and probabilities (in class order), and each phase's probabilities."""
-    table = rows[["path", "label"]].copy()
-    table["prediction"] = np.asarray(classes)[probabilities[best].argmax(axis=1)]
+def _outcome(phase: str, inputs: Path, test: TestSet, chosen_by: TrainingData, config: Config, cache: Cache) -> Outcome:
+    model, classes = load_classifier(inputs / phase / "model.keras")
+    if classes != test.classes:
+        raise PipelineError(
+            f"{inputs / phase} was trained on the classes {classes}, the test pictures have {test.classes}; run {phase} again"
+        )
+    precision = config.hardware.precision
+    if phase == "train":
+        parts = parts_for_feature_extraction(model, config.backbone, precision)
+    else:
+        parts = parts_for_finetuning(model, config.backbone, config.finetune, precision)
+    as_trained = predict(parts, test.pictures, np.arange(len(test.rows)), config, cache)
+    shown = chosen_by.shown(config, getattr(config, phase))
+    validation = predict(parts, chosen_by.pictures, chosen_by.validation, config, cache, shown)
+    temperature = fit_temperature(chosen_by.labels[chosen_by.validation], validation)
+    calibrated = at_temperature(as_trained, temperature)
+    used = calibrated if config.evaluate.calibrate else as_trained
+    return Outcome(model, parts, as_trained, calibrated, temperature, used)
+
+
+def _metrics(
+    outcomes: dict[str, Outcome], best: str, test: TestSet, training: np.ndarray, config: Config
+) -> dict[str, Any]:
+    """What metrics.json holds: each phase's figures, and whether the second was better than the first on the same images.
+
+    `training`: class indices of the training pictures, int [n].
+    """
+    settings, labels = config.evaluate, test.labels
+    metrics: dict[str, Any] = {"best": best}
+    for phase in PHASES:
+        outcome = outcomes[phase]
+        metrics[phase] = summarise(labels, outcome.probabilities, settings, config.seed)
+        metrics[phase]["prior_adjusted_accuracy"] = prior_adjusted_accuracy(labels, outcome.predicted, training)
+        metrics[phase]["calibration"] = {
+            "temperature": outcome.temperature,
+            **calibration_figures(labels, outcome.as_trained, settings.calibration_bins, "before"),
+            **calibration_figures(labels, outcome.calibrated, settings.calibration_bins, "after"),
+        }
+    hits = [outcomes[phase].predicted == labels for phase in PHASES]
+    metrics["comparison"] = compare_hits(*hits, settings.confidence).named()
+    return metrics
+
+
+def _robustness(outcome: Outcome, test: TestSet, config: Config) -> pd.DataFrame:
+    if config.evaluate.corruptions == "none":
+        return pd.DataFrame(columns=COLUMNS)
+    network = FrozenBelow(outcome.parts.frozen, outcome.parts.trainable)
+    pixels = tf.TensorSpec((None, config.image_size, config.image_size, 3), tf.uint8)
+    predict = tf.function(lambda batch: network(batch, training=False), input_signature=[pixels])
+    with outcome.parts.in_their_arithmetic():
+        return accuracy_under_corruptions(test.pictures, test.labels, lambda batch: predict(batch).numpy(), config)
+
+
+def _write_predictions(test: TestSet, probabilities: dict[str, np.ndarray], best: str, out: Path) -> None:
+    """One row a test image: path, label, sha256, the best phase's prediction and probabilities (in class order), and each phase's."""
+    table = test.rows[["path", "label", "sha256"]].copy()
+    table["prediction"] = np.asarray(test.classes)[probabilities[best].argmax(axis=1)]
     table["probabilities"] = list(probabilities[best])
     for phase in PHASES:
         table[f"{phase}_probabilities"] = list(probabilities[phase])
-    table.to_parquet(file, index=False)
+    table.to_parquet(out / "predictions.parquet", index=False)
 
 
-def _write_classes(labels: np.ndarray, probabilities: dict[str, np.ndarray], classes: list[str], out: Path) -> None:
-    """Tables and pictures of what is mistaken for what."""
-    tables, counts = [], []
+def _tell(metrics: dict[str, Any], confidence: float) -> None:
     for phase in PHASES:
-        predicted = probabilities[phase].argmax(axis=1)
-        table, matrix = per_class(labels, predicted, classes), confusion(labels, predicted, classes)
-        plot_confusion(matrix, classes, f"Test split, after {phase}", out / "plots" / f"confusion_{phase}.png")
-        plot_per_class(table, f"After {phase}", out / "plots" / f"per_class_{phase}.png")
-        tables.append(table.assign(phase=phase))
-        pairs = pd.MultiIndex.from_product([[phase], classes, classes], names=["phase", "true", "predicted"])
-        counts.append(pd.DataFrame({"count": matrix.ravel()}, index=pairs))
-    pd.concat(tables).set_index("phase").to_csv(out / "per_class.csv")
-    pd.concat(counts).to_csv(out / "confusion.csv")
+        figures = metrics[phase]
+        log.info(
+            "%s: test accuracy %.4f (%.4f to %.4f), macro F1 %.4f (%.4f to %.4f), ECE %.4f%s",
+            phase, figures["accuracy"], figures["accuracy_low"], figures["accuracy_high"], figures["macro_f1"],
+            figures["macro_f1_low"], figures["macro_f1_high"], figures["ece"],
+            ", the best on validation" * (phase == metrics["best"]),
+        )  # fmt: skip
+    saved = metrics["saved_model"]
+    log.info(
+        "The saved model, float32 throughout, gives the evaluated class to %.1f %% of %d test images, probabilities within %.2g",
+        100 * saved["same_class"], saved["images"], saved["largest_difference"],
+    )  # fmt: skip
+    log.info(verdict(metrics["comparison"], confidence))

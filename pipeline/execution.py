@@ -43,10 +43,16 @@ def execute(stage: str, config: Config, root: Path, key: str) -> None:
     with open_run(config, key, stage, root, module.INPUTS) as run:
         with whole_folder(root / stage) as out:
             environment = module.run(config, root, out, run.report_epoch)
-            state = {"run_id": run.run_id, "experiment_key": key, "environment": environment, "logged": False}
+            state = {
+                "run_id": run.run_id,
+                "experiment_key": key,
+                "seconds": round(perf_counter() - started, 3),
+                "environment": environment,
+                "logged": False,
+            }
             write_json(out / RUN, state)
         try:
-            run.log_stage(root / stage, perf_counter() - started)
+            run.log_stage(root / stage)
         except MlflowException as error:
             raise PipelineError(
                 f"tracking: what {stage} computed lies in {root / stage}, but the tracking store can't be reached ({error}); "

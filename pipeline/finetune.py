@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,7 +21,6 @@ from pipeline.data.manifest import read_manifest
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
 from pipeline.hardware import description, set_up
-from pipeline.metrics import better_phase
 from pipeline.models.archive import load_classifier, save_classifier
 from pipeline.models.freezing import batch_norm_digest
 from pipeline.models.parts import parts_for_finetuning
@@ -69,3 +69,12 @@ def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) 
     write_json(out / "metrics.json", metrics)
     plot_curves(pd.concat([phase_1, history]), fitted.kept["epoch"], out / "curves.png", phase_starts=len(phase_1) + 1)
     return description() | {"finetune.precision": parts.precision}
+
+
+def better_phase(train: dict[str, Any], finetune: dict[str, Any]) -> str:
+    """Which phase's model is the better one on validation: by accuracy, then by loss; the simpler one where they are equal."""
+    return (
+        "finetune"
+        if (finetune["val_accuracy"], -finetune["val_loss"]) > (train["val_accuracy"], -train["val_loss"])
+        else "train"
+    )

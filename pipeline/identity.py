@@ -29,9 +29,10 @@ def experiment_key(config: Config, outside: dict[str, str | None] | None = None)
 
 
 def code_digest() -> str:
-    """sha256 over this package's modules and the locks of its dependencies."""
+    """sha256 over this package's modules and page templates, and the locks of its dependencies."""
     digest = hashlib.sha256()
-    for file in [*sorted((CODE / "pipeline").rglob("*.py")), *LOCKS]:
+    package = CODE / "pipeline"
+    for file in [*sorted(package.rglob("*.py")), *sorted(package.rglob("*.html")), *LOCKS]:
         digest.update(f"{file.relative_to(CODE).as_posix()}\0".encode())
         digest.update(file_sha256(file).encode() if file.exists() else b"")
     return digest.hexdigest()

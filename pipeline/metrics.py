@@ -4,42 +4,52 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
-from statsmodels.stats.proportion import proportion_confint
+from sklearn.metrics import confusion_matrix, precision_recall_curve, precision_recall_fscore_support, roc_curve
+
+from pipeline.config import EvaluateConfig
+from pipeline.results.calibration import calibration_error_by_chance, expected_calibration_error
+from pipeline.results.intervals import estimates, wilson
+
+_CURVE_POINTS = 200
 
 
-def summarise(labels: np.ndarray, probabilities: np.ndarray, confidence: float) -> dict[str, float]:
+def summarise(labels: np.ndarray, probabilities: np.ndarray, evaluate: EvaluateConfig, seed: int) -> dict[str, Any]:
     """The headline metrics of one model.
 
     Args:
         labels: class indices, int [n].
         probabilities: float [n, classes].
-        confidence: of the interval, in (0, 1).
+        evaluate: confidence and resamples of the intervals, top_k, bins of the calibration error.
+        seed: of the resamples.
 
     Returns:
-        loss (mean negative log likelihood, in nats), accuracy with its Wilson interval (E. B. Wilson, 1927), macro F1 over the classes
-        that occur in labels or predictions, and the number of images.
+        the figures of `pipeline.results.intervals.estimates`, each as `name`, `name_low` and `name_high`; ece, which has no interval, since
+        resampling inflates it, but ece_by_chance beside it, what it would be of a faultless model; and the number of images.
     """
-    predicted = probabilities.argmax(axis=1)
-    low, high = proportion_confint((predicted == labels).sum(), len(labels), alpha=1 - confidence, method="wilson")
-    # float32 probabilities add up to 1 only nearly, which scikit-learn remarks on.
-    normalised = probabilities.astype(np.float64) / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
-    return {
-        "loss": float(log_loss(labels, normalised, labels=range(probabilities.shape[1]))),
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "accuracy_low": float(low),
-        "accuracy_high": float(high),
-        "macro_f1": float(f1_score(labels, predicted, average="macro")),
-        "images": len(labels),
-    }
+    found = estimates(labels, probabilities, evaluate.top_k, evaluate.resamples, evaluate.confidence, seed)
+    figures = {name: value for each, estimate in found.items() for name, value in estimate.named(each).items()}
+    figures["ece"] = expected_calibration_error(labels, probabilities, evaluate.calibration_bins)
+    figures["ece_by_chance"] = calibration_error_by_chance(probabilities, evaluate.calibration_bins)
+    return figures | {"images": len(labels)}
 
 
-def per_class(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    """Precision, recall and F1 of each class, and how many images it has (support); 0 where a class was never predicted."""
+def per_class(labels: np.ndarray, predicted: np.ndarray, classes: list[str], confidence: float) -> pd.DataFrame:
+    """Precision and recall of each class with their Wilson intervals, F1, and how many images it has (support).
+
+    0 where a class was never predicted, or has no image, with an interval from 0 to 1.
+    """
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=range(len(classes)), zero_division=0
     )
-    return pd.DataFrame({"class": classes, "precision": precision, "recall": recall, "f1": f1, "support": support})
+    hits = np.bincount(labels[labels == predicted], minlength=len(classes))
+    table = pd.DataFrame({"class": classes})
+    for name, value, count in (
+        ("precision", precision, np.bincount(predicted, minlength=len(classes))),
+        ("recall", recall, support),
+    ):
+        table[name] = value
+        table[f"{name}_low"], table[f"{name}_high"] = wilson(hits, count, confidence)
+    return table.assign(f1=f1, support=support)
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> np.ndarray:
@@ -47,10 +57,15 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> 
     return confusion_matrix(labels, predicted, labels=range(len(classes)))
 
 
-def better_phase(train: dict[str, Any], finetune: dict[str, Any]) -> str:
-    """Which phase's model is the better one on validation: by accuracy, then by loss; the simpler one where they are equal."""
-    return (
-        "finetune"
-        if (finetune["val_accuracy"], -finetune["val_loss"]) > (train["val_accuracy"], -train["val_loss"])
-        else "train"
+def curves(labels: np.ndarray, probabilities: np.ndarray, each: int) -> pd.DataFrame:
+    """One class against the rest, by falling threshold, thinned to what a chart shows: fpr, tpr, recall, precision (linear in between)."""
+    positive, scores = labels == each, probabilities[:, each]
+    fpr, tpr, _ = roc_curve(positive, scores)
+    precision, recall, _ = precision_recall_curve(positive, scores)
+    return pd.DataFrame(
+        {"fpr": _thinned(fpr), "tpr": _thinned(tpr), "recall": _thinned(recall), "precision": _thinned(precision)}
     )
+
+
+def _thinned(values: np.ndarray) -> np.ndarray:
+    return values[np.linspace(0, len(values) - 1, _CURVE_POINTS).round().astype(int)]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
@@ -45,41 +44,6 @@ def plot_curves(history: pd.DataFrame, kept_epoch: int, file: Path, phase_starts
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     figure.axes[0].legend()
-    _save(figure, file)
-
-
-def plot_confusion(counts: np.ndarray, classes: Sequence[str], title: str, file: Path) -> None:
-    """A confusion matrix: colour by the share of each true class, counts written in where there is room."""
-    count = len(classes)
-    side = float(np.clip(1.6 + 0.55 * count, 4.5, 24))
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.subplots()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(shown, ax=axes, label="share of the true class", shrink=0.8)
-    size = 9 if count <= 40 else 6
-    axes.set_xticks(range(count), classes, rotation=90 if count > 4 else 0, fontsize=size)
-    axes.set_yticks(range(count), classes, fontsize=size)
-    axes.set(title=title, xlabel="predicted", ylabel="true")
-    if count <= 40:
-        for row, column in np.argwhere(counts):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=size)
-    _save(figure, file)
-
-
-def plot_per_class(table: pd.DataFrame, title: str, file: Path) -> None:
-    """Bars of precision and recall for each class."""
-    figure = Figure(figsize=(7, float(np.clip(1.5 + 0.4 * len(table), 3, 30))), layout="constrained")
-    axes = figure.subplots()
-    places = np.arange(len(table))
-    axes.barh(places - 0.2, table["precision"], 0.4, label="precision")
-    axes.barh(places + 0.2, table["recall"], 0.4, label="recall")
-    axes.set_yticks(places, [f"{name} ({count})" for name, count in zip(table["class"], table["support"], strict=True)])
-    axes.set(title=title, xlim=(0, 1), xlabel="on the test split")
-    axes.invert_yaxis()
-    axes.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2)
     _save(figure, file)
 
 

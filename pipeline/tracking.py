@@ -14,16 +14,20 @@ from pathlib import Path
 # Usage telemetry stays off unless somebody wants it; MLflow reads this when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
+# A bar for each small file that is read.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 import pandas as pd
 from filelock import FileLock
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from omegaconf import OmegaConf
 
+from pipeline import leaderboard
 from pipeline.checkout import CODE, main_checkout, resolve
 from pipeline.config import Config, TrackingConfig
+from pipeline.data.manifest import pictures_digest, read_manifest
 from pipeline.errors import PipelineError
 from pipeline.files import file_sha256, read_json
 from pipeline.identity import LOCKS
@@ -34,7 +38,7 @@ log = logging.getLogger(__name__)
 logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
 
 # Files of a stage that MLflow gets in another form, or that hold nothing to look at.
-_NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "metrics.json", "run.json"}
+_NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "metrics.json", "run.json", "speed.json", "summary.md"}
 _EPOCH_METRICS = {
     "loss": "training/loss",
     "accuracy": "training/accuracy",
@@ -62,13 +66,13 @@ class ExperimentRun:
         except MlflowException as error:
             log.warning("Epoch %d could not be logged, and is again at the stage's end: %s", row["epoch"], error)
 
-    def log_stage(self, folder: Path, seconds: float | None = None) -> None:
-        """Log the files that a stage has left in `folder`; `seconds` that it took, unless another run computed it."""
+    def log_stage(self, folder: Path) -> None:
+        """Log the files that a stage has left in `folder`, whichever run computed them."""
         stage = folder.name
-        figures = read_json(folder / "metrics.json")
-        metrics = _stage_metrics(stage, figures)
-        if seconds is not None:
-            metrics[f"seconds/{stage}"] = seconds
+        figures, computed = read_json(folder / "metrics.json"), read_json(folder / "run.json")
+        metrics = _stage_metrics(stage, figures) | {f"seconds/{stage}": computed["seconds"]}
+        if stage == "evaluate":
+            metrics |= _model_metrics(folder.parent, figures["best"])
         history = folder / "history.csv"
         if history.exists():
             rows = pd.read_csv(history).to_dict("records")
@@ -91,7 +95,8 @@ class ExperimentRun:
             self._client.set_tag(self.run_id, "best_phase", figures["best"])
         if stage == "evaluate":
             self._log_models(folder.parent, figures["best"])
-        computed = read_json(folder / "run.json")
+        if (folder / "summary.md").exists():
+            self._client.set_tag(self.run_id, "mlflow.note.content", self._note(folder / "summary.md"))
         tags = {f"{stage}.computed_by": computed["run_id"]}
         if (folder / "model.keras").exists():
             # Where it was trained; where it was evaluated stands in that stage's run.json.
@@ -99,6 +104,12 @@ class ExperimentRun:
         self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         if stage == "evaluate":
             self._client.set_tag(self.run_id, "complete", "true")
+
+    def _note(self, summary: Path) -> str:
+        """What the run's page says first: the summary, and the way to the report."""
+        experiment_id = self._client.get_run(self.run_id).info.experiment_id
+        report = f"#/experiments/{experiment_id}/runs/{self.run_id}/artifacts/evaluate/report.html"
+        return f"[Report]({report}). {summary.read_text(encoding='utf-8')}"
 
     def _log_data(self, manifest: Path) -> None:
         from mlflow.data.meta_dataset import MetaDataset
@@ -110,12 +121,17 @@ class ExperimentRun:
             digest=file_sha256(manifest)[:36],
         )
         mlflow.log_input(dataset, context="training")
+        prepared = read_manifest(manifest.parent)
+        self._client.set_tag(self.run_id, "test_data", pictures_digest(prepared.split("test")))
+        self._client.set_tag(self.run_id, "training_data", pictures_digest(prepared.split("train", "validation")))
 
     def _log_models(self, root: Path, best: str) -> None:
         """Log the models that `tracking.log_model` asks for; the best one is called "model"."""
         phases = {"best": [best], "all": ["train", "finetune"], "none": []}[self._config.tracking.log_model]
+        calibration = read_json(root / "evaluate" / "calibration.json")
         for phase in phases:
-            _log_model(root / phase / "model.keras", "model" if phase == best else f"model_{phase}")
+            temperature = calibration[phase] if calibration["applied"] else None
+            _log_model(root / phase / "model.keras", "model" if phase == best else f"model_{phase}", temperature)
 
 
 @contextmanager
@@ -131,6 +147,7 @@ def open_run(config: Config, key: str, stage: str, root: Path, inputs: tuple[str
     try:
         client, experiment_id = connect(config.tracking)
         run_id = _find(client, experiment_id, key, stage) or _create(client, experiment_id, key, config)
+        _offer_views(client, experiment_id)
         client.set_tag(run_id, f"{stage}.computed_by", "begun")
         interval = config.tracking.system_metrics_interval
         mlflow.set_system_metrics_sampling_interval(interval)
@@ -181,11 +198,46 @@ def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
     return client, experiment.experiment_id
 
 
+def complete_runs(tracking: TrackingConfig, query: str | None = None) -> list[Run]:
+    """The complete experiments in the store, as MLflow has them, the latest first; those that MLflow's filter `query` finds.
+
+    Raises:
+        PipelineError: the store can't be used, or the filter is none.
+    """
+    conditions = "tags.complete = 'true'" + (f" and {query}" if query else "")
+    try:
+        client, experiment_id = connect(tracking)
+        found, token = [], None
+        while token is None or token:
+            page = client.search_runs([experiment_id], conditions, max_results=1000, page_token=token)
+            found += page
+            token = page.token or ""
+    except MlflowException as error:
+        raise PipelineError(f"tracking: {store_uri(tracking)} can't be asked for runs: {error}") from error
+    return found
+
+
+def artifact(run_id: str, path: str) -> Path | None:
+    """A run's artifact on this machine, downloaded where the store is elsewhere; None where the run has none of that name."""
+    try:
+        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path))
+    except (MlflowException, OSError):
+        return None
+
+
 def store_uri(tracking: TrackingConfig) -> str:
     """Where runs are logged: `tracking.uri`, else MLFLOW_TRACKING_URI, else the main checkout's mlflow.db."""
     uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     # A relative path would mean another place in each working folder, also in one that DVC throws away.
     return f"sqlite:///{resolve(uri.removeprefix('sqlite:///'))}" if uri.startswith("sqlite:///") else uri
+
+
+def _offer_views(client: mlflow.MlflowClient, experiment_id: str) -> None:
+    """Store what the list of runs looks best in; see `pipeline.leaderboard`."""
+    there = client.get_experiment(experiment_id).tags
+    for key, value in leaderboard.tags().items():
+        if there.get(key) != value:
+            client.set_experiment_tag(experiment_id, key, value)
 
 
 def _find(client: mlflow.MlflowClient, experiment_id: str, key: str, stage: str) -> str | None:
@@ -274,7 +326,20 @@ def _stage_metrics(stage: str, figures: dict) -> dict[str, float]:
     }
 
 
-def _log_model(file: Path, name: str) -> None:
+def _model_metrics(root: Path, best: str) -> dict[str, float]:
+    """What the better phase's model takes: parameters that were trained, size, time for a prediction; and all training, as it ran."""
+    return {
+        "model/trainable_parameters": read_json(root / best / "metrics.json")["trainable_parameters"],
+        "model/size_mib": (root / best / "model.keras").stat().st_size / 2**20,
+        "model/prediction_milliseconds": read_json(root / "evaluate" / "speed.json")["prediction_milliseconds"],
+        "model/training_seconds": sum(
+            read_json(root / phase / "run.json")["seconds"] for phase in ("train", "finetune")
+        ),
+    }
+
+
+def _log_model(file: Path, name: str, temperature: float | None) -> None:
+    """Log a saved classifier, its logits divided by `temperature` where there is one."""
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
@@ -282,6 +347,10 @@ def _log_model(file: Path, name: str) -> None:
     from pipeline.models.archive import load_classifier
 
     model, classes = load_classifier(file)
+    if temperature is not None:
+        from pipeline.models.temperature import cool
+
+        cool(model, temperature)
     shapes = [(-1, *tensor.shape[1:]) for tensor in (model.inputs[0], model.outputs[0])]
     signature = ModelSignature(
         Schema([TensorSpec(np.dtype(np.uint8), shapes[0])]),
@@ -292,5 +361,5 @@ def _log_model(file: Path, name: str) -> None:
         name=name,
         signature=signature,
         pip_requirements=[f"{package}=={version(package)}" for package in ("mlflow", "tensorflow", "keras", "numpy")],
-        metadata={"classes": classes, "image_size": shapes[0][1]},
+        metadata={"classes": classes, "image_size": shapes[0][1], "temperature": temperature},
     )

@@ -66,6 +66,15 @@ class TrainingData:
     def class_count(self) -> int:
         return len(self.classes)
 
+    def shown(self, config: Config, phase: PhaseConfig) -> int:
+        """How many pictures a phase sees, each view of a training picture counted."""
+        return len(self.pictures) + (views_seen(config, phase) - 1) * len(self.training)
+
+
+def views_seen(config: Config, phase: PhaseConfig) -> int:
+    """In how many views a phase sees each training picture, the plain one counted."""
+    return min(config.augment.views + 1, phase.epochs)
+
 
 def training_data(manifest: Manifest, config: Config, cache: Cache) -> TrainingData:
     """The training and validation pictures of a manifest."""
@@ -104,9 +113,8 @@ def fit_phase(
     Raises:
         PipelineError: the loss is no longer a number.
     """
-    views = min(config.augment.views + 1, phase.epochs)
+    views, all_views = views_seen(config, phase), data.shown(config, phase)
     frozen_work = FrozenWork(data.pictures, config, cache)
-    all_views = len(data.pictures) + (views - 1) * len(data.training)
     keep = frozen_work.worth_keeping(parts.frozen, all_views)
     if keep:
         waypoint = parts.waypoint if parts.waypoint and frozen_work.worth_keeping(parts.waypoint, all_views) else None

@@ -40,6 +40,14 @@ def test_a_sweep_of_the_whole_pipeline_and_its_repeat(command, tmp_path, picture
     assert again.stderr.count("evaluate is done") == 2
     assert len(complete(tmp_path)) == 2
 
+    compared = command("pipeline.compare", "--sweep", "unfreeze", "--html", "compare.html")
+    assert compared.returncode == 0, compared.stderr
+    assert "12 test images" in compared.stdout
+    assert "Traceback" not in compared.stderr
+    assert (tmp_path / "compare.html").stat().st_size > 10_000
+    best = command("pipeline.compare", "--best")
+    assert best.stdout.strip() in {run.info.run_id for run in done}
+
 
 def test_jobs_at_the_same_time_keep_apart(command, tmp_path, pictures):
     """Two processes, two experiments, a tracking store that neither has seen; and one experiment twice at once."""
@@ -78,6 +86,10 @@ def test_a_stage_brings_its_inputs_up_to_date(command, tmp_path, pictures):
         (["pipeline.train", "dataset.path=pictures"], "say dataset=folder"),
         (["pipeline.train", "train.epochs=["], "is no override that Hydra understands"),
         (["pipeline.evaluate", "--dvc"], "resolved.yaml does not exist; run dvc repro"),
+        (
+            ["pipeline.evaluate", "evaluate.corruptions=some"],
+            "evaluate.corruptions: 'some' is not allowed; it takes none | all",
+        ),
     ],
 )
 def test_wrong_words_get_a_sentence_and_no_traceback(command, arguments, said, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from importlib import import_module
@@ -15,11 +16,13 @@ import pytest
 import yaml
 from mlflow.exceptions import MlflowException
 
-from pipeline import evaluate
+from pipeline import evaluate, leaderboard
 from pipeline.__main__ import STAGES, run_through
 from pipeline.cache import Cache
 from pipeline.checkout import CODE
+from pipeline.data.listing import pictures_folder
 from pipeline.data.manifest import class_indices, read_manifest
+from pipeline.data.pictures import Pictures
 from pipeline.errors import PipelineError
 from pipeline.execution import execute, is_done
 from pipeline.files import read_json
@@ -37,7 +40,20 @@ FILES = {
     },
     "train": {"model.keras", "history.csv", "metrics.json", "curves.png", "label_issues.csv", "label_issues.html", "run.json"},
     "finetune": {"model.keras", "history.csv", "metrics.json", "curves.png", "run.json"},
-    "evaluate": {"metrics.json", "predictions.parquet", "per_class.csv", "confusion.csv", "plots", "run.json"},
+    "evaluate": {
+        "metrics.json",
+        "predictions.parquet",
+        "per_class.csv",
+        "confusion.csv",
+        "reliability.csv",
+        "corruptions.csv",
+        "calibration.json",
+        "speed.json",
+        "summary.md",
+        "report.html",
+        "plots",
+        "run.json",
+    },
 }  # fmt: skip
 
 
@@ -65,8 +81,10 @@ def test_each_stage_leaves_exactly_its_files(experiment):
     for stage, files in FILES.items():
         assert {file.name for file in (experiment.folder / stage).iterdir()} == files
     assert {item.name for item in experiment.folder.iterdir()} == set(FILES)
-    plots = {f"{kind}_{phase}.png" for kind in ("confusion", "per_class") for phase in ("train", "finetune")}
-    assert {file.name for file in (experiment.folder / "evaluate" / "plots").iterdir()} == plots
+    plots = ["training", "confusion", "per_class", "roc", "precision_recall", "reliability", "mistakes", "hits"]
+    assert {file.name for file in (experiment.folder / "evaluate" / "plots").iterdir()} == {
+        f"{name}.png" for name in plots
+    }
 
 
 def test_dvc_declares_exactly_these_files():
@@ -100,16 +118,15 @@ def test_the_manifest(experiment):
 
 def test_it_learns_and_the_classes_travel_with_the_model(experiment):
     metrics = read_json(experiment.folder / "evaluate" / "metrics.json")
-    assert set(metrics) == {"best", "train", "finetune"}
-    assert set(metrics["train"]) == {
-        "loss",
-        "accuracy",
-        "accuracy_low",
-        "accuracy_high",
-        "macro_f1",
-        "images",
-        "prior_adjusted_accuracy",
-    }
+    assert set(metrics) == {"best", "train", "finetune", "comparison", "saved_model"}
+    assert metrics["saved_model"]["same_class"] == 1
+    bounded = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "auc", "brier")
+    names = {f"{name}{end}" for name in bounded for end in ("", "_low", "_high")}
+    assert (
+        set(metrics["train"])
+        == set(metrics["finetune"])
+        == names | {"ece", "ece_by_chance", "images", "calibration", "prior_adjusted_accuracy"}
+    )
     assert metrics[metrics["best"]]["accuracy"] == 1
     assert load_classifier(experiment.folder / "train" / "model.keras")[1] == ["blue", "green", "red"]
 
@@ -125,7 +142,8 @@ def test_evaluation_agrees_with_training_on_the_validation_pictures(experiment, 
     else:
         parts = parts_for_finetuning(model, config.backbone, config.finetune, precision)
     probabilities = evaluate.predict(parts, data.pictures, data.validation, config, cache)
-    found = summarise(class_indices(manifest.split("validation"), manifest.classes), probabilities, 0.95)
+    labels = class_indices(manifest.split("validation"), manifest.classes)
+    found = summarise(labels, probabilities, config.evaluate, config.seed)
     reported = read_json(experiment.folder / phase / "metrics.json")
     assert found["accuracy"] == pytest.approx(reported["val_accuracy"], abs=1e-6)
     assert found["loss"] == pytest.approx(reported["val_loss"], rel=1e-3, abs=1e-5)
@@ -146,6 +164,56 @@ def test_predictions_are_in_manifest_order_with_probabilities_in_class_order(exp
     assert (predictions["prediction"] == predictions["label"]).mean() == metrics[metrics["best"]]["accuracy"]
 
 
+def test_the_report_is_one_file_that_loads_nothing_and_says_what_was_found(experiment):
+    page = (experiment.folder / "evaluate" / "report.html").read_text()
+    links = re.findall(r"(?:src|href)=[\"']([^\"']*)", page)
+    assert all(link.startswith(("data:", "#")) for link in links), links
+    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
+    assert "<script" not in page
+    metrics = read_json(experiment.folder / "evaluate" / "metrics.json")
+    assert f"{metrics[metrics['best']]['accuracy']:.4f}" in page
+    assert "McNemar" in page
+    assert page.count('class="chart"') == 6
+    hits = [
+        path for path in pd.read_parquet(experiment.folder / "evaluate" / "predictions.parquet")["path"] if path in page
+    ]
+    assert len(hits) == min(12, experiment.config.evaluate.gallery)
+
+
+def test_a_calibrated_experiment_has_the_temperature_in_its_model_and_its_figures(experiment, tmp_path):
+    """And damage is measured where it is asked for."""
+    config = replace(
+        experiment.config,
+        evaluate=replace(experiment.config.evaluate, calibrate=True, corruptions="all", corruption_images=4),
+    )
+    shutil.copytree(experiment.folder, tmp_path / "job")
+    execute("evaluate", config, tmp_path / "job", experiment_key(config))
+    out = tmp_path / "job" / "evaluate"
+    metrics, calibration = read_json(out / "metrics.json"), read_json(out / "calibration.json")
+    best = metrics["best"]
+    figures = metrics[best]
+    assert calibration["applied"] is True
+    assert calibration[best] == figures["calibration"]["temperature"] != 1
+    assert figures["loss"] == pytest.approx(figures["calibration"]["loss_after"])
+    before = read_json(experiment.folder / "evaluate" / "metrics.json")[best]
+    assert before["loss"] == pytest.approx(figures["calibration"]["loss_before"])
+    assert before["accuracy"] == figures["accuracy"]
+
+    test = read_manifest(out.parent / "prepare").split("test")
+    pictures = decoded(config, test).take(np.arange(len(test)))
+    mlflow.set_tracking_uri(config.tracking.uri)
+    logged = mlflow.pyfunc.load_model(f"runs:/{read_json(out / 'run.json')['run_id']}/model")
+    predicted = np.stack(pd.read_parquet(out / "predictions.parquet")["probabilities"])
+    # Predictions of the stage are in the arithmetic of this device, the model's in float32.
+    np.testing.assert_allclose(logged.predict(pictures), predicted, atol=0.05)
+    damage = pd.read_csv(out / "corruptions.csv")
+    assert len(damage) == 55
+    assert set(damage["images"]) == {4}
+    assert metrics["corrupted"]["mean"] == pytest.approx(damage["accuracy"].mean())
+    assert (out / "plots" / "corruptions.png").exists()
+    assert "Under damage" in (out / "report.html").read_text()
+
+
 def test_epochs_go_on_from_one_phase_to_the_next(experiment):
     train, finetune = (pd.read_csv(experiment.folder / phase / "history.csv") for phase in ("train", "finetune"))
     assert train["epoch"].tolist() == list(range(1, 9))
@@ -163,6 +231,11 @@ def test_twice_from_scratch_is_the_same_to_the_last_digit(experiment, tmp_path):
         for folder in (experiment.folder, tmp_path / "again")
     )
     assert np.array_equal(np.stack(first["probabilities"]), np.stack(second["probabilities"]))
+
+
+def decoded(config, rows):
+    """Decoded as evaluate does."""
+    return Pictures(pictures_folder(config.dataset), rows, config.image_size, Cache(Path(config.cache_folder)), 1.0, "")
 
 
 class _Forbidden:
@@ -217,6 +290,23 @@ def test_one_run_holds_the_whole_experiment(experiment):
     for name in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "loss"):
         assert metrics[f"test/{name}"] == reported[reported["best"]][name]
         assert metrics[f"test/train/{name}"] == reported["train"][name]
+    assert metrics["test/comparison/mcnemar_p"] == reported["comparison"]["mcnemar_p"]
+    assert (
+        metrics["model/trainable_parameters"]
+        == read_json(experiment.folder / reported["best"] / "metrics.json")["trainable_parameters"]
+    )
+    assert all(metrics[f"model/{name}"] > 0 for name in ("size_mib", "prediction_milliseconds", "training_seconds"))
+    assert len(tags["test_data"]) == len(tags["training_data"]) == 64
+    assert "| accuracy |" in tags["mlflow.note.content"]
+    assert f"runs/{run.info.run_id}/artifacts/evaluate/report.html" in tags["mlflow.note.content"]
+    # The leaderboard's columns are all there.
+    told = (
+        {f"metrics.`{name}`" for name in metrics}
+        | {f"params.`{name}`" for name in params}
+        | {f"tags.`{name}`" for name in tags}
+    )
+    assert leaderboard.tags().items() <= client.get_experiment("1").tags.items()
+    assert set(leaderboard.view()["selectedColumns"]) - told == {"tags.`sweep`"}
     for name in ("training/loss", "validation/accuracy", "learning_rate"):
         assert [point.step for point in client.get_metric_history(run.info.run_id, name)] == list(range(1, 11))
     assert any(name.startswith("system/") for name in metrics)
@@ -234,6 +324,8 @@ def test_one_run_holds_the_whole_experiment(experiment):
         "train/curves.png",
         "finetune/curves.png",
         "evaluate/plots",
+        "evaluate/report.html",
+        "evaluate/predictions.parquet",
         "train/history.csv",
     } <= kept
     assert not any(path.endswith(".keras") for path in kept)
@@ -270,7 +362,8 @@ def test_a_forced_repeat_is_a_new_run_and_fills_in_what_another_one_computed(exp
     assert [point.step for point in experiment.client.get_metric_history(second, "validation/loss")] == list(
         range(1, 11)
     )
-    assert "seconds/train" not in run.data.metrics
+    took = read_json(tmp_path / "job" / "train" / "run.json")["seconds"]
+    assert run.data.metrics["seconds/train"] == took > 0
     assert run.data.metrics["seconds/evaluate"] > 0
 
 

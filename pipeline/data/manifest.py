@@ -1,5 +1,6 @@
 """prepare's files, as the later stages read them."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,3 +36,8 @@ def read_manifest(folder: Path) -> Manifest:
 def class_indices(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     """The label of each row as an index into `classes`: int64 [n]."""
     return pd.Categorical(rows["label"], categories=classes).codes.astype(np.int64)
+
+
+def pictures_digest(rows: pd.DataFrame) -> str:
+    """sha256 over the pictures and labels of some rows, wherever they lie: what two experiments share that test on the same ones."""
+    return hashlib.sha256("\n".join(sorted(rows["sha256"] + " " + rows["label"])).encode()).hexdigest()

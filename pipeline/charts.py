@@ -1,0 +1,64 @@
+"""How charts look, as PNG files on white and as SVG inside pages of either colour scheme."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+# What text and axes are drawn in; pages put their own text colour in its place.
+INK = "#1f2429"
+BLUE, ORANGE, GREEN, RED, PURPLE = "#3f7fd9", "#e07a2f", "#2f9e6e", "#d9485f", "#8a63d2"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, "#1fa3b3", "#b58900", "#c054a8", "#6f8f2f", "#7d8590")
+
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.prop_cycle": matplotlib.cycler(color=SERIES),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "font.size": 9.5,
+    "grid.alpha": 0.18,
+    "grid.color": INK,
+    "legend.framealpha": 0.0,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "pipeline",
+    "text.color": INK,
+    # Class names may hold dollar signs, which are no formulas.
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+@contextmanager
+def charting(width: float, height: float) -> Iterator[Figure]:
+    """A figure of so many inches, to draw on within the block."""
+    with matplotlib.rc_context(_STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def write_png(figure: Figure, file: Path) -> None:
+    """Write a figure on white."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(file, dpi=110, facecolor="white", metadata={"Software": None})
+
+
+def as_svg(figure: Figure) -> str:
+    """A figure as an SVG element, its text as text, in the text colour of the page around it."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(buffer, format="svg", dpi=110, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue().replace(INK, "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    # As wide as the page allows and never wider than drawn; its viewBox keeps the shape.
+    return re.sub(r'width="([\d.]+pt)" height="[\d.]+pt"', r'class="chart" style="width: \1"', svg, count=1)

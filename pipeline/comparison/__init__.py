@@ -1,0 +1,1 @@
+"""Experiments against each other, on the same test images."""
