@@ -217,10 +217,11 @@ def complete_runs(tracking: TrackingConfig, query: str | None = None) -> list[Ru
     return found
 
 
-def artifact(run_id: str, path: str) -> Path | None:
-    """A run's artifact on this machine, downloaded where the store is elsewhere; None where the run has none of that name."""
+def artifact(place: str, path: str) -> Path | None:
+    """An artifact of the run whose artifacts lie at `place`, on this machine, downloaded where they lie elsewhere; None where there is no such one."""
     try:
-        return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path))
+        # By its address: each look-up of a run makes a client.
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{place}/{path}"))
     except (MlflowException, OSError):
         return None
 

@@ -167,4 +167,4 @@ def _estimate(
     if metric in ("accuracy", "top_k") and len(values) == 1:
         low, high = wilson(hits.sum(), len(hits), confidence)
         return Estimate(float(values[0]), float(low), float(high))
-    return widened(metric, interval(metric, float(np.mean(values)), replicates, confidence), labels, confidence)
+    return widened(metric, interval(metric, float(np.mean(values)), replicates, labels, confidence), labels, confidence)

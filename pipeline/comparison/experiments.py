@@ -23,6 +23,8 @@ class Experiment:
     params: dict[str, str]
     metrics: dict[str, float]
     tags: dict[str, str]
+    artifacts: str = ""
+    """The address that they lie at."""
 
     @property
     def test_data(self) -> str:
@@ -31,7 +33,7 @@ class Experiment:
 
     def file(self, path: str) -> Path | None:
         """Where an artifact of the run lies on this machine; None where it has none of that name."""
-        return artifact(self.run_id, path)
+        return artifact(self.artifacts, path)
 
     @cached_property
     def settings(self) -> dict[str, str]:
@@ -59,7 +61,9 @@ class Selection:
 def experiment_of(run: Run) -> Experiment:
     """What MLflow knows of a run."""
     info, data = run.info, run.data
-    return Experiment(info.run_id, info.run_name, info.start_time, data.params, data.metrics, data.tags)
+    return Experiment(
+        info.run_id, info.run_name, info.start_time, data.params, data.metrics, data.tags, info.artifact_uri
+    )
 
 
 def find(
