@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.cache import Cache
+from pipeline.charts import write_png
 from pipeline.checkout import resolve
 from pipeline.config import Config
 from pipeline.data.manifest import read_manifest
@@ -24,7 +25,7 @@ from pipeline.hardware import description, set_up
 from pipeline.models.archive import load_classifier, save_classifier
 from pipeline.models.freezing import batch_norm_digest
 from pipeline.models.parts import parts_for_finetuning
-from pipeline.plots import plot_curves
+from pipeline.plots import training_curves
 from pipeline.training import Row, fit_phase, learning_rate, training_data
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) 
     strategy = set_up(config.hardware, config.seed)
     cache = Cache(resolve(config.cache_folder))
     manifest = read_manifest(inputs / "prepare")
-    phase_1 = pd.read_csv(inputs / "train" / "history.csv")
+    phase_1, extraction = pd.read_csv(inputs / "train" / "history.csv"), read_json(inputs / "train" / "metrics.json")
     with strategy.scope():
         model, classes = load_classifier(inputs / "train" / "model.keras")
     parts = parts_for_finetuning(model, config.backbone, config.finetune, config.hardware.precision)
@@ -58,7 +59,7 @@ def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) 
         )
 
     metrics = fitted.summary(parts.trainable, model)
-    metrics["best"] = better_phase(read_json(inputs / "train" / "metrics.json"), metrics)
+    metrics["best"] = better_phase(extraction, metrics)
     if metrics["best"] == "train":
         log.warning(
             "Fine-tuning ended below phase 1 on validation (accuracy, then loss): the model of phase 1 is the better one"
@@ -67,7 +68,8 @@ def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) 
     history = pd.DataFrame(fitted.rows)
     history.to_csv(out / "history.csv", index=False)
     write_json(out / "metrics.json", metrics)
-    plot_curves(pd.concat([phase_1, history]), fitted.kept["epoch"], out / "curves.png", phase_starts=len(phase_1) + 1)
+    kept = [extraction["kept_epoch"], fitted.kept["epoch"]]
+    write_png(training_curves([phase_1, history], kept), out / "curves.png")
     return description() | {"finetune.precision": parts.precision}
 
 

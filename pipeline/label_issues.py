@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline.cache import Cache
 from pipeline.config import Config
-from pipeline.data.pages import Card, Group, write_page
+from pipeline.data.thumbnails import Card, Group, write_thumbnails
 from pipeline.features import FrozenWork
 from pipeline.models.parts import Parts
 from pipeline.terminal import progress
@@ -52,7 +52,7 @@ def write_label_issues(
     if reason:
         log.info("Labels are not looked at: %s", reason)
         pd.DataFrame(columns=COLUMNS).to_csv(out / "label_issues.csv", index=False)
-        write_page(out / "label_issues.html", "Doubtful labels", f"Labels were not looked at: {reason}.", [])
+        write_thumbnails(out / "label_issues.html", "Doubtful labels", f"Labels were not looked at: {reason}.", [])
         return
     places = np.arange(len(data.pictures))
     inputs = FrozenWork(data.pictures, config, cache).kept(parts.frozen, places, 1, "frozen part")
@@ -145,4 +145,4 @@ def _write_page(table: pd.DataFrame, folder: Path, file: Path) -> None:
         f"{doubts} of {len(table)} training and validation pictures look more like another class to a model that has not seen them; the most doubtful first"
         f"{f', {_SHOWN} of them' if doubts > _SHOWN else ''}. label_issues.csv names all. A hard picture is doubtful too: a person decides."
     )
-    write_page(file, "Doubtful labels", introduction, [Group("", cards)] if cards else [])
+    write_thumbnails(file, "Doubtful labels", introduction, [Group("", cards)] if cards else [])

@@ -3,50 +3,92 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-# Class names may hold dollar signs, which are no formulas.
-matplotlib.rcParams["text.parse_math"] = False
+from pipeline.charts import BLUE, GREEN, INK, ORANGE, charting, write_png
+
+_SPLITS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
+_NAMED_CLASSES = 40
+_BINS = 30
 
 
 def plot_samples(images: Sequence[Image.Image], labels: Sequence[str], file: Path) -> None:
     """A grid of up to nine pictures, each under its label."""
-    figure = Figure(figsize=(8, 8.4), layout="constrained")
-    for axes, image, label in zip(figure.subplots(3, 3).flat, images, labels, strict=False):
-        axes.imshow(image.resize((224, 224)))
-        axes.set_title(label)
-    for axes in figure.axes:
-        axes.axis("off")
-    _save(figure, file)
+    with charting(8, 8.4) as figure:
+        for axes, image, label in zip(figure.subplots(3, 3).flat, images, labels, strict=False):
+            axes.imshow(image.resize((224, 224)))
+            axes.set_title(label)
+        for axes in figure.axes:
+            axes.axis("off")
+    write_png(figure, file)
 
 
-def plot_curves(history: pd.DataFrame, kept_epoch: int, file: Path, phase_starts: int | None = None) -> None:
-    """Accuracy and loss by epoch, training and validation, with the epoch whose weights were kept.
+def plot_splits(counts: pd.DataFrame, looks: pd.DataFrame, split: pd.Series, file: Path) -> None:
+    """Class shares, and the distribution of each look, by split.
 
     Args:
-        history: rows as `pipeline.training.Row`.
-        kept_epoch: its `epoch`.
+        counts: pictures of each class (rows) in each split (columns).
+        looks: a column a look (`pipeline.data.drift`), a row a picture.
+        split: of each picture.
         file: PNG to write.
-        phase_starts: the first epoch of fine-tuning, marked by a line, where the history holds both phases.
     """
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-        axes.plot(history["epoch"], history[name], "o-", label="training", color="tab:blue", markersize=4)
-        axes.plot(history["epoch"], history[f"val_{name}"], "s-", label="validation", color="tab:orange", markersize=4)
-        kept = history.loc[history["epoch"] == kept_epoch, f"val_{name}"]
-        axes.plot([kept_epoch], kept, "o", markersize=12, markerfacecolor="none", color="black", label="kept")
-        if phase_starts is not None:
-            axes.axvline(phase_starts - 0.5, linestyle="--", color="grey", label="fine-tuning begins")
-        axes.set(title=name.capitalize(), xlabel="epoch", ylabel=name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-    figure.axes[0].legend()
-    _save(figure, file)
+    with charting(float(np.clip(0.35 * len(counts), 12, 20)), 9) as figure:
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1))
+        axes = top.subplots()
+        shares, places = counts / counts.sum(), np.arange(len(counts))
+        for number, (name, colour) in enumerate(_SPLITS.items()):
+            label = f"{name} ({counts[name].sum()})"
+            axes.bar(places + 0.27 * (number - 1), shares[name], 0.27, label=label, color=colour)
+        axes.set(title="Share of each class", ylabel="share of the split")
+        if len(counts) <= _NAMED_CLASSES:
+            axes.set_xticks(places, counts.index, rotation=90 if len(counts) > 12 else 0)
+        else:
+            axes.set_xlabel(f"{len(counts)} classes, by name")
+        axes.legend()
+        axes.grid(axis="y")
+        for axes, name in zip(bottom.subplots(1, looks.shape[1]), looks.columns, strict=True):
+            _histograms(axes, looks[name], split)
+            axes.set(title=name.replace("_", " "), yticks=[])
+    write_png(figure, file)
 
 
-def _save(figure: Figure, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110, metadata={"Software": None})
+def _histograms(axes, values: pd.Series, split: pd.Series) -> None:
+    """One outline a split, of equal areas."""
+    # A few huge pictures would squeeze all others into one bar.
+    low, high = np.percentile(values, [0.5, 99.5])
+    edges = np.linspace(low, high if high > low else low + 1, _BINS)
+    for name, colour in _SPLITS.items():
+        shown = values[(split == name).to_numpy()].clip(edges[0], edges[-1])
+        weights = np.full(len(shown), 1 / max(1, len(shown)))
+        axes.hist(shown, edges, weights=weights, histtype="step", color=colour, linewidth=1.5)
+
+
+def training_curves(histories: Sequence[pd.DataFrame], kept: Sequence[int]) -> Figure:
+    """Accuracy and loss of one phase, or of both on one axis of epochs, with the boundary and each phase's kept epoch.
+
+    Args:
+        histories: of each phase, rows as `pipeline.training.Row`; the second one's epochs go on.
+        kept: the epoch whose weights were kept, of each phase.
+    """
+    history = pd.concat(histories)
+    with charting(9.5, 3.6) as figure:
+        for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
+            axes.plot(history["epoch"], history[name], color=BLUE, marker="o", markersize=3, label="training")
+            axes.plot(
+                history["epoch"], history[f"val_{name}"], color=ORANGE, marker="s", markersize=3, label="validation"
+            )
+            at = history.set_index("epoch").loc[list(kept), f"val_{name}"]
+            axes.plot(at.index, at, "o", markersize=10, markerfacecolor="none", markeredgecolor=INK, label="kept")
+            for later in histories[1:]:
+                boundary = later["epoch"].iloc[0] - 0.5
+                axes.axvline(boundary, linestyle="--", linewidth=1, color=INK, alpha=0.6)
+                axes.text(boundary, 1.0, " fine-tuning", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
+            axes.set(title=name.capitalize(), xlabel="epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid()
+        handles, names = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=3)
+        return figure

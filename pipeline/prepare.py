@@ -27,8 +27,7 @@ from pipeline.data.manifest import CLASSES, MANIFEST
 from pipeline.data.sameness import Leaks, refuse_leaks
 from pipeline.data.splits import SPLITS
 from pipeline.files import write_json
-from pipeline.plots import plot_samples
-from pipeline.split_plots import plot_splits
+from pipeline.plots import plot_samples, plot_splits
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.cache import Cache
+from pipeline.charts import write_png
 from pipeline.checkout import resolve
 from pipeline.config import Config
 from pipeline.data.listing import pictures_folder
@@ -22,7 +23,7 @@ from pipeline.label_issues import write_label_issues
 from pipeline.models.archive import save_classifier
 from pipeline.models.assembly import build_classifier
 from pipeline.models.parts import parts_for_feature_extraction
-from pipeline.plots import plot_curves
+from pipeline.plots import training_curves
 from pipeline.training import Row, fit_phase, training_data
 
 INPUTS = ("prepare",)
@@ -47,7 +48,7 @@ def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) 
     save_classifier(model, manifest.classes, out / "model.keras")
     history.to_csv(out / "history.csv", index=False)
     write_json(out / "metrics.json", fitted.summary(parts.trainable, model))
-    plot_curves(history, fitted.kept["epoch"], out / "curves.png")
+    write_png(training_curves([history], [fitted.kept["epoch"]]), out / "curves.png")
     rows = manifest.split("train", "validation")
     write_label_issues(parts, data, rows, config, cache, pictures_folder(config.dataset), out)
     return description() | {"train.precision": parts.precision}

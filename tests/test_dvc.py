@@ -5,6 +5,9 @@ import pytest
 from tests.checkouts import STAGES, Checkout
 from tests.conftest import draw, write_pictures
 
+# Some twenty processes, each of which imports TensorFlow.
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Checkout:

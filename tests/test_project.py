@@ -22,9 +22,10 @@ def imports(file):
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
-            module = CODE / (name.replace(".", "/") + ".py")
-            if name.startswith("pipeline.") and module.exists():
-                yield module
+            place = CODE / name.replace(".", "/")
+            for module in (place.with_suffix(".py"), place / "__init__.py"):
+                if name.startswith("pipeline.") and module.exists():
+                    yield module
 
 
 def closure(file):
@@ -34,7 +35,9 @@ def closure(file):
         if current not in seen:
             seen.add(current)
             waiting += imports(current)
-    return {module.relative_to(CODE).as_posix() for module in seen}
+    # A package with code of its own counts with all that lies in it, such as templates.
+    places = (module.parent if module.name == "__init__.py" else module for module in seen)
+    return {place.relative_to(CODE).as_posix() for place in places}
 
 
 @pytest.mark.parametrize("stage", STAGES)

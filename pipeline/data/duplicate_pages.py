@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.data.pages import Card, Group, write_page
+from pipeline.data.thumbnails import Card, Group, write_thumbnails
 
 _GROUPS, _MEMBERS = 100, 8
 
@@ -32,7 +32,7 @@ def write_duplicates(duplicates: pd.DataFrame, folder: Path, file: Path) -> None
         )
     else:
         introduction = "No two files show the same picture."
-    write_page(file, "Duplicates", introduction, groups)
+    write_thumbnails(file, "Duplicates", introduction, groups)
 
 
 def _group(number: int, members: pd.DataFrame, folder: Path) -> Group:

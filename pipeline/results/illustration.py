@@ -11,6 +11,7 @@ from pipeline.charts import as_svg, write_png
 from pipeline.config import Config
 from pipeline.files import read_json
 from pipeline.metrics import confusion, curves, per_class
+from pipeline.plots import training_curves
 from pipeline.results import plots
 from pipeline.results.calibration import reliability
 from pipeline.results.contributions import class_aucs
@@ -89,7 +90,7 @@ def _class_table(outcome: Outcome, test: TestSet, config: Config) -> pd.DataFram
 def _training(inputs: Path) -> Figure:
     histories = [pd.read_csv(inputs / phase / "history.csv") for phase in PHASES]
     kept = [read_json(inputs / phase / "metrics.json")["kept_epoch"] for phase in PHASES]
-    return plots.training_curves(*histories, kept)
+    return training_curves(histories, kept)
 
 
 def _reliability(outcome: Outcome, figures: dict[str, Any], test: TestSet, config: Config, out: Path) -> Figure:

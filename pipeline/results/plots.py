@@ -16,34 +16,6 @@ _SHARES = LinearSegmentedColormap.from_list("shares", [(0.25, 0.5, 0.85, 0.0), (
 _MOST_BARS = 60
 
 
-def training_curves(train: pd.DataFrame, finetune: pd.DataFrame, kept: Sequence[int]) -> Figure:
-    """Accuracy and loss of both phases on one axis of epochs, with the boundary and each phase's kept epoch.
-
-    Args:
-        train: rows as `pipeline.training.Row`; so is `finetune`, whose epochs go on.
-        finetune: see `train`.
-        kept: the epoch whose weights were kept, of each phase.
-    """
-    history = pd.concat([train, finetune])
-    with charting(9.5, 3.6) as figure:
-        for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-            axes.plot(history["epoch"], history[name], color=BLUE, marker="o", markersize=3, label="training")
-            axes.plot(
-                history["epoch"], history[f"val_{name}"], color=ORANGE, marker="s", markersize=3, label="validation"
-            )
-            at = history.set_index("epoch").loc[list(kept), f"val_{name}"]
-            axes.plot(at.index, at, "o", markersize=10, markerfacecolor="none", markeredgecolor=INK, label="kept")
-            boundary = finetune["epoch"].iloc[0] - 0.5
-            axes.axvline(boundary, linestyle="--", linewidth=1, color=INK, alpha=0.6)
-            axes.text(boundary, 1.0, " fine-tuning", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
-            axes.set(title=name.capitalize(), xlabel="epoch")
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.grid()
-        handles, names = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=3)
-        return figure
-
-
 def confusion_chart(counts: np.ndarray, classes: Sequence[str], title: str) -> Figure:
     """A confusion matrix, int [classes, classes]: colour by the share of each true class; counts, and in small ones shares, written in."""
     count = len(classes)
