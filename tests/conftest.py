@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -43,7 +44,10 @@ def write_pictures(folder: Path, per_class: int = 20, classes: tuple[str, ...] =
     for name in classes:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(per_class):
-            draw(COLOURS.get(name, (90, 90, 90)), number).save(folder / name / f"{number:03}.png")
+            # The same picture in two classes would be a conflict.
+            draw(COLOURS.get(name, tuple(sha256(name.encode()).digest()[:3])), number).save(
+                folder / name / f"{number:03}.png"
+            )
     return folder
 
 
