@@ -1,11 +1,14 @@
 # make repro    set up what is missing, then run every stage that is not up to date
 # make test     the same set-up with the test tools, then the tests
 # make ui       browse this checkout's runs
+# make serve    MLflow's scoring server with the champion (the best model so far, where none was registered), on port PORT=5001
+# make demo     a page on this machine to try the best model on: drop a picture, see classes and where it looked
 # make bench    the pipeline against the source article's recipe, on PICTURES=<folder with train/ and test/>; an hour or more
 # make lock     resolve the newest versions that pyproject.toml allows, with hashes
 
 PYTHON ?= python3
 VENV := .venv
+PORT ?= 5001
 # The stages' command is python: the environment's comes first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -15,7 +18,7 @@ LOCK := $(if $(GPU),requirements-gpu.lock,requirements.lock)
 # no bytecode behind (PYTHONDONTWRITEBYTECODE, as container images do): 18 seconds instead of 5 before TensorFlow is there.
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes
 
-.PHONY: repro test ui lock lint bench
+.PHONY: repro test ui serve demo lock lint bench
 
 repro: $(VENV)/.installed-$(LOCK)
 	dvc repro
@@ -31,6 +34,13 @@ ui: $(VENV)/.installed-$(LOCK)
 	@echo "The leaderboard: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=leaderboard"
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
 
+serve: $(VENV)/.installed-$(LOCK)
+	python -m pipeline.register --unless-champion
+	MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} mlflow models serve --model-uri models:/classifier@champion --env-manager local --port $(PORT)
+
+demo: $(VENV)/.installed-$(LOCK)
+	python -m pipeline.demo $(ARGS)
+
 bench: $(VENV)/.installed-$(LOCK)
 	python -m benchmarks.run $(PICTURES) $(ARGS)
 	python -m benchmarks.throughput $(PICTURES)
@@ -39,7 +49,7 @@ bench: $(VENV)/.installed-$(LOCK)
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
 	uv pip compile pyproject.toml --extra gpu --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements-gpu.lock
-	uv pip compile pyproject.toml --extra dev --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements-dev.lock
+	uv pip compile pyproject.toml --extra dev --extra export --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements-dev.lock
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed and $(PYTHON) is {v[0]}.{v[1]}; name another: make PYTHON=python3.12")'

@@ -251,6 +251,34 @@ class TrackingConfig:
 
 
 @dataclass
+class ExportConfig:
+    name: str
+    images: int = _at_least(64)
+    """Pictures that each export is compared on with the classifier that it was made of."""
+    tolerance: float = _above(0)
+    """Largest difference of a probability, in formats that compute in float32; there the most probable class has to be the same throughout."""
+    int8_agreement: float = _between(0, 1)
+    """Least share of pictures with the same most probable class, in formats of eight bits."""
+    int8_pictures: int = _at_least(1)
+    """Pictures from which ranges of numbers are taken for eight bits, none of them among those compared on if there are enough."""
+
+
+@dataclass
+class RegisterConfig:
+    name: str
+    model: str
+    """The registered model's name in MLflow."""
+    margin: float = _share()
+    """How much less accuracy than the champion's the test has to rule out for a cheaper challenger to take its place."""
+    cost: str = _one_of("size", "trainable", "latency", "training")
+    """In what it has to be cheaper."""
+
+
+BESIDE = ("cache_folder", "export", "register")
+"""Entries of the configuration that no result of a stage depends on."""
+
+
+@dataclass
 class Config:
     seed: int = _limited("0 to 4294967295", lambda value: 0 <= value < 2**32)
     """Of everything drawn at random: splits, initial weights, order, augmentation, dropout."""
@@ -266,3 +294,5 @@ class Config:
     evaluate: EvaluateConfig
     hardware: HardwareConfig
     tracking: TrackingConfig
+    export: ExportConfig
+    register: RegisterConfig

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 
 from pipeline.checkout import CODE, resolve
-from pipeline.config import Config
+from pipeline.config import BESIDE, Config
 from pipeline.data.listing import listing_digest
 from pipeline.files import file_sha256
 
@@ -21,9 +21,8 @@ def watched(config: Config) -> dict[str, str | None]:
 
 def experiment_key(config: Config, outside: dict[str, str | None] | None = None) -> str:
     """The first 16 hexadecimal digits of the sha256 over configuration, data (`watched`, now or at an earlier time) and code."""
-    settings = asdict(config)
-    # Where things are kept makes no other experiment.
-    settings.pop("cache_folder")
+    # Where things are kept, and what is done with a result, makes no other experiment.
+    settings = {name: value for name, value in asdict(config).items() if name not in BESIDE}
     parts = {"config": settings, "data": outside or watched(config), "code": code_digest()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

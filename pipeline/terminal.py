@@ -49,10 +49,10 @@ def stop_logging() -> None:
 
 
 @contextmanager
-def progress(title: str, total: int, unit: str = "pictures") -> Iterator[Callable[..., None]]:
+def progress(title: str, total: int | None, unit: str = "pictures") -> Iterator[Callable[..., None]]:
     """A progress bar with speed and time left; calling what it gives, with a count and perhaps a note, moves it on.
 
-    Nothing is drawn where standard error is not a terminal.
+    `total` is None where nobody knows it yet. Nothing is drawn where standard error is not a terminal.
     """
     columns = [
         TextColumn("{task.description}"),

@@ -4,12 +4,15 @@ import hashlib
 import logging
 import os
 import subprocess
+import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from getpass import getuser
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 # Usage telemetry stays off unless somebody wants it; MLflow reads this when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -26,7 +29,7 @@ from omegaconf import OmegaConf
 
 from pipeline import leaderboard
 from pipeline.checkout import CODE, main_checkout, resolve
-from pipeline.config import Config, TrackingConfig
+from pipeline.config import BESIDE, Config, TrackingConfig
 from pipeline.data.manifest import pictures_digest, read_manifest
 from pipeline.errors import PipelineError
 from pipeline.files import file_sha256, read_json
@@ -45,6 +48,8 @@ _EPOCH_METRICS = {
     "val_loss": "validation/loss",
     "val_accuracy": "validation/accuracy",
 }
+# What a logged model takes to be loaded: hydra-core for this package's errors.
+_SERVING = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "Pillow", "hydra-core")
 # What one call of log_batch takes.
 _BATCH = {"metrics": 1000, "params": 100}
 
@@ -130,8 +135,8 @@ class ExperimentRun:
         phases = {"best": [best], "all": ["train", "finetune"], "none": []}[self._config.tracking.log_model]
         calibration = read_json(root / "evaluate" / "calibration.json")
         for phase in phases:
-            temperature = calibration[phase] if calibration["applied"] else None
-            _log_model(root / phase / "model.keras", "model" if phase == best else f"model_{phase}", temperature)
+            name = "model" if phase == best else f"model_{phase}"
+            log_model(root / phase / "model.keras", name, calibration[phase], calibration["applied"])
 
 
 @contextmanager
@@ -226,6 +231,49 @@ def artifact(place: str, path: str) -> Path | None:
         return None
 
 
+def run_metrics(run_id: str) -> dict[str, float]:
+    """The last value of each of a run's metrics."""
+    return mlflow.get_run(run_id).data.metrics
+
+
+def run_artifact(tracking: TrackingConfig, run_id: str, path: str) -> Path | None:
+    """As `artifact`, of a run in the configured store."""
+    try:
+        connect(tracking)
+    except MlflowException as error:
+        raise PipelineError(f"tracking: the store {store_uri(tracking)} can't be used: {error}") from error
+    return artifact(run_id, path)
+
+
+def log_exports(tracking: TrackingConfig, run_id: str, results: dict[str, dict[str, Any]]) -> None:
+    """Add what was found of a model's exports to its run: `export/<format>/size_mib` and the like. A run that is gone is said, not an error."""
+    try:
+        client, _ = connect(tracking)
+        now = mlflow.utils.time.get_current_time_millis()
+        named = {f"export/{name}": value for name, value in _flat(results) if value is not None}
+        metrics = [Metric(name.replace(".", "/"), float(value), now, 0) for name, value in named.items()]
+        client.log_batch(run_id, metrics=metrics)
+    except MlflowException as error:
+        log.warning("The exports' figures could not be logged to run %s: %s", run_id, error)
+
+
+def logged_model(tracking: TrackingConfig, address: str) -> Path:
+    """The folder of a logged or registered model on this machine, downloaded where the store is elsewhere.
+
+    Args:
+        tracking: the store.
+        address: `runs:/<id>/<name>` or `models:/<name>@<alias>`, as MLflow writes them.
+
+    Raises:
+        PipelineError: the store can't be used, or has no such model.
+    """
+    try:
+        connect(tracking)
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=address))
+    except (MlflowException, OSError) as error:
+        raise PipelineError(f"{address}: {store_uri(tracking)} has no such model ({error})") from error
+
+
 def store_uri(tracking: TrackingConfig) -> str:
     """Where runs are logged: `tracking.uri`, else MLFLOW_TRACKING_URI, else the main checkout's mlflow.db."""
     uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
@@ -260,9 +308,7 @@ def _create(client: mlflow.MlflowClient, experiment_id: str, key: str, config: C
         **_origin(),
     }
     run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
-    settings = asdict(config)
-    for no_parameter in ("tracking", "cache_folder"):
-        settings.pop(no_parameter)
+    settings = {name: value for name, value in asdict(config).items() if name not in ("tracking", *BESIDE)}
     params = [Param(name, str(value)) for name, value in _flat(settings) if value is not None]
     for start in range(0, len(params), _BATCH["params"]):
         client.log_batch(run_id, params=params[start : start + _BATCH["params"]])
@@ -339,28 +385,31 @@ def _model_metrics(root: Path, best: str) -> dict[str, float]:
     }
 
 
-def _log_model(file: Path, name: str, temperature: float | None) -> None:
-    """Log a saved classifier, its logits divided by `temperature` where there is one."""
-    import numpy as np
+def log_model(file: Path, name: str, temperature: float, applied: bool) -> None:
+    """Log a saved classifier as what takes files' bytes and gives classes; its logits divided by the temperature where that is `applied`."""
     from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType, Map
 
-    from pipeline.models.archive import load_classifier
+    from pipeline.models.archive import load_classifier, save_classifier
+    from pipeline.models.description import describe
+    from pipeline.models.temperature import cool
 
     model, classes = load_classifier(file)
-    if temperature is not None:
-        from pipeline.models.temperature import cool
-
+    if applied:
         cool(model, temperature)
-    shapes = [(-1, *tensor.shape[1:]) for tensor in (model.inputs[0], model.outputs[0])]
-    signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.uint8), shapes[0])]),
-        Schema([TensorSpec(np.dtype(np.float32), shapes[1])]),
-    )
-    mlflow.tensorflow.log_model(
-        model,
-        name=name,
-        signature=signature,
-        pip_requirements=[f"{package}=={version(package)}" for package in ("mlflow", "tensorflow", "keras", "numpy")],
-        metadata={"classes": classes, "image_size": shapes[0][1], "temperature": temperature},
-    )
+    outputs = [ColSpec("string", "class"), ColSpec("double", "probability"), ColSpec(Map("double"), "probabilities")]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # To try one MLflow would load the model again.
+        warnings.filterwarnings("ignore", message=".*An input example was not provided")
+        save_classifier(model, classes, Path(folder) / "model.keras")
+        mlflow.pyfunc.log_model(
+            name=name,
+            # By name: what is pickled could not be trusted.
+            loader_module="pipeline.deployment.serving",
+            data_path=str(Path(folder) / "model.keras"),
+            code_paths=[str(CODE / "pipeline")],
+            signature=ModelSignature(Schema([ColSpec(AnyType(), "image")]), Schema(outputs)),
+            pip_requirements=[f"{package}=={version(package)}" for package in _SERVING],
+            metadata=describe(classes, model.inputs[0].shape[1], temperature, applied),
+        )

@@ -9,6 +9,9 @@ from PIL import Image, UnidentifiedImageError
 # The limit is the caller's (`dataset.max_pixels`), and one for all; Pillow's own remarks on some pictures and refuses others.
 Image.MAX_IMAGE_PIXELS = None
 
+SAFE_PIXELS = 89_478_485
+"""Where Pillow begins to warn of decompression bombs: the limit for what comes from anyone, whom no configuration knows."""
+
 # EXIF tag of the turn and mirroring that a camera recorded, and what undoes it.
 _ORIENTATION = 0x0112
 _UNDO = {
@@ -69,9 +72,13 @@ def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
         raise UndecodableError(f"damaged: {error or type(error).__name__}") from error
 
 
-def pixels(data: bytes, size: int) -> np.ndarray:
-    """The picture in `data` as the network sees it: uint8 RGB [size, size, 3], stretched to the square (bilinear, antialiased)."""
-    return np.asarray(decode(data).image.resize((size, size), Image.Resampling.BILINEAR))
+def pixels(data: bytes, size: int, max_pixels: int | None = None) -> np.ndarray:
+    """The picture in `data` as the network sees it: uint8 RGB [size, size, 3], stretched to the square (bilinear, antialiased).
+
+    Raises:
+        UndecodableError: see `decode`.
+    """
+    return np.asarray(decode(data, max_pixels).image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _orientation(image: Image.Image) -> int:

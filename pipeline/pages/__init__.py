@@ -2,23 +2,28 @@
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from pipeline.files import whole_file
 
 
 def write_page(template: str, file: Path, **content) -> None:
-    """Render a template of this folder to `file`; text is escaped, charts are marked as safe by the template that places them."""
+    """Render a template of this folder to `file`."""
+    with whole_file(file) as unfinished:
+        unfinished.write_text(render(template, **content), encoding="utf-8")
+
+
+def render(template: str, **content) -> str:
+    """The page that a template of this folder gives; text is escaped in HTML, charts are marked as safe by the template that places them."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"figure": figure, "percent": lambda value: f"{value:.1%}", "p": p_value}
-    with whole_file(file) as unfinished:
-        unfinished.write_text(environment.get_template(template).render(**content), encoding="utf-8")
+    return environment.get_template(template).render(**content)
 
 
 def figure(value: float) -> str:

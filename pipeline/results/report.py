@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.config import Config
+from pipeline.config import BESIDE, Config
 from pipeline.pages import p_value, write_page
 from pipeline.results.gallery import Shown, data_uri
 
@@ -94,7 +94,7 @@ def write_report(
     settings = sorted(
         pair
         for section, values in asdict(config).items()
-        if section not in ("tracking", "cache_folder")
+        if section not in ("tracking", *BESIDE)
         for pair in (
             [(f"{section}.{key}", value) for key, value in values.items()]
             if isinstance(values, dict)

@@ -1,0 +1,1 @@
+"""The classifier outside the pipeline: found, loaded, asked, converted, served, registered."""

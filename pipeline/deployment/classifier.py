@@ -1,0 +1,66 @@
+"""A classifier that is asked: pixels in, probabilities out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.deployment.finding import Found
+from pipeline.models.archive import load_classifier
+from pipeline.models.description import describe
+from pipeline.models.temperature import cool
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the classifier's probabilities were set right."""
+
+    temperature: float | None
+    """Fitted on validation; None where it is not known."""
+    applied: bool
+    """Whether the probabilities that the classifier gives are at the temperature."""
+
+
+class Classifier:
+    """A loaded classifier, in float32 whatever it was trained in."""
+
+    def __init__(self, model: keras.Model, classes: list[str], calibration: Calibration, origin: str):
+        self.model, self.classes, self.calibration, self.origin = model, classes, calibration, origin
+        pixels = tf.TensorSpec((None, self.image_size, self.image_size, 3), tf.uint8)
+        self._answer = tf.function(lambda batch: model(batch, training=False), input_signature=[pixels])
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square that it takes."""
+        return self.model.inputs[0].shape[1]
+
+    def probabilities(self, pictures: np.ndarray) -> np.ndarray:
+        """uint8 RGB [b, size, size, 3] to float32 [b, classes]."""
+        return self._answer(pictures).numpy()
+
+    def calibrated(self, probabilities: np.ndarray) -> np.ndarray | None:
+        """Probabilities [b, classes] at the temperature; None where that is not known."""
+        if self.calibration.temperature is None or self.calibration.applied:
+            return probabilities if self.calibration.applied else None
+        # It brings statistics along, which a server has no use for.
+        from pipeline.results.calibration import at_temperature
+
+        return at_temperature(probabilities, self.calibration.temperature)
+
+    def description(self) -> dict[str, Any]:
+        """What has to be known to use it elsewhere; travels with every export."""
+        return describe(self.classes, self.image_size, self.calibration.temperature, self.calibration.applied)
+
+
+def load(found: Found) -> Classifier:
+    """Load a classifier that was found; nothing in its file is run.
+
+    Raises:
+        PipelineError: the file is none of this pipeline's.
+    """
+    model, classes = load_classifier(found.file)
+    if found.calibrated and not found.cooled:
+        cool(model, found.temperature)
+    return Classifier(model, classes, Calibration(found.temperature, found.calibrated), found.origin)

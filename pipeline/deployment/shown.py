@@ -1,0 +1,89 @@
+"""Answers to look at: heat maps as files, and a gallery on one page."""
+
+import heapq
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.deployment.answers import Answer
+from pipeline.deployment.classifier import Classifier
+from pipeline.deployment.rows import guesses
+from pipeline.pages import write_page
+from pipeline.results.gallery import data_uri
+from pipeline.results.gradcam import heatmaps, overlay
+
+MOST_SHOWN = 200
+_GUESSES = 3
+
+
+class HeatMaps:
+    """Writes what the classifier looked at as `<number>-<name>.png`, numbered as the rows are."""
+
+    def __init__(self, folder: Path, classifier: Classifier):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._classifier, self._number = folder, classifier, 0
+
+    def __call__(self, answers: list[Answer]) -> None:
+        readable = [each for each in answers if each.picture is not None]
+        maps = iter(overlays(readable, self._classifier))
+        for each in answers:
+            self._number += 1
+            if each.picture is not None:
+                Image.fromarray(next(maps)).save(self._folder / f"{self._number:06}-{Path(each.path).stem}.png")
+
+
+def overlays(answers: list[Answer], classifier: Classifier) -> list[np.ndarray]:
+    """Each picture with the heat map of its most probable class: uint8 [size, size, 3]."""
+    if not answers:
+        return []
+    pictures = np.stack([each.picture for each in answers])
+    targets = np.array([each.probabilities.argmax() for each in answers])
+    maps = heatmaps(classifier.model, pictures, targets)
+    return [overlay(*pair) for pair in zip(pictures, maps, strict=True)]
+
+
+class Gallery:
+    """Collects what is worth looking at, however many pictures pass: the least sure answers, and the first errors."""
+
+    def __init__(self, classifier: Classifier):
+        self._classifier = classifier
+        self._least_sure: list[tuple[float, int, Answer]] = []
+        self._errors: list[Answer] = []
+        self._number, self._failed = itertools.count(), 0
+
+    def __call__(self, answers: Iterable[Answer]) -> None:
+        for each in answers:
+            number = next(self._number)
+            if each.probabilities is None:
+                self._failed += 1
+                self._errors += [each] if self._failed <= MOST_SHOWN else []
+                continue
+            # A heap gives up the smallest: here the surest.
+            add = heapq.heappushpop if len(self._least_sure) >= MOST_SHOWN else heapq.heappush
+            add(self._least_sure, (-float(each.probabilities.max()), number, each))
+
+    def write(self, file: Path) -> None:
+        """The page, one file that loads nothing."""
+        shown = [each for _, _, each in sorted(self._least_sure, reverse=True, key=lambda entry: entry[:2])]
+        pairs = zip(shown, overlays(shown, self._classifier), strict=True)
+        write_page(
+            "predictions.html",
+            file,
+            title="Predictions",
+            model=self._classifier.origin,
+            asked=next(self._number),
+            failed=self._failed,
+            errors=self._errors,
+            cards=[self._card(each, heat) for each, heat in pairs],
+        )
+
+    def _card(self, answer: Answer, heat: np.ndarray) -> dict:
+        return {
+            "path": answer.path,
+            "guesses": guesses(answer, self._classifier.classes, _GUESSES),
+            "picture_uri": data_uri(answer.picture),
+            "overlay_uri": data_uri(heat),
+        }

@@ -1,0 +1,43 @@
+"""Every backbone leaves the house in every format that computes in float32."""
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.composition import GROUPS
+from pipeline.deployment.classifier import Calibration, Classifier
+from pipeline.deployment.formats import FORMATS
+from pipeline.models.assembly import build_classifier
+from tests.models.test_backbones import small
+
+# Converters take seconds to minutes.
+USUAL = ("efficientnet_lite0",)
+# What a converter can't do, and what it says.
+UNSUPPORTED = {("convnext_tiny", "onnx"): "tf2onnx: Unsupported ops: StatefulPartitionedCall, Erfc"}
+EVERY = [pytest.param(name, marks=[] if name in USUAL else pytest.mark.every_backbone) for name in GROUPS["backbone"]]
+
+
+def logits(probabilities):
+    """Softmax's arguments, but for a number that it does not see: random weights give nearly the same probability to all."""
+    logs = np.log(probabilities.astype(np.float64))
+    return logs - logs.mean(axis=1, keepdims=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [name for name, each in FORMATS.items() if each.exact])
+@pytest.mark.parametrize("name", EVERY)
+def test_every_backbone_answers_alike_in_every_format(name, kind, tmp_path, request):
+    if (name, kind) in UNSUPPORTED:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=UNSUPPORTED[name, kind]))
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(1)
+    config = small(name)
+    classifier = Classifier(build_classifier(config, 3), ["a", "b", "c"], Calibration(None, False), "a test")
+    pictures = np.random.default_rng(1).integers(0, 256, (4, config.image_size, config.image_size, 3), dtype=np.uint8)
+    target, module = tmp_path / FORMATS[kind].target, FORMATS[kind].module
+    module.write(classifier, pictures, target)
+    exported = module.read(target)
+    np.testing.assert_allclose(
+        logits(exported.probabilities(pictures)), logits(classifier.probabilities(pictures)), atol=1e-3
+    )
+    assert exported.description == classifier.description()

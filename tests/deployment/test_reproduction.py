@@ -1,0 +1,54 @@
+"""An experiment run again: everything it says is asked for, and every figure compared."""
+
+import subprocess
+
+import pytest
+from omegaconf import OmegaConf
+
+from pipeline.checkout import CODE
+from pipeline.composition import composed
+from pipeline.deployment.reproduction import LOCK, as_overrides, check_out, compare, verdict
+from pipeline.errors import PipelineError
+from pipeline.files import file_sha256
+
+
+def test_overrides_leave_nothing_to_defaults(tmp_path):
+    overrides = [
+        "backbone=vgg16",
+        "backbone.weights=random",
+        "augment=light",
+        "finetune.unfreeze=-2",
+        "finetune.learning_rate=1e-5",
+        "dataset=folder",
+    ]
+    settings = OmegaConf.to_container(composed(overrides))
+    settings["dataset"]["path"] = f"{tmp_path}/it's, odd"
+    again = OmegaConf.to_container(composed(as_overrides(settings)))
+    assert again == settings
+
+
+def test_figures_are_compared_and_named():
+    then = {"test/accuracy": 0.5, "test/loss": 1.0, "seconds/train": 3.0, "train/val_loss": 0.1}
+    assert verdict(compare(then, then | {"seconds/train": 9.0}), 1e-6) == "identical"
+    assert verdict(compare(then, then | {"test/loss": 1.0 + 1e-7}), 1e-6) == "within tolerance"
+    figures = compare(then, {"test/accuracy": 0.6, "test/loss": 1.0})
+    assert verdict(figures, 1e-6) == "different"
+    assert [each.name for each in figures if each.difference > 1e-6] == ["test/accuracy", "train/val_loss"]
+
+
+def test_the_code_comes_from_the_commit_and_has_to_have_its_lock(tmp_path):
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=CODE, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    held = subprocess.run(["git", "show", f"HEAD:{LOCK}"], cwd=CODE, capture_output=True, check=True).stdout
+    (tmp_path / "lock").write_bytes(held)
+    check_out(commit, file_sha256(tmp_path / "lock"), tmp_path / "code")
+    assert (tmp_path / "code" / "pipeline" / "__main__.py").exists()
+    with pytest.raises(PipelineError, match="exists; delete it"):
+        check_out(commit, file_sha256(tmp_path / "lock"), tmp_path / "code")
+    with pytest.raises(PipelineError, match=f"another {LOCK}"):
+        check_out(commit, "0" * 64, tmp_path / "other")
+    with pytest.raises(PipelineError, match="ffff"):
+        check_out("f" * 40, "0" * 64, tmp_path / "third")
+    assert not (tmp_path / "other").exists()
+    assert not (tmp_path / "third").exists()
