@@ -108,7 +108,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     folder = given.pictures.resolve()
-    files = [picture.path for picture in list_pictures(folder).pictures if picture.split == "train"]
+    dataset = check(composed(["dataset=folder", f"dataset.path={folder}"])).dataset
+    files = [picture.path for picture in list_pictures(dataset).pictures if picture.split == "train"]
     rows = pd.DataFrame({"path": files, "sha256": [file_sha256(folder / path) for path in files]})
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         measure_decoding(folder, rows, given.rounds, Path(scratch) / "decoded")

@@ -242,7 +242,7 @@ def run_artifact(tracking: TrackingConfig, run_id: str, path: str) -> Path | Non
         connect(tracking)
     except MlflowException as error:
         raise PipelineError(f"tracking: the store {store_uri(tracking)} can't be used: {error}") from error
-    return artifact(run_id, path)
+    return artifact(f"runs:/{run_id}", path)
 
 
 def log_exports(tracking: TrackingConfig, run_id: str, results: dict[str, dict[str, Any]]) -> None:

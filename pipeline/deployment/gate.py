@@ -25,7 +25,7 @@ def judge(challenger: Experiment, champion: str | None, config: Config) -> Decis
     if champion is None:
         return Decision(True, "It is the first, and its export answers as it does.", {})
     cost = config.register.cost
-    files = [artifact(run_id, PREDICTIONS) for run_id in (champion, challenger.run_id)]
+    files = [artifact(f"runs:/{run_id}", PREDICTIONS) for run_id in (champion, challenger.run_id)]
     costs = [run_metrics(run_id).get(COSTS[cost]) for run_id in (champion, challenger.run_id)]
     if None in files or None in costs:
         return Decision(False, f"Champion or challenger tells no predictions ({PREDICTIONS}) or no {cost}.", {})

@@ -41,7 +41,7 @@ def own_sample(found: Found, classes: list[str], tracking: TrackingConfig, compa
     Raises:
         PipelineError: nobody knows where they are.
     """
-    import yaml
+    from omegaconf import OmegaConf
 
     from pipeline.tracking import run_artifact
 
@@ -54,11 +54,15 @@ def own_sample(found: Found, classes: list[str], tracking: TrackingConfig, compa
         raise PipelineError(
             f"{found.origin}: its experiment can't be asked for pictures to compare exports on; name a folder of at least {LEAST}, --pictures DIR"
         )
-    dataset = DatasetConfig(**yaml.safe_load(files[0].read_text(encoding="utf-8"))["dataset"])
+    dataset = OmegaConf.to_object(
+        OmegaConf.merge(OmegaConf.structured(DatasetConfig), OmegaConf.load(files[0]).dataset)
+    )
     folder = pictures_folder(dataset)
     tested = pd.read_parquet(files[1], columns=["path", "label"])
     labels = dict(zip(tested["path"], tested["label"], strict=True))
-    others = [(picture.path, picture.label) for picture in list_pictures(folder).pictures if picture.path not in labels]
+    others = [
+        (picture.path, picture.label) for picture in list_pictures(dataset).pictures if picture.path not in labels
+    ]
     first, then = _shuffled(list(labels.items())), _shuffled(others)
     # A small test set does not make a small comparison.
     chosen = (first + then)[: max(compared, LEAST)] if len(first) < LEAST else first[:compared]
