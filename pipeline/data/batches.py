@@ -11,6 +11,12 @@ from pipeline.data.pictures import Pictures
 from pipeline.data.views import apply_transforms
 from pipeline.shards import Rows
 
+# Batches that are loaded while one is computed with.
+_AHEAD = 4
+_OPTIONS = tf.data.Options()
+# Tuning takes a thread that can hold up the end of an iterator until its next look, 17 seconds after a fine-tuning of 30 (TensorFlow 2.21).
+_OPTIONS.autotune.enabled = False
+
 Plan = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -126,7 +132,7 @@ def batches(
         return tf.ensure_shape(batch, (None, *inputs.shape)), tf.one_hot(tf.gather(labels, indices), class_count)
 
     pairs = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)
-    loaded = pairs.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    loaded = pairs.map(load, num_parallel_calls=_AHEAD, deterministic=True)
     # Keras takes a data set of unknown length for one that ended too early.
     known = tf.data.experimental.assert_cardinality(len(epochs) * math.ceil(len(labels) / batch_size))
-    return loaded.apply(known).prefetch(tf.data.AUTOTUNE)
+    return loaded.apply(known).prefetch(_AHEAD).with_options(_OPTIONS)
