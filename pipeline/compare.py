@@ -1,20 +1,15 @@
 """Compare experiments on the same test images: `python -m pipeline.compare`."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.command import carry_out
 from pipeline.files import whole_file
 
 
 def main() -> None:
     """Compare complete experiments on the same test images: table, intervals, tests, and which of them the data can't tell apart."""
-    given = _arguments()
-    try:
-        compare(given)
-    except PipelineError as error:
-        sys.exit(f"\n{error}")
+    carry_out(compare, _arguments())
 
 
 def compare(given: argparse.Namespace) -> None:

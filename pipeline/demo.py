@@ -1,22 +1,15 @@
 """A page on this machine to try a classifier on: `python -m pipeline.demo [MODEL]`"""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.command import carry_out
 
 
 def main() -> None:
     """Open a page on this machine: drop a picture, see the classes and what the classifier looked at."""
-    given = _arguments()
-    # TensorFlow's remarks on the processor and on libraries for GPUs.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        demo(given)
-    except PipelineError as error:
-        sys.exit(f"\n{error}")
+    carry_out(demo, _arguments())
 
 
 def demo(given: argparse.Namespace) -> None:

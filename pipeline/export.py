@@ -1,24 +1,17 @@
 """Write a classifier in other formats: `python -m pipeline.export [MODEL] --format saved_model,tflite,tflite_int8,onnx`"""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.command import carry_out
 
 FORMATS = ("saved_model", "tflite", "tflite_int8", "onnx")
 
 
 def main() -> None:
     """Write a classifier in other formats, after each has answered as the classifier does from the same files' bytes; else nothing is written."""
-    given = _arguments()
-    # TensorFlow's remarks on the processor and on libraries for GPUs.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        export(given)
-    except PipelineError as error:
-        sys.exit(f"\n{error}")
+    carry_out(export, _arguments())
 
 
 def export(given: argparse.Namespace) -> None:

@@ -6,18 +6,15 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from pipeline.command import carry_out
 from pipeline.errors import PipelineError
 
 
 def main() -> None:
     """Ask a classifier about pictures: a row for each, in order, on standard output; what can't be read gets its reason instead of a class."""
     given = _arguments()
-    # TensorFlow's remarks on the processor and on libraries for GPUs.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        predict(given)
-    except PipelineError as error:
-        sys.exit(f"\n{error}")
+        carry_out(predict, given)
     except BrokenPipeError:
         # Whoever reads has seen enough; Python would complain again when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

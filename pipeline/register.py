@@ -1,24 +1,16 @@
 """Put the best model of a comparison into the registry: `python -m pipeline.register`"""
 
 import argparse
-import os
-import sys
 import tempfile
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.command import carry_out
 
 
 def main() -> None:
     """Register the best model of a comparison as challenger; it becomes champion if it passes the gate: parity of its export, and on the
     same test images better by the paired test, or not worse and cheaper (conf/register)."""
-    given = _arguments()
-    # TensorFlow's remarks on the processor and on libraries for GPUs.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        register(given)
-    except PipelineError as error:
-        sys.exit(f"\n{error}")
+    carry_out(register, _arguments())
 
 
 def register(given: argparse.Namespace) -> None:

@@ -4,18 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipeline.command import carry_out
 from pipeline.errors import PipelineError
 
 
 def main() -> None:
     """Run an experiment again, from its MLflow run: its commit's code beside this one, an environment from its lock, its configuration;
     then compare every figure. Exit status 1 where one differs by more than the tolerance."""
-    given = _arguments()
-    try:
-        status = reproduce(given)
-    except PipelineError as error:
-        sys.exit(f"\n{error}")
-    sys.exit(status)
+    sys.exit(carry_out(reproduce, _arguments()))
 
 
 def reproduce(given: argparse.Namespace) -> int:
