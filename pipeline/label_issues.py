@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ _FOLDS = 5
 _PENALTY = 1e-2
 # A fold's regression sees no more than this: a few directions among features are known well before.
 _LEARNED_FROM = 10_000
+_AT_ONCE = 2_000
 _SHOWN = 120
 
 
@@ -56,7 +58,10 @@ def write_label_issues(
         return
     places = np.arange(len(data.pictures))
     inputs = FrozenWork(data.pictures, config, cache).kept(parts.frozen, places, 1, "frozen part")
-    features = inputs.take(places, np.zeros(len(places), np.int64)).astype(np.float32)
+
+    def features(chosen: np.ndarray) -> np.ndarray:
+        return inputs.take(chosen, np.zeros(len(chosen), np.int64)).astype(np.float32)
+
     units = rows["group"].where(rows["group"].notna(), rows["path"]).to_numpy()
     probabilities = out_of_sample(features, data.labels, units, config.seed)
     table = ranked(rows, data.labels, probabilities, data.classes)
@@ -64,11 +69,14 @@ def write_label_issues(
     _write_page(table, folder, out / "label_issues.html")
 
 
-def out_of_sample(features: np.ndarray, labels: np.ndarray, units: np.ndarray, seed: int) -> np.ndarray:
+def out_of_sample(
+    features: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, units: np.ndarray, seed: int
+) -> np.ndarray:
     """Class probabilities of each picture by a logistic regression on other pictures, none of them of its unit.
 
     Args:
-        features: float [n, d].
+        features: gives those of the pictures at places, int [b], as float [b, d] of their own; asked for a part at a time, since all would
+            fill the memory.
         labels: class indices, int [n].
         units: what is the same or belongs together, [n].
         seed: of the folds.
@@ -91,11 +99,12 @@ def out_of_sample(features: np.ndarray, labels: np.ndarray, units: np.ndarray, s
         for others, held_out in parts:
             seen = np.random.default_rng(seed).permutation(common[others])[:_LEARNED_FROM]
             if len(np.unique(labels[seen])) > 1:
-                model = make_pipeline(StandardScaler(), LogisticRegression(C=_PENALTY, max_iter=100))
-                model.fit(features[seen], labels[seen])
-                found = np.zeros((len(held_out), len(count)), np.float32)
-                found[:, model.classes_] = model.predict_proba(features[common[held_out]])
-                probabilities[common[held_out]] = found
+                model = make_pipeline(StandardScaler(copy=False), LogisticRegression(C=_PENALTY, max_iter=100))
+                model.fit(features(seen), labels[seen])
+                for places in np.split(common[held_out], range(_AT_ONCE, len(held_out), _AT_ONCE)):
+                    found = np.zeros((len(places), len(count)), np.float32)
+                    found[:, model.classes_] = model.predict_proba(features(places))
+                    probabilities[places] = found
             advance()
     return probabilities
 

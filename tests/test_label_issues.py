@@ -31,7 +31,7 @@ def rows(count: int = COUNT) -> pd.DataFrame:
 
 def test_exchanged_labels_come_first_with_what_they_were(exchanged):
     features, labels, true, wrong = exchanged
-    probabilities = out_of_sample(features, labels, np.arange(COUNT), seed=1)
+    probabilities = out_of_sample(features.__getitem__, labels, np.arange(COUNT), seed=1)
     table = ranked(rows(), labels, probabilities, list("abc"))
     assert list(table) == COLUMNS
     assert len(table) == COUNT
@@ -47,7 +47,7 @@ def test_no_picture_is_judged_by_one_of_its_own_unit(exchanged):
     # A copy with the same wrong label would vouch for it.
     features, labels = np.concatenate([features, features[wrong]]), np.concatenate([labels, labels[wrong]])
     units = np.append(np.arange(COUNT), wrong)
-    believed = out_of_sample(features, labels, units, 1)[np.arange(len(labels)), labels]
+    believed = out_of_sample(features.__getitem__, labels, units, 1)[np.arange(len(labels)), labels]
     assert np.median(believed[wrong]) < 0.2
 
 
@@ -55,7 +55,8 @@ def test_a_class_with_one_picture_is_not_judged():
     draws = np.random.default_rng(1)
     # One of the others has but two.
     labels = np.array([0] * 38 + [1] * 2 + [2])
-    probabilities = out_of_sample(draws.standard_normal((41, 5)).astype(np.float32), labels, np.arange(41), 1)
+    features = draws.standard_normal((41, 5)).astype(np.float32)
+    probabilities = out_of_sample(features.__getitem__, labels, np.arange(41), 1)
     assert np.isnan(probabilities[40]).all()
     assert np.isfinite(probabilities[:40]).all()
     table = ranked(rows(41), labels, probabilities, list("abc"))
