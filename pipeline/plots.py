@@ -47,7 +47,8 @@ def plot_splits(counts: pd.DataFrame, looks: pd.DataFrame, split: pd.Series, fil
             axes.set_xticks(places, counts.index, rotation=90 if len(counts) > 12 else 0)
         else:
             axes.set_xlabel(f"{len(counts)} classes, by name")
-        axes.legend()
+        # Above the bars, which fill the axes.
+        top.legend(loc="outside upper right", ncols=3)
         axes.grid(axis="y")
         for axes, name in zip(bottom.subplots(1, looks.shape[1]), looks.columns, strict=True):
             _histograms(axes, looks[name], split)
