@@ -40,7 +40,7 @@ from pipeline.results.report import summary, verdict
 from pipeline.results.robustness import COLUMNS, accuracy_under_corruptions, corrupted_figures
 from pipeline.results.speed import prediction_milliseconds
 from pipeline.terminal import progress
-from pipeline.training import TrainingData, training_data
+from pipeline.training.data import TrainingData, training_data
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,10 @@ from pipeline.models.archive import load_classifier, save_classifier
 from pipeline.models.freezing import batch_norm_digest
 from pipeline.models.parts import parts_for_finetuning
 from pipeline.plots import training_curves
-from pipeline.training import Row, fit_phase, learning_rate, training_data
+from pipeline.training.data import training_data
+from pipeline.training.epochs import Row
+from pipeline.training.fit import fit_phase
+from pipeline.training.rates import learning_rate
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from pipeline.data.thumbnails import Card, Group, write_thumbnails
 from pipeline.features import FrozenWork
 from pipeline.models.parts import Parts
 from pipeline.terminal import progress
-from pipeline.training import TrainingData
+from pipeline.training.data import TrainingData
 
 log = logging.getLogger(__name__)
 

@@ -71,7 +71,7 @@ def training_curves(histories: Sequence[pd.DataFrame], kept: Sequence[int]) -> F
     """Accuracy and loss of one phase, or of both on one axis of epochs, with the boundary and each phase's kept epoch.
 
     Args:
-        histories: of each phase, rows as `pipeline.training.Row`; the second one's epochs go on.
+        histories: of each phase, rows as `pipeline.training.epochs.Row`; the second one's epochs go on.
         kept: the epoch whose weights were kept, of each phase.
     """
     history = pd.concat(histories)

@@ -63,7 +63,7 @@ class ExperimentRun:
         self._reported: set[int] = set()
 
     def report_epoch(self, row: dict[str, float]) -> None:
-        """Log an epoch's figures at once; see `pipeline.training.Row`. A store that is away for a while does not end a training."""
+        """Log an epoch's figures at once; see `pipeline.training.epochs.Row`. A store that is away for a while does not end a training."""
         try:
             with undisturbed():
                 self._client.log_batch(self.run_id, metrics=_epoch_metrics(row))

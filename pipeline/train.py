@@ -24,7 +24,9 @@ from pipeline.models.archive import save_classifier
 from pipeline.models.assembly import build_classifier
 from pipeline.models.parts import parts_for_feature_extraction
 from pipeline.plots import training_curves
-from pipeline.training import Row, fit_phase, training_data
+from pipeline.training.data import training_data
+from pipeline.training.epochs import Row
+from pipeline.training.fit import fit_phase
 
 INPUTS = ("prepare",)
 

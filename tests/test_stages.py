@@ -31,7 +31,7 @@ from pipeline.metrics import summarise
 from pipeline.models.archive import load_classifier
 from pipeline.models.freezing import all_layers
 from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
-from pipeline.training import training_data
+from pipeline.training.data import training_data
 from tests.conftest import write_pictures
 
 FILES = {

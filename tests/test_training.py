@@ -12,7 +12,9 @@ from pipeline.errors import PipelineError
 from pipeline.hardware import set_up
 from pipeline.models.assembly import build_classifier
 from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
-from pipeline.training import fit_phase, learning_rate, training_data
+from pipeline.training.data import training_data
+from pipeline.training.fit import fit_phase
+from pipeline.training.rates import learning_rate
 
 
 @pytest.fixture
@@ -66,7 +68,9 @@ def test_kept_frozen_work_gives_the_losses_of_the_work_done_again(
     if backbone != "efficientnet_lite0":
         overrides.append("backbone.weights=random")
     rows, fed = [], []
-    monkeypatch.setattr("pipeline.training.batches", lambda inputs, *rest: fed.append(inputs) or batches(inputs, *rest))
+    monkeypatch.setattr(
+        "pipeline.training.fit.batches", lambda inputs, *rest: fed.append(inputs) or batches(inputs, *rest)
+    )
     for budget in (1.0, 0.0):
         _, fitted = fit(configure(*overrides, f"hardware.feature_cache_gib={budget}"), prepared, phase)
         rows.append([(row["loss"], row["val_loss"]) for row in fitted.rows])

@@ -1,0 +1,54 @@
+"""What is told of each epoch."""
+
+import logging
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.errors import PipelineError
+from pipeline.interruption import interrupted
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, float]
+"""An epoch: `epoch` (counted over both phases, from 1), `learning_rate`, `loss`, `accuracy`, `val_loss`, `val_accuracy`."""
+
+
+class EpochRecorder(keras.callbacks.Callback):
+    """Keeps, logs and reports a row an epoch, and moves the progress bar."""
+
+    def __init__(
+        self, report: Callable[[Row], None], advance: Callable[..., None], epochs: range, images: int, batch_size: int
+    ):
+        super().__init__()
+        self.rows: list[Row] = []
+        self._report, self._advance, self._epochs = report, advance, epochs
+        self._images, self._batch_size = images, batch_size
+
+    def on_train_batch_end(self, batch, logs=None):
+        if interrupted():
+            # Raised within a library's callback from C, the first one may have been lost.
+            raise KeyboardInterrupt
+        self._advance(min(self._batch_size, self._images - batch * self._batch_size))
+
+    def on_epoch_end(self, epoch, logs=None):
+        # Keras computes in float32, which has seven digits to tell.
+        # A replicated variable is no number until TensorFlow has read it.
+        rate = tf.convert_to_tensor(self.model.optimizer.learning_rate)
+        row = {"epoch": self._epochs[epoch] + 1, "learning_rate": _digits(rate)}
+        row |= {name: _digits(logs[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+        self.rows.append(row)
+        told = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
+        log.info("epoch %d of %d  %s", row["epoch"], self._epochs.stop, told)
+        self._advance(0, note=f"epoch {row['epoch']} of {self._epochs.stop}, val_accuracy {row['val_accuracy']:.3f}")
+        if not all(np.isfinite(value) for value in row.values()):
+            raise PipelineError(
+                f"The training diverged in epoch {row['epoch']} ({told}); lower the learning rate of this phase"
+            )
+        self._report(row)
+
+
+def _digits(value: float) -> float:
+    return float(f"{float(value):.7g}")
