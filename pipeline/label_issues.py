@@ -11,7 +11,6 @@ from cleanlab.rank import get_label_quality_scores
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.cache import Cache
@@ -60,7 +59,7 @@ def write_label_issues(
     inputs = FrozenWork(data.pictures, config, cache).kept(parts.frozen, places, 1, "frozen part")
 
     def features(chosen: np.ndarray) -> np.ndarray:
-        return inputs.take(chosen, np.zeros(len(chosen), np.int64)).astype(np.float32)
+        return inputs.take(chosen, np.zeros(len(chosen), np.int64)).astype(np.float32, copy=False)
 
     units = rows["group"].where(rows["group"].notna(), rows["path"]).to_numpy()
     probabilities = out_of_sample(features, data.labels, units, config.seed)
@@ -90,23 +89,31 @@ def out_of_sample(
     folds = min(_FOLDS, int(count.max()), len(np.unique(units[common])))
     alone = len(np.unique(units)) == len(units)
     splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
-    parts = splitter.split(common, labels[common], None if alone else units[common])
+    divisions = splitter.split(common, labels[common], None if alone else units[common])
     with warnings.catch_warnings(), progress("looking at labels", folds, "folds") as advance:
         # A regression that has not quite settled ranks them as well.
         warnings.simplefilter("ignore", ConvergenceWarning)
         # Its pictures are judged by those of its others that there are.
         warnings.filterwarnings("ignore", "The least populated class")
-        for others, held_out in parts:
+        for others, held_out in divisions:
             seen = np.random.default_rng(seed).permutation(common[others])[:_LEARNED_FROM]
             if len(np.unique(labels[seen])) > 1:
-                model = make_pipeline(StandardScaler(copy=False), LogisticRegression(C=_PENALTY, max_iter=100))
-                model.fit(features(seen), labels[seen])
-                for places in np.split(common[held_out], range(_AT_ONCE, len(held_out), _AT_ONCE)):
+                scaler = StandardScaler(copy=False)
+                for places in _parts(seen):
+                    # Fitted to all at once it takes twice their memory beside them.
+                    scaler.partial_fit(features(places))
+                model = LogisticRegression(C=_PENALTY, max_iter=100)
+                model.fit(scaler.transform(features(seen)), labels[seen])
+                for places in _parts(common[held_out]):
                     found = np.zeros((len(places), len(count)), np.float32)
-                    found[:, model.classes_] = model.predict_proba(features(places))
+                    found[:, model.classes_] = model.predict_proba(scaler.transform(features(places)))
                     probabilities[places] = found
             advance()
     return probabilities
+
+
+def _parts(places: np.ndarray) -> list[np.ndarray]:
+    return np.split(places, range(_AT_ONCE, len(places), _AT_ONCE))
 
 
 def ranked(rows: pd.DataFrame, labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:

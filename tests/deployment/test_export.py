@@ -4,6 +4,7 @@ import json
 import sys
 import zipfile
 
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -82,12 +83,13 @@ def test_the_gate_sees_another_model_and_a_lost_description(classifier, sample, 
     kind, out = FORMATS["saved_model"], tmp_path / "exports"
     export(classifier, ["saved_model"], sample, MARGINS, out)
     exported = kind.module.read(out / "saved_model")
-    last = classifier.model.get_layer("head").layers[-1]
-    kernel, bias = last.get_weights()
-    last.set_weights([np.roll(kernel, 1, axis=1), np.roll(bias, 1)])
+    another = keras.models.clone_model(classifier.model)
+    another.set_weights(classifier.model.get_weights())
+    last = another.get_layer("head").layers[-1]
+    last.set_weights([np.roll(weight, 1, axis=-1) for weight in last.get_weights()])
+    other = Classifier(another, classifier.classes, classifier.calibration, "a test")
     with pytest.raises(PipelineError, match=r"another most probable class on 100\.0%"):
-        check(kind, exported, classifier, sample.compared, sample.labels, MARGINS)
-    last.set_weights([kernel, bias])
+        check(kind, exported, other, sample.compared, sample.labels, MARGINS)
     assert check(kind, exported, classifier, sample.compared, sample.labels, MARGINS).accuracy == 1
     description = out / "saved_model" / "assets.extra" / "classifier.json"
     write_json(description, read_json(description) | {"classes": ["green", "blue", "red"]})

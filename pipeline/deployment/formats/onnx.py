@@ -15,7 +15,7 @@ from pipeline.deployment.classifier import Classifier
 def write(classifier: Classifier, pictures: np.ndarray, target: Path) -> None:
     """Write the file `target`."""
     # Keras writes no ONNX of a model that was never called.
-    classifier.probabilities(pictures[:1])
+    classifier.model(pictures[:1])
     classifier.model.export(str(target), format="onnx", verbose=False)
     model = onnx.load(target)
     told = {name: json.dumps(value, ensure_ascii=False) for name, value in classifier.description().items()}
