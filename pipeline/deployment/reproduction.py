@@ -57,7 +57,8 @@ def check_out(commit: str, lock_sha256: str, folder: Path) -> None:
 
 def environment(folder: Path) -> Path:
     """The Python of an environment that is made from the lock in a clone."""
-    made = folder / ".venv" / "bin" / "python"
+    # Absolute, since it is started from another folder; not resolved, since the link is what makes it the environment's.
+    made = folder.absolute() / ".venv" / "bin" / "python"
     ran = subprocess.run(["make", "--silent", f".venv/.installed-{LOCK}", f"PYTHON={sys.executable}"], cwd=folder)
     if ran.returncode or not made.exists():
         raise PipelineError(f"{folder}: the environment could not be made from {LOCK}; see above")

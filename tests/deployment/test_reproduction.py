@@ -1,13 +1,14 @@
 """An experiment run again: everything it says is asked for, and every figure compared."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from pipeline.checkout import CODE
 from pipeline.composition import composed
-from pipeline.deployment.reproduction import LOCK, as_overrides, check_out, compare, verdict
+from pipeline.deployment.reproduction import LOCK, as_overrides, check_out, compare, environment, verdict
 from pipeline.errors import PipelineError
 from pipeline.files import file_sha256
 
@@ -52,3 +53,18 @@ def test_the_code_comes_from_the_commit_and_has_to_have_its_lock(tmp_path):
         check_out("f" * 40, "0" * 64, tmp_path / "third")
     assert not (tmp_path / "other").exists()
     assert not (tmp_path / "third").exists()
+
+
+def test_the_environment_is_made_by_the_clone_and_found_from_any_folder(tmp_path, monkeypatch):
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    # As the project's own does it, without the packages.
+    recipe = f".venv/.installed-{LOCK}:\n\t@$(PYTHON) -m venv --without-pip .venv\n"
+    (clone / "Makefile").write_text(recipe)
+    monkeypatch.chdir(tmp_path)
+    python = environment(Path("clone"))
+    said = subprocess.run([python, "-c", "import sys; print(sys.prefix)"], cwd="/", capture_output=True, text=True)
+    assert said.stdout.strip() == str(clone / ".venv")
+    (clone / "Makefile").write_text(recipe.replace("@", "@exit 3; "))
+    with pytest.raises(PipelineError, match="could not be made"):
+        environment(Path("clone"))
