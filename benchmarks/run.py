@@ -142,7 +142,7 @@ def fine_tuning_steps(log: str, epochs: int) -> float:
 
 
 def measure_sweep(pictures: Path, fine_tune_epochs: int, folder: Path) -> None:
-    """Six unfreeze depths of VGG16 in one sweep, cache empty at the start, against six runs of the recipe; then the same with another seed."""
+    """Six unfreeze depths of VGG16 in one sweep, cache empty at the start, against six runs of the recipe; then the same with another head (another seed would draw other weights)."""
     deepest, shallowest = (
         in_new_folder(recipe, "vgg16", depth, True, fine_tune_epochs, pictures)[0] for depth in (SWEEP[0], SWEEP[-1])
     )
@@ -151,7 +151,7 @@ def measure_sweep(pictures: Path, fine_tune_epochs: int, folder: Path) -> None:
     depths = ",".join(map(str, SWEEP))
     options = ("augment.views=0", f"hydra.sweep.dir={folder}/jobs")
     ours = pipeline("vgg16", depths, fine_tune_epochs, pictures, folder, *options, "-m")
-    again = pipeline("vgg16", depths, fine_tune_epochs, pictures, folder, *options, "seed=43", "-m")
+    again = pipeline("vgg16", depths, fine_tune_epochs, pictures, folder, *options, "train.hidden_units=64", "-m")
     beyond = (again - fine_tuning_steps((folder / "log").read_text(), fine_tune_epochs)) / len(SWEEP)
     told = (
         f"{fine_tune_epochs} fine-tuning epochs; recipe at layers {SWEEP[0]} and {SWEEP[-1]}, the others interpolated"
@@ -164,7 +164,7 @@ def measure_sweep(pictures: Path, fine_tune_epochs: int, folder: Path) -> None:
         note=told,
     )
     keep(
-        "the same sweep with another seed, frozen work cached",
+        "the same sweep with another head, frozen work cached",
         recipe=[],
         pipeline=[again],
         scaled=False,
