@@ -1,9 +1,13 @@
 """What a configuration may say: typed sections, with a docstring and the allowed values per field."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+OPTIMIZERS = (
+    "adam", "adamw", "sgd", "adadelta", "adafactor", "adagrad", "adamax", "ftrl", "lamb", "lion", "muon", "nadam", "rmsprop",
+)  # fmt: skip
 
 
 def _limited(allowed: str, holds: Callable[[Any], bool]):
@@ -24,6 +28,10 @@ def _between(low: float, high: float):
 
 def _share():
     return _limited("at least 0 and below 1", lambda value: 0 <= value < 1)
+
+
+def _share_of_one():
+    return _limited("above 0 and at most 1", lambda value: 0 < value <= 1)
 
 
 def _one_of(*choices: str):
@@ -125,22 +133,99 @@ class BackboneConfig:
     blocks: str
     """Regular expression on layer names; its first group is the name of the block that the layer belongs to."""
     unfreeze: int | str
-    """Where its trainable part begins in fine-tuning, unless `finetune.unfreeze` says otherwise."""
+    """Where its upper part begins: what fine-tuning trains where the whole is too much (`finetune.unfreeze`)."""
+    learning_rate: float = _above(0)
+    """Highest rate that AdamW fine-tunes it at."""
+    rate_decay: float = _share_of_one()
+    """What each block learns at, of the rate of the block above it, in fine-tuning."""
     weights: str
     """imagenet | random | the path of a Keras weights file for this backbone without its classifier."""
 
 
+def _is_factors(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(factor, int | float) and 0 <= factor < math.inf
+        for name, factor in value.items()
+    )
+
+
+_PHASE_KEYS = {
+    "unfreeze": lambda value: isinstance(value, str | int) and value != "",
+    "epochs": lambda value: isinstance(value, int) and value >= 1,
+    "learning_rate": lambda value: isinstance(value, int | float) and 0 < value < math.inf,
+    "image_size": lambda value: isinstance(value, int) and value >= 1,
+}
+
+
+def _are_phases(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and len(value) > 0
+        and all(
+            isinstance(phase, Mapping)
+            and phase
+            and all(key in _PHASE_KEYS and _PHASE_KEYS[key](given) for key, given in phase.items())
+            for phase in value
+        )
+    )
+
+
 @dataclass
 class AugmentConfig:
+    """How training pictures are varied. Strengths of 0 are off; validation, test and what is predicted are never varied."""
+
     name: str
     views: int = _at_least(0)
-    """Seeded versions of each training picture beside the plain one, taken in turn, one an epoch. As many as epochs: never the same twice."""
+    """Of what a frozen network makes of pictures: seeded versions of each beside the plain one, kept, and taken in turn, one an epoch.
+    What learns from pixels themselves needs none kept: it sees a new version each epoch."""
     horizontal_flip: bool
     """Half of the versions are mirrored."""
     rotation_degrees: float = _limited("0 to 180 degrees", lambda value: 0 <= value <= 180)
     """Largest turn to either side, in degrees."""
-    zoom: float = _share()
-    """Largest change of scale to either side: 0.1 is from 0.9 to 1.1."""
+    zoom_in: float = _share()
+    """Most that is lost at each side together: 0.25 shows three quarters of the width."""
+    zoom_out: float = _at_least(0)
+    """Most that is added, mirrored at the edge: 0.1 shows 1.1 times the width."""
+    crop_area: float = _share_of_one()
+    """Random resized crop: the smallest share of the area that is cut out and stretched to the whole, anywhere; 1: none."""
+    crop_aspect: float = _at_least(1)
+    """Its largest change of the ratio of width to height, either way."""
+    brightness: float = _share()
+    """Largest change of all pixels, of the whole range."""
+    contrast: float = _share()
+    """Largest change of the distance to the picture's mean, as a share."""
+    saturation: float = _share()
+    """Largest change of the distance to grey, as a share."""
+    hue: float = _share()
+    """Largest turn of the hue to either side: 1 is half of the colour circle."""
+    random_operations: int = _at_least(0)
+    """RandAugment: so many operations a picture, drawn from thirteen; 0: none."""
+    random_strength: float = _share()
+    """Their largest strength."""
+    erasing: float = _share()
+    """Probability that a rectangle of the picture is made grey."""
+    erasing_area: float = _between(0, 1)
+    """Its largest share of the picture."""
+    mixup: float = _at_least(0)
+    """Parameter of the beta distribution of the share of another picture of the batch that is mixed in (MixUp); 0: none."""
+    cutmix: float = _at_least(0)
+    """The same for the share that a rectangle of another picture takes (CutMix); with both, each batch draws one of them."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether any strength but that of mixing is above 0."""
+        return self.horizontal_flip or self.crop_area < 1 or any(
+            (
+                self.rotation_degrees, self.zoom_in, self.zoom_out, self.brightness, self.contrast, self.saturation, self.hue,
+                self.random_operations, self.erasing,
+            )
+        )  # fmt: skip
+
+    @property
+    def mixes(self) -> bool:
+        """Whether pictures are mixed with one another."""
+        return self.mixup > 0 or self.cutmix > 0
 
 
 @dataclass
@@ -151,8 +236,33 @@ class PhaseConfig:
     epochs: int = _at_least(1)
     batch_size: int = _at_least(1)
     """Pictures a step, over all devices together."""
+    optimizer: str = _one_of(*OPTIMIZERS)
+    """As Keras calls them; sgd is with Nesterov momentum."""
     learning_rate: float = _above(0)
-    """Of Adam, at its highest."""
+    """At its highest."""
+    momentum: float = _share()
+    """Of sgd."""
+    weight_decay: float = _at_least(0)
+    """Share of each weight, times the rate, taken off a step (decoupled, as AdamW does); never of biases and normalisation."""
+    clip_norm: float | None = _above(0)
+    """Longest that all gradients together may be; longer ones are shortened. Null: as they are."""
+    accumulate: int = _at_least(1)
+    """Batches whose mean gradient makes a step of the optimizer."""
+    ema: float | None = _between(0, 1)
+    """Keep a moving average of the weights, with this share of the old a step; that is what is validated, chosen and saved. Null: none."""
+    schedule: str = _one_of("constant", "cosine", "one_cycle", "step")
+    """The learning rate after warm-up: as it is; falling to 0 along half a cosine; rising over 30 % of the steps to its highest and falling
+    to 0, without other warm-up; or times `step_factor` every `step_epochs`."""
+    warmup_epochs: float = _at_least(0)
+    """Epochs over which the learning rate rises from 0."""
+    warmup_steps: int | None = _at_least(0)
+    """The same in batches; null: `warmup_epochs` decides."""
+    step_epochs: int = _at_least(1)
+    step_factor: float = _share_of_one()
+    label_smoothing: float = _share()
+    """Share of each training label that is spread evenly over all classes. Validation and test losses are of the labels as they are."""
+    diverged_above: float = _above(1)
+    """A training loss of so many times that of guessing ends the training as diverged."""
     early_stopping_patience: int | None = _at_least(0)
     """Stop after so many epochs without a better `monitor`; null: never."""
     monitor: str = _one_of("val_loss", "val_accuracy")
@@ -181,14 +291,34 @@ class TrainConfig(PhaseConfig):
 
 @dataclass
 class FinetuneConfig(PhaseConfig):
-    schedule: str = _one_of("constant", "cosine")
-    """The learning rate after warm-up: as it is, or falling to 0 along half a cosine."""
-    warmup_epochs: float = _at_least(0)
-    """Epochs over which the learning rate rises from 0."""
-    unfreeze: int | str
-    """Where the trainable part begins: a block's or a layer's name, a layer's index, a number of blocks from the top (-2), all or none."""
+    unfreeze: int | str = _limited("not empty", lambda value: value != "")
+    """Where the trainable part begins: a block's or a layer's name, a layer's index, a number of blocks from the top (-2), all or none;
+    auto: all where `budget` allows it, else the backbone's upper part."""
+    budget: float = _at_least(0)
+    """What auto allows to spend on the whole backbone, forward: 10^12 multiplications, over all pictures and epochs."""
     freeze_batch_norm: bool
     """Keep BatchNormalization layers, statistics and weights, as they were pretrained."""
+    rate_decay: float = _share_of_one()
+    """What each block learns at, of the rate of the block above it; the head and the top block at the whole rate."""
+    rate_factors: Any = field(
+        metadata={"choices": "{<block, head or stem>: <number, at least 0>, ...}, or {} for none", "holds": _is_factors}
+    )
+    """What named blocks learn at, of the rate, instead."""
+    dropout: float | None = _share()
+    """Share of features dropped before the classifier in this phase; null: as in phase 1."""
+    stochastic_depth: float | None = _share()
+    """Probability that the topmost residual branch is left out of a training step, falling linearly to 0 below; null: as the backbone has it."""
+    image_size: int | None = _at_least(1)
+    """Side in pixels that is trained at; validation and test stay at the top-level `image_size`. Null: the same."""
+    phases: Any = field(
+        metadata={
+            "choices": "null, or a list of {unfreeze, epochs, learning_rate, image_size}, each at least one of them, such as "
+            "[{unfreeze: -1, epochs: 2}, {unfreeze: all, epochs: 6, learning_rate: 3e-4}]",
+            "holds": _are_phases,
+        }
+    )
+    """Gradual unfreezing and progressive resizing: phases one after the other, each with an optimizer and a schedule of its own; what a
+    phase does not say is as above. Null: one phase."""
 
 
 @dataclass
@@ -207,6 +337,8 @@ class EvaluateConfig:
     """Divide the logits by the temperature fitted on validation: in what is reported, and in the model that is logged."""
     gallery: int = _at_least(0)
     """How many of the most confident mistakes, and of the least confident hits, are shown."""
+    tta: str = _one_of("none", "flip", "crops", "flip_crops")
+    """Test-time augmentation: the mean over the picture and its mirror image, over it and five crops, or over these mirrored as well."""
     corruptions: str = _one_of("none", "all")
     """all: accuracy under each of `pipeline.results.corruptions` at five severities."""
     corruption_images: int | None = _at_least(1)
@@ -274,7 +406,20 @@ class RegisterConfig:
     """In what it has to be cheaper."""
 
 
-BESIDE = ("cache_folder", "export", "register")
+@dataclass
+class FindLrConfig:
+    """The rate range test."""
+
+    name: str
+    low: float = _above(0)
+    """First learning rate."""
+    high: float = _above(0)
+    """Last one."""
+    steps: int = _at_least(10)
+    """Batches over which it rises from one to the other, by the same factor each."""
+
+
+BESIDE = ("cache_folder", "export", "register", "find_lr")
 """Entries of the configuration that no result of a stage depends on."""
 
 
@@ -296,3 +441,4 @@ class Config:
     tracking: TrackingConfig
     export: ExportConfig
     register: RegisterConfig
+    find_lr: FindLrConfig

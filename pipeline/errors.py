@@ -8,3 +8,7 @@ class PipelineError(CompactHydraException):
 
     Hydra prints a `CompactHydraException` as its message alone and goes on with the rest of a sweep.
     """
+
+
+class DivergedError(PipelineError):
+    """A training that learned nothing any more was ended; its run is marked so."""

@@ -8,6 +8,7 @@ if __name__ == "__main__":
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ import tensorflow as tf
 from pipeline.cache import Cache
 from pipeline.checkout import resolve
 from pipeline.config import Config
-from pipeline.data.batches import batches, in_order
+from pipeline.data.batches import Inputs, PictureInputs, batches, in_order
 from pipeline.data.listing import pictures_folder
 from pipeline.data.manifest import Manifest, class_indices, read_manifest
 from pipeline.data.pictures import Pictures
+from pipeline.data.views import fixed_views
 from pipeline.errors import PipelineError
 from pipeline.features import FrozenBelow, FrozenWork
 from pipeline.files import read_json, write_json
@@ -64,11 +66,12 @@ def run(config: Config, inputs: Path, out: Path, _report: Callable) -> dict[str,
     metrics["saved_model"] = saved_model_figures(outcomes[best], test)
     robustness = _robustness(outcomes[best], test, config)
     if len(robustness):
-        metrics["corrupted"] = corrupted_figures(robustness, outcomes[best].predicted == test.labels, config)
+        metrics["corrupted"] = corrupted_figures(robustness, outcomes[best].plain.argmax(axis=1) == test.labels, config)
     write_json(out / "metrics.json", metrics)
-    temperatures = {phase: outcomes[phase].temperature for phase in PHASES}
-    write_json(out / "calibration.json", {"applied": config.evaluate.calibrate, **temperatures})
-    write_json(out / "speed.json", {"prediction_milliseconds": prediction_milliseconds(outcomes[best].model)})
+    write_json(out / "calibration.json", _temperatures(outcomes, config))
+    passes = len(fixed_views(config.evaluate.tta, config.image_size))
+    speed = {"prediction_milliseconds": prediction_milliseconds(outcomes[best].model, passes), "passes": passes}
+    write_json(out / "speed.json", speed)
     _write_predictions(test, {phase: outcomes[phase].probabilities for phase in PHASES}, best, out)
     robustness.to_csv(out / "corruptions.csv", index=False)
     (out / "summary.md").write_text(summary(config, metrics), encoding="utf-8")
@@ -88,20 +91,29 @@ def test_set(manifest: Manifest, config: Config, cache: Cache) -> TestSet:
 def predict(
     parts: Parts, pictures: Pictures, places: np.ndarray, config: Config, cache: Cache, count: int | None = None
 ) -> np.ndarray:
-    """Class probabilities of the plain pictures at `places`, in order, in the arithmetic of their training: float32 [n, classes].
+    """Class probabilities of the pictures at `places`, in order, in the arithmetic of their training: float32 [passes, n, classes].
 
-    Frozen work is kept if `count` pictures and views of it are worth keeping: what training decided on, or all of these pictures.
+    The first pass is of the plain pictures, the others of `evaluate.tta`'s views of them. Frozen work on the plain ones is kept if `count`
+    pictures and views of it are worth keeping: what training decided on, or all of these pictures.
     """
-    batch_size = config.evaluate.batch_size
-    frozen_work, network = FrozenWork(pictures, config, cache), parts.trainable
+    frozen_work, below = FrozenWork(pictures, config, cache), FrozenBelow(parts.frozen, parts.trainable)
+    plain: tuple[Inputs, keras.Model] = frozen_work.pictures(places), below
     if frozen_work.worth_keeping(parts.frozen, count or len(pictures)):
-        inputs = frozen_work.kept(parts.frozen, places, 1, "frozen part")
-    else:
-        inputs, network = frozen_work.pictures(places, 1), FrozenBelow(parts.frozen, parts.trainable)
-    data = batches(inputs, np.zeros(len(places), np.int64), 1, batch_size, in_order(len(places)))
-    with parts.in_their_arithmetic(), progress("predicting", len(places)) as advance:
+        plain = frozen_work.kept(parts.frozen, places, 1, "frozen part"), parts.trainable
+    each = np.zeros(len(places), np.int64)
+    varied = [
+        (PictureInputs(pictures, places, [view.of(each)]), below)
+        for view in fixed_views(config.evaluate.tta, pictures.size)[1:]
+    ]
+    return np.stack([_pass(parts, inputs, network, len(places), config) for inputs, network in (plain, *varied)])
+
+
+def _pass(parts: Parts, inputs: Inputs, network: keras.Model, count: int, config: Config) -> np.ndarray:
+    batch_size = config.evaluate.batch_size
+    data = batches(inputs, np.zeros(count, np.int64), 1, batch_size, in_order(count))
+    with parts.in_their_arithmetic(), progress("predicting", count) as advance:
         watching = keras.callbacks.LambdaCallback(
-            on_predict_batch_end=lambda batch, logs: advance(min(batch_size, len(places) - batch * batch_size))
+            on_predict_batch_end=lambda batch, logs: advance(min(batch_size, count - batch * batch_size))
         )
         return network.predict(data, verbose=0, callbacks=[watching])
 
@@ -116,14 +128,28 @@ def _outcome(phase: str, inputs: Path, test: TestSet, chosen_by: TrainingData, c
     if phase == "train":
         parts = parts_for_feature_extraction(model, config.backbone, precision)
     else:
-        parts = parts_for_finetuning(model, config.backbone, config.finetune, precision)
-    as_trained = predict(parts, test.pictures, np.arange(len(test.rows)), config, cache)
+        # What a rule chose, and the last of several phases.
+        depth = read_json(inputs / phase / "metrics.json")["unfreeze"]
+        parts = parts_for_finetuning(model, config.backbone, replace(config.finetune, unfreeze=depth), precision)
+    passes = predict(parts, test.pictures, np.arange(len(test.rows)), config, cache)
     shown = chosen_by.shown(config, getattr(config, phase))
     validation = predict(parts, chosen_by.pictures, chosen_by.validation, config, cache, shown)
-    temperature = fit_temperature(chosen_by.labels[chosen_by.validation], validation)
+    labels = chosen_by.labels[chosen_by.validation]
+    as_trained, temperature = passes.mean(axis=0), fit_temperature(labels, validation.mean(axis=0))
     calibrated = at_temperature(as_trained, temperature)
     used = calibrated if config.evaluate.calibrate else as_trained
-    return Outcome(model, parts, as_trained, calibrated, temperature, used)
+    own = fit_temperature(labels, validation[0])
+    return Outcome(model, parts, passes[0], own, as_trained, calibrated, temperature, used)
+
+
+def _temperatures(outcomes: dict[str, Outcome], config: Config) -> dict[str, Any]:
+    """What calibration.json holds: whether calibration is applied, and the temperature of each model by itself and with test-time augmentation."""
+    tta = {"kind": config.evaluate.tta} | {phase: outcomes[phase].temperature for phase in PHASES}
+    return {
+        "applied": config.evaluate.calibrate,
+        **{phase: outcomes[phase].own_temperature for phase in PHASES},
+        "tta": tta if config.evaluate.tta != "none" else None,
+    }
 
 
 def _metrics(

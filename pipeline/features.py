@@ -15,7 +15,7 @@ from pipeline.checkout import CODE
 from pipeline.config import Config
 from pipeline.data.batches import FeatureInputs, Inputs, PictureInputs, batches, in_order
 from pipeline.data.pictures import Pictures
-from pipeline.data.views import view_transforms
+from pipeline.data.views import Views
 from pipeline.files import file_sha256
 from pipeline.hardware import description
 from pipeline.models.parts import FrozenPart
@@ -55,28 +55,27 @@ class FrozenWork:
         )  # fmt: skip
         return False
 
-    def pictures(self, places: np.ndarray, views: int) -> PictureInputs:
-        """The pictures at `places` themselves, in so many views, the plain one counted."""
-        transforms = [None, *(self._transforms(places, view) for view in range(1, views))]
-        return PictureInputs(self._pictures, places, transforms)
+    def pictures(self, places: np.ndarray) -> PictureInputs:
+        """The pictures at `places` themselves, in any view."""
+        return PictureInputs(self._pictures, places, self._views(places))
 
     def kept(
         self, part: FrozenPart, places: np.ndarray, views: int, title: str, waypoint: FrozenPart | None = None
     ) -> FeatureInputs:
         """What `part` makes of them; computed by way of `waypoint`, a part below, whose own results are kept too."""
-        kept = []
+        kept, drawn = [], self._views(places)
         for view in range(views):
             # The plain one of all pictures of the set, so that experiments which divide it otherwise share it.
             chosen = places if view else np.arange(len(self._pictures))
-            pictures = PictureInputs(self._pictures, chosen, [self._transforms(chosen, view) if view else None])
+            pictures = PictureInputs(self._pictures, chosen, [drawn[view]])
             named = f"{title}, view {view} of {views - 1}" if view else title
             for each in filter(None, (waypoint, part)):
                 rows = self._rows(each, pictures, len(chosen), self._source(places, view), named)
             kept.append((rows, np.arange(len(places)) if view else places))
         return FeatureInputs(kept)
 
-    def _transforms(self, places: np.ndarray, view: int) -> np.ndarray:
-        return view_transforms(self._config.augment, len(places), self._pictures.size, self._config.seed, view)
+    def _views(self, places: np.ndarray) -> Views:
+        return Views(self._config.augment, len(places), self._pictures.size, self._config.seed)
 
     def _source(self, places: np.ndarray | None, view: int) -> dict[str, Any]:
         """All that frozen work depends on but for the frozen part itself."""
@@ -93,7 +92,7 @@ class FrozenWork:
         }
         if view:
             source["places"] = hashlib.sha256(places.tobytes()).hexdigest()
-            source["augment"] = asdict(config.augment) | {"name": None, "views": None}
+            source["augment"] = asdict(config.augment) | dict.fromkeys(("name", "views", "mixup", "cutmix"))
             source["seed"] = config.seed
         return source
 
@@ -128,3 +127,14 @@ class FrozenBelow(keras.Model):
 
     def call(self, inputs, training=None):
         return self.trainable_part(self.frozen(inputs), training=training)
+
+
+class AtTwoSizes(keras.Model):
+    """A network that learns at one size of pictures and is validated at another: two that share their weights."""
+
+    def __init__(self, learning: keras.Model, validated: keras.Model):
+        super().__init__()
+        self.learning, self.validated = learning, validated
+
+    def call(self, inputs, training=None):
+        return (self.learning if training else self.validated)(inputs, training=training)

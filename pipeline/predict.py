@@ -42,7 +42,7 @@ def predict(given: argparse.Namespace) -> None:
         raise PipelineError(
             f"{model} is the classifier; name pictures as well: files, folders, patterns, or - for a list"
         )
-    classifier = load(find_model(model, configuration()))
+    classifier = load(find_model(model, configuration()), given.tta)
     paths = requested(words)
     total = None
     if STANDARD_INPUT not in words:
@@ -105,6 +105,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, metavar="FILE", help="write rows here instead of to standard output")
     parser.add_argument("--top", type=_count, default=1, metavar="K", help="tell the K most probable classes (1)")
     parser.add_argument("--batch-size", type=_count, default=64, metavar="N", help="pictures asked about at once (64)")
+    parser.add_argument(
+        "--tta",
+        choices=["none", "flip", "crops", "flip_crops"],
+        default="none",
+        help="the mean over the picture and its mirror image (2 passes), five crops (6), or both (12), instead of one pass",
+    )
     parser.add_argument(
         "--gradcam", type=Path, metavar="DIR", help="write what the classifier looked at, a picture each"
     )

@@ -31,7 +31,7 @@ from pipeline import leaderboard
 from pipeline.checkout import CODE, main_checkout, resolve
 from pipeline.config import BESIDE, Config, TrackingConfig
 from pipeline.data.manifest import pictures_digest, read_manifest
-from pipeline.errors import PipelineError
+from pipeline.errors import DivergedError, PipelineError
 from pipeline.files import file_sha256, read_json
 from pipeline.identity import LOCKS
 from pipeline.interruption import interrupted, undisturbed
@@ -136,7 +136,8 @@ class ExperimentRun:
         calibration = read_json(root / "evaluate" / "calibration.json")
         for phase in phases:
             name = "model" if phase == best else f"model_{phase}"
-            log_model(root / phase / "model.keras", name, calibration[phase], calibration["applied"])
+            tta = calibration["tta"] and {"kind": calibration["tta"]["kind"], "temperature": calibration["tta"][phase]}
+            log_model(root / phase / "model.keras", name, calibration[phase], calibration["applied"], tta)
 
 
 @contextmanager
@@ -169,6 +170,8 @@ def open_run(config: Config, key: str, stage: str, root: Path, inputs: tuple[str
         yield run
     except BaseException as error:
         status = "KILLED" if interrupted() or isinstance(error, KeyboardInterrupt) else "FAILED"
+        if isinstance(error, DivergedError):
+            client.set_tag(run_id, "diverged", str(error))
         raise
     finally:
         with undisturbed():
@@ -255,6 +258,30 @@ def log_exports(tracking: TrackingConfig, run_id: str, results: dict[str, dict[s
         client.log_batch(run_id, metrics=metrics)
     except MlflowException as error:
         log.warning("The exports' figures could not be logged to run %s: %s", run_id, error)
+
+
+def log_rate_range(config: Config, folder: Path, figures: dict[str, Any]) -> None:
+    """Log a rate range test as a run of its own, beside the experiments: its curve, its files, and what it suggests.
+
+    Raises:
+        PipelineError: the store can't be used.
+    """
+    try:
+        client, experiment_id = connect(config.tracking)
+        name = f"find_lr {config.backbone.name} {figures['phase']}"
+        tags = {"role": "find_lr", "mlflow.source.name": "pipeline.find_lr", "mlflow.user": getuser(), **_origin()}
+        run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
+        now = mlflow.utils.time.get_current_time_millis()
+        metrics = [Metric(f"find_lr/{key}", figures[key], now, 0) for key in ("suggested", "configured")]
+        for step, row in enumerate(pd.read_csv(folder / "rates.csv").to_dict("records"), start=1):
+            metrics += [Metric(f"find_lr/{key}", value, now, step) for key, value in row.items()]
+        for start in range(0, len(metrics), _BATCH["metrics"]):
+            client.log_batch(run_id, metrics=metrics[start : start + _BATCH["metrics"]])
+        client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(asdict(config))), "config.yaml")
+        client.log_artifacts(run_id, str(folder), "find_lr")
+        client.set_terminated(run_id)
+    except MlflowException as error:
+        raise PipelineError(f"tracking: the store {store_uri(config.tracking)} can't be used: {error}") from error
 
 
 def logged_model(tracking: TrackingConfig, address: str) -> Path:
@@ -385,8 +412,11 @@ def _model_metrics(root: Path, best: str) -> dict[str, float]:
     }
 
 
-def log_model(file: Path, name: str, temperature: float, applied: bool) -> None:
-    """Log a saved classifier as what takes files' bytes and gives classes; its logits divided by the temperature where that is `applied`."""
+def log_model(file: Path, name: str, temperature: float, applied: bool, tta: dict[str, Any] | None = None) -> None:
+    """Log a saved classifier as what takes files' bytes and gives classes; its logits divided by the temperature where that is `applied`.
+
+    `tta`: see `pipeline.models.description.describe`.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
     from mlflow.types.schema import AnyType, Map
@@ -411,5 +441,5 @@ def log_model(file: Path, name: str, temperature: float, applied: bool) -> None:
             code_paths=[str(CODE / "pipeline")],
             signature=ModelSignature(Schema([ColSpec(AnyType(), "image")]), Schema(outputs)),
             pip_requirements=[f"{package}=={version(package)}" for package in _SERVING],
-            metadata=describe(classes, model.inputs[0].shape[1], temperature, applied),
+            metadata=describe(classes, model.inputs[0].shape[1], temperature, applied, tta),
         )

@@ -24,15 +24,17 @@ from pipeline.models.archive import save_classifier
 from pipeline.models.assembly import build_classifier
 from pipeline.models.parts import parts_for_feature_extraction
 from pipeline.plots import training_curves
+from pipeline.training.augmentation import write_augmentation
 from pipeline.training.data import training_data
 from pipeline.training.epochs import Row
 from pipeline.training.fit import fit_phase
+from pipeline.training.outcome import summary, write_rates
 
 INPUTS = ("prepare",)
 
 
 def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) -> dict[str, str]:
-    """Write model.keras, history.csv, metrics.json, curves.png, label_issues.csv and label_issues.html to `out`.
+    """Write model.keras, history.csv, rates.csv, metrics.json, curves.png, augmentation.png, label_issues.csv and label_issues.html to `out`.
 
     Returns:
         what the result depends on beside the configuration.
@@ -44,13 +46,15 @@ def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) 
     with strategy.scope():
         model = build_classifier(config, len(manifest.classes))
     parts = parts_for_feature_extraction(model, config.backbone, config.hardware.precision)
-    fitted = fit_phase(parts, data, config, config.train, config.train.learning_rate, strategy, cache, report)
+    fitted = fit_phase(parts, data, config, config.train, strategy, cache, report)
 
     history = pd.DataFrame(fitted.rows)
     save_classifier(model, manifest.classes, out / "model.keras")
     history.to_csv(out / "history.csv", index=False)
-    write_json(out / "metrics.json", fitted.summary(parts.trainable, model))
+    write_rates([row["epoch"] for row in fitted.rows], fitted.rates, out / "rates.csv")
+    write_json(out / "metrics.json", summary(fitted.rows, fitted.kept, parts.trainable, model))
     write_png(training_curves([history], [fitted.kept["epoch"]]), out / "curves.png")
+    write_augmentation(config.augment, data, config.seed, "train", out / "augmentation.png")
     rows = manifest.split("train", "validation")
     write_label_issues(parts, data, rows, config, cache, pictures_folder(config.dataset), out)
     return description() | {"train.precision": parts.precision}

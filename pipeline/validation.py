@@ -112,10 +112,7 @@ def _contradictions(cfg: DictConfig) -> list[str]:
         problems.append(
             f"image_size: {cfg.image_size} is not allowed with backbone={cfg.backbone.name}, which takes at least {cfg.backbone.min_image_size}"
         )
-    if cfg.finetune.warmup_epochs > cfg.finetune.epochs:
-        problems.append(
-            f"finetune.warmup_epochs: {cfg.finetune.warmup_epochs} is more than finetune.epochs={cfg.finetune.epochs}"
-        )
+    problems += _training_contradictions(cfg)
     weights = cfg.backbone.weights
     if cfg.backbone.constructor == "scratch_cnn" and weights == "imagenet":
         problems.append(
@@ -129,6 +126,35 @@ def _contradictions(cfg: DictConfig) -> list[str]:
         problems.append(
             "tracking.uri: holds a password, which would be written into files; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
         )
+    return problems
+
+
+def _training_contradictions(cfg: DictConfig) -> list[str]:
+    problems, finetune = [], cfg.finetune
+    for section, epochs in (
+        ("train", cfg.train.epochs),
+        ("finetune", min([phase.get("epochs", finetune.epochs) for phase in finetune.phases or [{}]])),
+    ):
+        settings = cfg[section]
+        if settings.warmup_steps is None and settings.schedule != "one_cycle" and settings.warmup_epochs > epochs:
+            of = "the epochs of a phase," if section == "finetune" and finetune.phases else f"{section}.epochs="
+            problems.append(f"{section}.warmup_epochs: {settings.warmup_epochs} is more than {of}{epochs}")
+    sizes = [finetune.image_size, *(phase.get("image_size") for phase in finetune.phases or [])]
+    for size in filter(None, sizes):
+        if size < cfg.backbone.min_image_size:
+            problems.append(
+                f"finetune.image_size: {size} is not allowed with backbone={cfg.backbone.name}, which takes at least {cfg.backbone.min_image_size}"
+            )
+    if (cfg.augment.mixup or cfg.augment.cutmix) and finetune.batch_size < 2:
+        problems.append(
+            f"finetune.batch_size: {finetune.batch_size} is not allowed with augment.mixup or cutmix, which mix the pictures of a batch; say 2 at least"
+        )
+    if "flip" in cfg.evaluate.tta and not cfg.dataset.mirror:
+        problems.append(
+            f"evaluate.tta: {cfg.evaluate.tta!r} is not allowed with dataset.mirror=false, which says that a mirrored picture is of another class; say crops"
+        )
+    if cfg.find_lr.low >= cfg.find_lr.high:
+        problems.append(f"find_lr.low: {cfg.find_lr.low} is not below find_lr.high={cfg.find_lr.high}")
     return problems
 
 

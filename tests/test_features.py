@@ -100,7 +100,7 @@ def test_what_changes_the_results_makes_other_entries(work, change):
     elif change == "seed":
         config.seed += 1
     elif change == "augment":
-        config.augment.zoom += 0.01
+        config.augment.zoom_in += 0.01
     elif change == "preprocessing":
         config.backbone.preprocessing = "tf"
     else:

@@ -38,8 +38,8 @@ FILES = {
     "prepare": {
         "manifest.parquet", "classes.json", "quarantine.csv", "duplicates.csv", "duplicates.html", "metrics.json", "samples.png", "splits.png", "run.json",
     },
-    "train": {"model.keras", "history.csv", "metrics.json", "curves.png", "label_issues.csv", "label_issues.html", "run.json"},
-    "finetune": {"model.keras", "history.csv", "metrics.json", "curves.png", "run.json"},
+    "train": {"model.keras", "history.csv", "rates.csv", "metrics.json", "curves.png", "augmentation.png", "label_issues.csv", "label_issues.html", "run.json"},
+    "finetune": {"model.keras", "history.csv", "rates.csv", "metrics.json", "curves.png", "augmentation.png", "run.json"},
     "evaluate": {
         "metrics.json",
         "predictions.parquet",
@@ -140,8 +140,9 @@ def test_evaluation_agrees_with_training_on_the_validation_pictures(experiment, 
     if phase == "train":
         parts = parts_for_feature_extraction(model, config.backbone, precision)
     else:
-        parts = parts_for_finetuning(model, config.backbone, config.finetune, precision)
-    probabilities = evaluate.predict(parts, data.pictures, data.validation, config, cache)
+        depth = read_json(experiment.folder / phase / "metrics.json")["unfreeze"]
+        parts = parts_for_finetuning(model, config.backbone, replace(config.finetune, unfreeze=depth), precision)
+    [probabilities] = evaluate.predict(parts, data.pictures, data.validation, config, cache)
     labels = class_indices(manifest.split("validation"), manifest.classes)
     found = summarise(labels, probabilities, config.evaluate, config.seed)
     reported = read_json(experiment.folder / phase / "metrics.json")
@@ -283,7 +284,7 @@ def test_one_run_holds_the_whole_experiment(experiment):
         "train.precision",
         "finetune.precision",
     }
-    assert params["finetune.learning_rate"] == "0.0003"
+    assert params["finetune.learning_rate"] == "0.001"
     assert params["backbone.name"] == "efficientnet_lite0"
     assert not any(value in ("", "None") for value in params.values())
     reported = read_json(experiment.folder / "evaluate" / "metrics.json")

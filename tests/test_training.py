@@ -14,7 +14,6 @@ from pipeline.models.assembly import build_classifier
 from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
 from pipeline.training.data import training_data
 from pipeline.training.fit import fit_phase
-from pipeline.training.rates import learning_rate
 
 
 @pytest.fixture
@@ -32,12 +31,12 @@ def fit(config, manifest, phase: str, report=lambda row: None, epochs_before: in
     model, cache = build_classifier(config, 3), Cache(resolve(config.cache_folder))
     if phase == "train":
         parts = parts_for_feature_extraction(model, config.backbone, config.hardware.precision)
-        settings, rate = config.train, config.train.learning_rate
+        settings = config.train
     else:
         parts = parts_for_finetuning(model, config.backbone, config.finetune, config.hardware.precision)
-        settings, rate = config.finetune, learning_rate(config.finetune, 2)
+        settings = config.finetune
     data = training_data(manifest, config, cache)
-    return model, fit_phase(parts, data, config, settings, rate, strategy, cache, report, epochs_before)
+    return model, fit_phase(parts, data, config, settings, strategy, cache, report, epochs_before)
 
 
 @pytest.mark.parametrize(
@@ -126,27 +125,6 @@ def test_class_weights_and_balanced_sampling_reach_the_fit(configure, prepared):
     assert only_red != pytest.approx(plain, rel=0.05)
     # Classes of the same size, in another order.
     assert first_loss("train.balanced_sampling=true") == pytest.approx(plain, rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "warmup", "expected"),
-    [
-        ("constant", 0, [1, 1, 1, 1]),
-        ("constant", 1, [0, 1, 1, 1]),
-        ("cosine", 0, [1, 0.75, 0.25, 0]),
-        ("cosine", 1, [0, 1, 0.5, 0]),
-    ],
-)
-def test_learning_rates(configure, schedule, warmup, expected):
-    overrides = [
-        f"finetune.schedule={schedule}",
-        f"finetune.warmup_epochs={warmup}",
-        "finetune.epochs=3",
-        "finetune.learning_rate=1",
-    ]
-    rate = learning_rate(configure(*overrides).finetune, steps_per_epoch=10)
-    found = [float(rate(step)) if callable(rate) else rate for step in (0, 10, 20, 30)]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_an_optional_hidden_layer_and_its_penalty(configure):

@@ -43,7 +43,7 @@ def test_every_problem_stands_in_one_message():
         ("dataset.path=pictures", "say dataset=folder"),
         ("dataset.test=validation", "no validation split of its own"),
         ("image_size=16", "takes at least 32"),
-        ("finetune.warmup_epochs=9", "finetune.warmup_epochs: 9 is more than finetune.epochs=5"),
+        ("finetune.warmup_epochs=9", "finetune.warmup_epochs: 9 is more than finetune.epochs=6"),
         ("backbone.weights=no/such.h5", "there is no file 'no/such.h5'"),
         ("tracking.uri=https://me:secret@host", "MLFLOW_TRACKING_PASSWORD"),
         ("train.epochs=[1", "train.epochs"),
@@ -53,11 +53,29 @@ def test_every_problem_stands_in_one_message():
         ("dataset.groups='('", "is no regular expression"),
         ("dataset.near_duplicates.distance=65", "0 to 64 bits"),
         ("train.class_weight=heavy", "none | balanced | {<class>: <number above 0>, ...}"),
+        ("finetune.unfreeze=''", "finetune.unfreeze: '' is not allowed; it takes a whole number or a text, not empty"),
+        ("finetune.phases=[]", "a list of {unfreeze, epochs, learning_rate, image_size}"),
+        ("finetune.phases=[{epocs:3}]", "a list of {unfreeze, epochs, learning_rate, image_size}"),
+        (
+            "finetune.phases=[{epochs:1},{epochs:3}]",
+            "finetune.warmup_epochs: 2.0 is more than the epochs of a phase, 1",
+        ),
+        ("finetune.optimizer=adamm", "adam | adamw | sgd"),
+        ("finetune.rate_factors={top:-1}", "{<block, head or stem>: <number, at least 0>, ...}"),
+        ("finetune.image_size=16", "takes at least 32"),
+        ("augment.mixup=0.2", "finetune.batch_size: 1 is not allowed with augment.mixup"),
+        ("evaluate.tta=flip", "say crops"),
+        ("find_lr.low=2", "is not below find_lr.high=1.0"),
         ("train.class_weight={a:0}", "none | balanced | {<class>: <number above 0>, ...}"),
     ],
 )
 def test_a_problem_says_what_is_allowed(override, said):
-    assert said in problems(override)
+    # What only is a problem together with something else.
+    beside = {
+        "augment.mixup=0.2": ["finetune.batch_size=1"],
+        "finetune.phases=[{epochs:1},{epochs:3}]": ["finetune.warmup_epochs=2"],
+    }
+    assert said in problems(override, *beside.get(override, []))
 
 
 def test_each_value_of_a_sweep_is_checked_before_any_job_runs():

@@ -7,8 +7,9 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from pipeline.data.mixing import Softening
 from pipeline.data.pictures import Pictures
-from pipeline.data.views import apply_transforms
+from pipeline.data.views import View
 from pipeline.shards import Rows
 
 # Batches that are loaded while one is computed with.
@@ -18,6 +19,13 @@ _OPTIONS = tf.data.Options()
 _OPTIONS.autotune.enabled = False
 
 Plan = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
+class ViewsByNumber(Protocol):
+    """What happens to pictures in each view, a list or `pipeline.data.views.Views`."""
+
+    def __getitem__(self, view: int) -> View | None:
+        """None: nothing."""
 
 
 class Inputs(Protocol):
@@ -35,19 +43,19 @@ class PictureInputs:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, pictures: Pictures, places: np.ndarray, views: Sequence[np.ndarray | None]):
-        """`places` among the pictures, integer [n]; the transforms [n, 8] of each view, None for the plain one."""
+    def __init__(self, pictures: Pictures, places: np.ndarray, views: ViewsByNumber):
+        """`places` among the pictures, integer [n], which are what a view has rows of."""
         self.shape = (pictures.size, pictures.size, 3)
         self._pictures, self._places, self._views = pictures, places, views
 
     def take(self, indices: np.ndarray, views: np.ndarray) -> np.ndarray:
         batch = self._pictures.take(self._places[indices])
         for view in np.unique(views):
-            if (transforms := self._views[view]) is not None:
+            if (drawn := self._views[view]) is not None:
                 here = views == view
                 # Input pipelines belong on the CPU; outside a graph TensorFlow would take a GPU.
                 with tf.device("CPU:0"):
-                    batch[here] = apply_transforms(batch[here], transforms[indices[here]]).numpy()
+                    batch[here] = drawn.of(indices[here]).apply(batch[here])
         return batch
 
 
@@ -71,23 +79,27 @@ class FeatureInputs:
         return batch
 
 
-def shuffled(count: int, views: int, seed: int) -> Plan:
-    """Each epoch all of `count` pictures in an order of its own, each in the view that follows its last one."""
+def shuffled(count: int, views: int | None, seed: int) -> Plan:
+    """Each epoch all of `count` pictures in an order of its own, each in the view that follows its last one; `views` None: all in a new one."""
 
     def plan(epoch: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.random.default_rng([seed, epoch]).permutation(count)
-        return order, (order + epoch) % views
+        return order, _views(order, epoch, views)
 
     return plan
 
 
-def balanced(labels: np.ndarray, views: int, seed: int) -> Plan:
+def _views(order: np.ndarray, turn: int | np.ndarray, views: int | None) -> np.ndarray:
+    return order * 0 + turn + 1 if views is None else (order + turn) % views
+
+
+def balanced(labels: np.ndarray, views: int | None, seed: int) -> Plan:
     """As `shuffled`, but each epoch has as many pictures of each class: of a large class other ones each time, of a small one some repeatedly, then in
     another view.
 
     Args:
         labels: class indices, int [n]; an epoch has n pictures as well.
-        views: of each picture.
+        views: of each picture; None: without end.
         seed: of all draws.
     """
     classes, count = np.unique(labels), len(labels)
@@ -102,7 +114,7 @@ def balanced(labels: np.ndarray, views: int, seed: int) -> Plan:
             rounds = math.ceil(len(here) / len(own))
             order[here] = np.concatenate([draws.permutation(own) for _ in range(rounds)])[: len(here)]
             times[here] = np.arange(len(here)) // len(own)
-        return order, (order + epoch + times) % views
+        return order, _views(order, epoch + times, views)
 
     return plan
 
@@ -113,23 +125,35 @@ def in_order(count: int, view: int = 0) -> Plan:
 
 
 def batches(
-    inputs: Inputs, labels: np.ndarray, class_count: int, batch_size: int, plan: Plan, epochs: range = range(1)
+    inputs: Inputs,
+    labels: np.ndarray,
+    class_count: int,
+    batch_size: int,
+    plan: Plan,
+    epochs: range = range(1),
+    soften: Softening | None = None,
 ) -> tf.data.Dataset:
     """Pairs of inputs [b, ...] and one-hot labels float32 [b, class_count], for the given epochs one after the other.
 
-    A batch never spans two epochs, so each has ceil(n / batch_size) of them.
+    A batch never spans two epochs, so each has ceil(n / batch_size) of them. `soften` mixes pictures and labels.
     """
 
     def one_epoch(epoch):
         pairs = tf.numpy_function(
             lambda number: np.stack(plan(int(number)), axis=1).astype(np.int64), [epoch], tf.int64, stateful=False
         )
-        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(pairs, (None, 2))).batch(batch_size)
+        parts = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(pairs, (None, 2))).batch(batch_size)
+        return tf.data.Dataset.zip(tf.data.Dataset.from_tensors(epoch).repeat(), parts.enumerate())
 
-    def load(pairs):
+    def load(epoch, numbered):
+        number, pairs = numbered
         indices, views = pairs[:, 0], pairs[:, 1]
         batch = tf.numpy_function(inputs.take, [indices, views], tf.as_dtype(inputs.dtype), stateful=False)
-        return tf.ensure_shape(batch, (None, *inputs.shape)), tf.one_hot(tf.gather(labels, indices), class_count)
+        batch, targets = (
+            tf.ensure_shape(batch, (None, *inputs.shape)),
+            tf.one_hot(tf.gather(labels, indices), class_count),
+        )
+        return soften(batch, targets, epoch, number) if soften else (batch, targets)
 
     pairs = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)
     loaded = pairs.map(load, num_parallel_calls=_AHEAD, deterministic=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.checkout import main_checkout
 from pipeline.config import Config, TrackingConfig
@@ -26,6 +27,8 @@ class Found:
     """Whether the classifier's probabilities are to be at the temperature."""
     cooled: bool = False
     """Whether the file's weights have the temperature already, as those logged to MLflow do."""
+    tta: dict[str, Any] | None = None
+    """Kind of the test-time augmentation that it was evaluated with, and its temperature; None for none."""
     root: Path | None = None
     """The stages' folder that the file lies in."""
     run_id: str | None = None
@@ -89,7 +92,9 @@ def _of_phase(root: Path, phase: str, file: Path) -> Found:
     if file != root / phase / MODEL or not (root / _CALIBRATION).exists():
         return Found(file, str(file))
     calibration = read_json(root / _CALIBRATION)
-    return Found(file, str(file), calibration.get(phase), calibration["applied"] and phase in calibration, root=root)
+    applied, tta = calibration["applied"] and phase in calibration, calibration.get("tta")
+    tta = tta and phase in tta and {"kind": tta["kind"], "temperature": tta[phase]}
+    return Found(file, str(file), calibration.get(phase), applied, tta=tta or None, root=root)
 
 
 def _best_run(config: Config) -> Found:
@@ -123,4 +128,5 @@ def _in_logged(folder: Path, origin: str) -> Found:
         raise PipelineError(f"{origin} was not logged by this pipeline: it holds {len(files)} .keras files")
     calibration = (described.get("metadata") or {}).get("calibration") or {}
     applied = bool(calibration.get("applied"))
-    return Found(files[0], origin, calibration.get("temperature"), applied, applied, run_id=described.get("run_id"))
+    tta, run_id = calibration.get("tta"), described.get("run_id")
+    return Found(files[0], origin, calibration.get("temperature"), applied, applied, tta=tta, run_id=run_id)

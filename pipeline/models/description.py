@@ -12,7 +12,9 @@ DECODING = [
 """What `pipeline.data.decoding.pixels` does, for who has to do the same elsewhere."""
 
 
-def describe(classes: Sequence[str], image_size: int, temperature: float | None, applied: bool) -> dict[str, Any]:
+def describe(
+    classes: Sequence[str], image_size: int, temperature: float | None, applied: bool, tta: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The description, fit for JSON.
 
     Args:
@@ -20,6 +22,7 @@ def describe(classes: Sequence[str], image_size: int, temperature: float | None,
         image_size: side in pixels.
         temperature: fitted on validation; None where it is not known.
         applied: whether the outputs are at that temperature.
+        tta: kind of the test-time augmentation that it was evaluated with, and the temperature of the mean over its views.
     """
     return {
         "classes": list(classes),
@@ -27,5 +30,5 @@ def describe(classes: Sequence[str], image_size: int, temperature: float | None,
         "input": f"uint8 RGB [batch, {image_size}, {image_size}, 3], 0 to 255",
         "output": f"float32 probabilities [batch, {len(classes)}], in the order of classes",
         "decoding": DECODING,
-        "calibration": {"temperature": temperature, "applied": applied},
+        "calibration": {"temperature": temperature, "applied": applied, "tta": tta},
     }

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 import keras
@@ -77,14 +77,44 @@ def first_trainable(backbone: keras.Model, depth: int | str, pattern: str) -> in
         return blocks[depth]
     if depth in names:
         return names.index(depth)
-    family = [index for name, index in blocks.items() if re.fullmatch(re.escape(depth) + r"[a-z_].*", name)]
+    family = depth and [index for name, index in blocks.items() if re.fullmatch(re.escape(depth) + r"[a-z_].*", name)]
     if family:
         return min(family)
     near = difflib.get_close_matches(depth, [*blocks, *names], n=1)
     raise PipelineError(
         f"finetune.unfreeze: {depth!r} is no block or layer of this backbone{f'; did you mean {near[0]}?' if near else ''} "
-        f"Allowed are all, none, a layer's name or index (0 to {len(names) - 1}), -1 to -{len(blocks)}, and the blocks {', '.join(blocks)}"
+        f"Allowed are auto, all, none, a layer's name or index (0 to {len(names) - 1}), -1 to -{len(blocks)}, and the blocks {', '.join(blocks)}"
     )
+
+
+def rate_factors(
+    backbone: keras.Model, head: keras.Model, pattern: str, decay: float, named: Mapping[str, float]
+) -> dict[int, float]:
+    """What each variable that learns does so at, as a factor on the rate, by the variable's id.
+
+    Args:
+        backbone: with its layers frozen or not.
+        head: learns at 1.
+        pattern: see `block_starts`.
+        decay: the top block learns at 1, each one below at this times the factor of the block above; what lies under the lowest, the stem, too.
+        named: factors of blocks, `head` and `stem` that are not as the decay says.
+
+    Raises:
+        PipelineError: there is no such block.
+    """
+    starts = {"stem": 0} | block_starts(backbone, pattern)
+    factors = {name: decay**place for place, name in enumerate(reversed(starts))} | {"head": 1.0}
+    if strange := sorted(set(named) - set(factors)):
+        raise PipelineError(
+            f"finetune.rate_factors: {', '.join(strange)} is no block of this backbone; there are {', '.join(factors)}"
+        )
+    factors |= named
+    found = {id(variable): factors["head"] for variable in head.trainable_variables}
+    ends = [*list(starts.values())[1:], len(backbone.layers)]
+    for (name, start), end in zip(starts.items(), ends, strict=True):
+        for layer in backbone.layers[start:end]:
+            found |= {id(variable): factors[name] for variable in layer.trainable_variables}
+    return found
 
 
 def freeze(backbone: keras.Model) -> None:

@@ -16,7 +16,7 @@ from pipeline.hardware import frozen_arithmetic, trainable_arithmetic
 from pipeline.models.cuts import narrow_places, split_below
 from pipeline.models.freezing import all_layers, first_trainable, freeze, unfreeze
 from pipeline.models.inference import folded
-from pipeline.models.tuning import with_norms_absorbed
+from pipeline.models.tuning import branch_rates, for_learning
 
 Infer = Callable[[tf.Tensor], tf.Tensor]
 
@@ -131,7 +131,9 @@ def parts_for_feature_extraction(model: keras.Model, backbone: BackboneConfig, p
     above = network.layers[first_trainable(network, backbone.unfreeze, backbone.blocks) :]
     freeze(network)
     waypoint = FrozenPart(preprocessing, split_below(network, above)[0], False, arithmetic)
-    return Parts(FrozenPart(preprocessing, network, True, arithmetic), head, None, "float32", waypoint)
+    # One of its own: what a model was compiled with is saved with it, and the head is saved.
+    trainable = keras.Model(head.inputs[0], head.outputs[0], name="trainable")
+    return Parts(FrozenPart(preprocessing, network, True, arithmetic), trainable, None, "float32", waypoint)
 
 
 def parts_for_finetuning(
@@ -139,16 +141,28 @@ def parts_for_finetuning(
 ) -> Parts:
     """Phase 2: all below the unfreeze depth, as far as one tensor holds it, and the rest.
 
+    Args:
+        model: as `pipeline.models.assembly.build_classifier` makes it.
+        backbone: what it was made from.
+        finetune: how; its depth is one of the backbone's, no rule (see `pipeline.training.phases`).
+        precision: `hardware.precision`.
+
     Raises:
         PipelineError: there is no such unfreeze depth.
     """
     preprocessing, network, pooling, head = _pieces(model)
     learning = unfreeze(network, finetune.unfreeze, backbone.blocks, finetune.freeze_batch_norm)
     lower, upper = split_below(network, learning)
-    upper = with_norms_absorbed(upper)
+    highest = finetune.stochastic_depth
+    upper = for_learning(upper, None if highest is None else branch_rates(network, highest))
     frozen = FrozenPart(preprocessing, lower, False, frozen_arithmetic(precision))
-    trainable = keras.Sequential([upper, pooling, head], name="trainable")
+    trainable = keras.Sequential([upper, pooling, *_with_dropout(head, finetune.dropout)], name="trainable")
     return Parts(frozen, trainable, upper, trainable_arithmetic(precision, upper))
+
+
+def _with_dropout(head: keras.Model, rate: float | None) -> list[layers.Layer]:
+    """The head with another dropout, which is not saved with it."""
+    return [head] if rate is None else [layers.Dropout(rate), *head.layers[1:]]
 
 
 def _pieces(model: keras.Model) -> tuple[keras.Model, keras.Model, layers.Layer, keras.Model]:

@@ -1,4 +1,7 @@
-"""The form in which a network with frozen BatchNormalization learns fastest."""
+"""The form in which a network learns: frozen BatchNormalization absorbed, which is fastest, and residual branches left out at random."""
+
+from collections import Counter
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -51,26 +54,65 @@ class NormalisedConvolution(layers.Layer):
         }
 
 
-def with_norms_absorbed(model: keras.Model) -> keras.Model:
-    """A model that computes the same, in training and in inference, from the same layers; the frozen BatchNormalization that follows a
-    convolution is absorbed into it, any other stays.
+def branch_rates(backbone: keras.Model, highest: float) -> dict[int, float]:
+    """By the id of each layer that adds a residual branch to what bypassed it: how likely stochastic depth leaves the branch out.
+
+    Rising linearly from the bottom to `highest` (G. Huang et al., Deep Networks with Stochastic Depth, 2016); empty where there are none.
+    """
+    adds = [layer for layer, _ in _residual(backbone)]
+    return {id(layer): highest * (number + 1) / len(adds) for number, layer in enumerate(adds)}
+
+
+def _residual(model: keras.Model) -> list[tuple[layers.Layer, int]]:
+    """The layers that add a branch to what it began from, bottom first, with the branch's place among their inputs."""
+    nodes = [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
+    uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
+    found = []
+    for node in nodes:
+        if isinstance(node.operation, layers.Add) and len(node.input_tensors) == 2:
+            # What bypasses the branch is its beginning as well.
+            alone = [uses[id(tensor)] == 1 for tensor in node.input_tensors]
+            if sum(alone) == 1:
+                found.append((node.operation, alone.index(True)))
+    return found
+
+
+def _leaves_out(layer: layers.Layer) -> bool:
+    """Whether it is stochastic depth that a backbone brings along."""
+    return isinstance(layer, layers.Dropout) and layer.noise_shape is not None
+
+
+def for_learning(model: keras.Model, left_out: Mapping[int, float] | None = None) -> keras.Model:
+    """A model that computes the same from the same layers; the frozen BatchNormalization that follows a convolution is absorbed into it, any
+    other stays.
 
     Args:
         model: a functional model; stays as it is, and shares its weights with the result.
+        left_out: how likely branches are left out in training, see `branch_rates`, instead of what the model has of that; None: as it is.
     """
     follows = {
         key: (convolution, norm)
         for key, (convolution, norm) in normalised_convolutions(model).items()
         if not norm.trainable
     }
-    absorbed = {id(norm) for _, norm in follows.values()}
+    gone = {id(norm) for _, norm in follows.values()}
+    branches = {}
+    if left_out is not None:
+        gone |= {id(layer) for layer in model.layers if _leaves_out(layer)}
+        branches = {id(layer): place for layer, place in _residual(model) if left_out.get(id(layer))}
 
     def call(layer, *args, **kwargs):
-        if id(layer) in absorbed:
+        if id(layer) in gone:
             return args[0]
         if isinstance(layer, NormalisedConvolution):
             # clone_model hands on a mask that a convolution leaves alone.
             kwargs.pop("mask", None)
+        if id(layer) in branches:
+            inputs = list(args[0])
+            # One draw for all that a picture's branch says.
+            leave_out = layers.Dropout(left_out[id(layer)], noise_shape=(None, 1, 1, 1), name=f"{layer.name}_left_out")
+            inputs[branches[id(layer)]] = leave_out(inputs[branches[id(layer)]])
+            return layer(inputs, **kwargs)
         return layer(*args, **kwargs)
 
     return keras.models.clone_model(
@@ -78,3 +120,26 @@ def with_norms_absorbed(model: keras.Model) -> keras.Model:
         clone_function=lambda layer: NormalisedConvolution(*follows[id(layer)]) if id(layer) in follows else layer,
         call_function=call,
     )
+
+
+def at_size(model: keras.Model, size: int) -> keras.Model:
+    """A classifier that takes pictures of another size, from the same layers and weights.
+
+    Args:
+        model: as `pipeline.models.assembly.build_classifier` makes it: convolutions, and a pooling over all that they give.
+        size: side in pixels.
+
+    Raises:
+        ValueError: the backbone's layers don't fit together at this size.
+    """
+    inputs = x = layers.Input((size, size, 3), dtype="uint8", name="image")
+    for name in ("preprocessing", "backbone"):
+        part = model.get_layer(name)
+        rewired = keras.models.clone_model(
+            part,
+            input_tensors=layers.Input((size, size, 3), dtype=part.inputs[0].dtype),
+            clone_function=lambda own: own,
+        )
+        x = keras.Model(rewired.inputs[0], rewired.outputs[0], name=name)(x)
+    x = model.get_layer("head")(model.get_layer("pooling")(x))
+    return keras.Model(inputs, x, name=model.name)

@@ -16,7 +16,7 @@ def saved_model_figures(outcome: Outcome, test: TestSet) -> dict[str, float]:
     count = min(_IMAGES, len(test.labels))
     places = np.linspace(0, len(test.labels) - 1, count).round().astype(np.int64)
     saved = outcome.model.predict(test.pictures.take(places), batch_size=count, verbose=0)
-    evaluated = outcome.as_trained[places]
+    evaluated = outcome.plain[places]
     return {
         "images": count,
         "same_class": float((saved.argmax(axis=1) == evaluated.argmax(axis=1)).mean()),

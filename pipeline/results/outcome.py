@@ -33,12 +33,16 @@ class Outcome:
 
     model: keras.Model
     parts: Parts
+    plain: np.ndarray
+    """Class probabilities of the pictures as they are, float32 [n, classes]."""
+    own_temperature: float
+    """Of these, fitted on the validation pictures."""
     as_trained: np.ndarray
-    """Class probabilities, float32 [n, classes]."""
+    """The mean with those of test-time augmentation; the same without it."""
     calibrated: np.ndarray
     """The same at the temperature."""
     temperature: float
-    """Fitted on the validation pictures."""
+    """Fitted on the validation pictures, which were augmented alike."""
     probabilities: np.ndarray
     """Those of the two that `evaluate.calibrate` chooses."""
 

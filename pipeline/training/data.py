@@ -40,11 +40,16 @@ def views_seen(config: Config, phase: PhaseConfig) -> int:
     return min(config.augment.views + 1, phase.epochs)
 
 
-def training_data(manifest: Manifest, config: Config, cache: Cache) -> TrainingData:
-    """The training and validation pictures of a manifest."""
+def training_data(manifest: Manifest, config: Config, cache: Cache, size: int | None = None) -> TrainingData:
+    """The training and validation pictures of a manifest, at `size` pixels; None: `image_size`."""
     rows = manifest.split("train", "validation")
     pictures = Pictures(
-        pictures_folder(config.dataset), rows, config.image_size, cache, config.hardware.picture_cache_gib, "decoding"
+        pictures_folder(config.dataset),
+        rows,
+        size or config.image_size,
+        cache,
+        config.hardware.picture_cache_gib,
+        "decoding",
     )
     places = [np.flatnonzero(rows["split"] == split) for split in ("train", "validation")]
     return TrainingData(pictures, *places, class_indices(rows, manifest.classes), manifest.classes)

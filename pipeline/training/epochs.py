@@ -7,10 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.errors import PipelineError
+from pipeline.errors import DivergedError
 from pipeline.interruption import interrupted
 
 log = logging.getLogger(__name__)
+
+_FEW = 10
 
 Row = dict[str, float]
 """An epoch: `epoch` (counted over both phases, from 1), `learning_rate`, `loss`, `accuracy`, `val_loss`, `val_accuracy`."""
@@ -20,18 +22,32 @@ class EpochRecorder(keras.callbacks.Callback):
     """Keeps, logs and reports a row an epoch, and moves the progress bar."""
 
     def __init__(
-        self, report: Callable[[Row], None], advance: Callable[..., None], epochs: range, images: int, batch_size: int
+        self,
+        report: Callable[[Row], None],
+        advance: Callable[..., None],
+        epochs: range,
+        images: int,
+        batch_size: int,
+        diverged_above: float,
     ):
+        """`diverged_above`: a training loss that nobody comes down from."""
         super().__init__()
         self.rows: list[Row] = []
         self._report, self._advance, self._epochs = report, advance, epochs
-        self._images, self._batch_size = images, batch_size
+        self._images, self._batch_size, self._diverged_above = images, batch_size, diverged_above
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = self._epochs[epoch] + 1
 
     def on_train_batch_end(self, batch, logs=None):
         if interrupted():
             # Raised within a library's callback from C, the first one may have been lost.
             raise KeyboardInterrupt
         self._advance(min(self._batch_size, self._images - batch * self._batch_size))
+        # The mean of the epoch so far: of a few batches it says little, but that it is no number.
+        if not np.isfinite(logs["loss"]) or (batch >= _FEW and logs["loss"] > self._diverged_above):
+            self._give_up(f"training loss {logs['loss']:.4g} after {batch + 1} batches")
 
     def on_epoch_end(self, epoch, logs=None):
         # Keras computes in float32, which has seven digits to tell.
@@ -44,10 +60,14 @@ class EpochRecorder(keras.callbacks.Callback):
         log.info("epoch %d of %d  %s", row["epoch"], self._epochs.stop, told)
         self._advance(0, note=f"epoch {row['epoch']} of {self._epochs.stop}, val_accuracy {row['val_accuracy']:.3f}")
         if not all(np.isfinite(value) for value in row.values()):
-            raise PipelineError(
-                f"The training diverged in epoch {row['epoch']} ({told}); lower the learning rate of this phase"
-            )
+            self._give_up(told)
         self._report(row)
+
+    def _give_up(self, told: str) -> None:
+        raise DivergedError(
+            f"The training diverged in epoch {self._epoch} ({told}); lower the learning rate of this phase "
+            "(python -m pipeline.find_lr suggests one), or give it a longer warm-up"
+        )
 
 
 def _digits(value: float) -> float:

@@ -1,7 +1,8 @@
 """The fit loop that both phases share."""
 
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import keras
@@ -10,13 +11,19 @@ import tensorflow as tf
 
 from pipeline.cache import Cache
 from pipeline.config import Config, PhaseConfig
-from pipeline.data.batches import balanced, batches, in_order, shuffled
-from pipeline.features import FrozenBelow, FrozenWork
+from pipeline.data.batches import Inputs, Plan, balanced, batches, in_order, shuffled
+from pipeline.data.mixing import Softening
+from pipeline.features import AtTwoSizes, FrozenBelow, FrozenWork
 from pipeline.imbalance import class_weights
 from pipeline.models.parts import Parts
 from pipeline.terminal import progress
 from pipeline.training.data import TrainingData, views_seen
 from pipeline.training.epochs import EpochRecorder, Row
+from pipeline.training.keeping import EpochSeeds, Keeping
+from pipeline.training.optimizers import make_optimizer
+from pipeline.training.rates import Rates
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,16 +33,19 @@ class Fitted:
     rows: list[Row]
     kept: Row
     """The row of the epoch whose weights the model now has."""
+    rates: np.ndarray
+    """The learning rate of each batch, float64."""
 
-    def summary(self, trainable: keras.Model, model: keras.Model) -> dict[str, float]:
-        """The figures of the epoch that was kept, and what was trained of the whole model, in parameters."""
-        return {
-            "epochs": len(self.rows),
-            "kept_epoch": self.kept["epoch"],
-            **{name: self.kept[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy")},
-            "trainable_parameters": int(sum(np.prod(weight.shape) for weight in trainable.trainable_weights)),
-            "parameters": model.count_params(),
-        }
+
+@dataclass(frozen=True)
+class Fed:
+    """A classifier as a fit sees it at one size: what it is fed, and the network that takes that."""
+
+    training: Inputs
+    validation: Inputs
+    views: int | None
+    """Versions of each training picture; None: a new one each epoch."""
+    network: keras.Model
 
 
 def fit_phase(
@@ -43,11 +53,12 @@ def fit_phase(
     data: TrainingData,
     config: Config,
     phase: PhaseConfig,
-    schedule: float | keras.optimizers.schedules.LearningRateSchedule,
     strategy: tf.distribute.Strategy,
     cache: Cache,
     report: Callable[[Row], None],
     epochs_before: int = 0,
+    factors: Mapping[int, float] | None = None,
+    validated: tuple[Parts, TrainingData] | None = None,
 ) -> Fitted:
     """Train the trainable part on what the frozen part makes of the training pictures, watching the validation pictures.
 
@@ -55,60 +66,107 @@ def fit_phase(
         parts: the classifier; its trainable weights are changed in place.
         data: pictures and labels.
         config: seed, augmentation and hardware.
-        phase: epochs, batch size and when to stop.
-        schedule: the learning rate, constant or by step.
+        phase: epochs, batch size, rates, and when to stop.
         strategy: in whose scope the classifier was built.
         cache: where frozen work is kept.
         report: called with each epoch's row.
-        epochs_before: epochs of the phase before this one.
+        epochs_before: epochs of the phases before this one.
+        factors: what learns at a share of the rate; see `pipeline.models.freezing.rate_factors`.
+        validated: the same at the size that is validated at, where that is another one.
 
     Raises:
-        PipelineError: the loss is no longer a number.
+        DivergedError: the loss is no longer a number, or far above that of guessing.
     """
-    views, all_views = views_seen(config, phase), data.shown(config, phase)
-    frozen_work = FrozenWork(data.pictures, config, cache)
-    keep = frozen_work.worth_keeping(parts.frozen, all_views)
-    if keep:
-        waypoint = parts.waypoint if parts.waypoint and frozen_work.worth_keeping(parts.waypoint, all_views) else None
-        training = frozen_work.kept(parts.frozen, data.training, views, "frozen part", waypoint)
-        validation = frozen_work.kept(parts.frozen, data.validation, 1, "frozen part")
-    else:
-        training = frozen_work.pictures(data.training, views)
-        validation = frozen_work.pictures(data.validation, 1)
+    fed = feed(parts, data, config, phase, cache)
+    network, validation = fed.network, fed.validation
+    if validated is not None:
+        whole = feed(*validated, config, phase, cache)
+        network, validation = AtTwoSizes(fed.network, whole.network), whole.validation
     count, batch_size = len(data.training), phase.batch_size
     epochs = range(epochs_before, epochs_before + phase.epochs)
-    stopping = keras.callbacks.EarlyStopping(
-        monitor=phase.monitor,
-        mode="min" if phase.monitor == "val_loss" else "max",
-        patience=phase.epochs if phase.early_stopping_patience is None else phase.early_stopping_patience,
-        restore_best_weights=phase.restore_best,
-    )
+    labels, steps = data.labels[data.training], math.ceil(count / batch_size)
+    rates, weights = Rates(phase, steps), class_weights(phase.class_weight, labels, data.classes)
+    keeping = Keeping(phase)
     with parts.in_their_arithmetic(), strategy.scope(), progress("epoch 1", phase.epochs * count) as advance:
-        network = parts.trainable if keep else FrozenBelow(parts.frozen, parts.trainable)
-        optimizer = keras.optimizers.Adam(schedule)
-        if parts.policy == "mixed_float16":
-            # Its smallest numbers are not small enough for gradients.
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        network.compile(
-            optimizer=optimizer,
-            loss=keras.losses.CategoricalCrossentropy(),
-            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-            jit_compile=config.hardware.jit_compile,
-        )
-        recorder = EpochRecorder(report, advance, epochs, count, batch_size)
-        labels = data.labels[data.training]
-        plan = balanced(labels, views, config.seed) if phase.balanced_sampling else shuffled(count, views, config.seed)
+        compiled(network, parts, phase, rates, factors or {}, config.hardware.jit_compile)
+        guessing = math.log(max(2, data.class_count)) * max(weights.values() if weights else [1.0])
+        limit = phase.diverged_above * (guessing + float(sum(network.losses)))
+        recorder = EpochRecorder(report, advance, epochs, count, batch_size, limit)
         network.fit(
-            batches(training, labels, data.class_count, batch_size, plan, epochs),
-            steps_per_epoch=math.ceil(count / batch_size),
+            training_batches(fed, data, config, phase, parts, epochs),
+            steps_per_epoch=steps,
             validation_data=batches(
                 validation, data.labels[data.validation], data.class_count, batch_size, in_order(len(data.validation))
             ),
             epochs=phase.epochs,
-            class_weight=class_weights(phase.class_weight, labels, data.classes),
-            callbacks=[recorder, stopping],
+            class_weight=weights,
+            callbacks=[EpochSeeds(config.seed, epochs.start), recorder, keeping],
             shuffle=False,
             verbose=0,
         )
     rows = recorder.rows
-    return Fitted(rows, rows[stopping.best_epoch] if phase.restore_best else rows[-1])
+    kept = rows[keeping.best_epoch] if phase.restore_best else rows[-1]
+    return Fitted(rows, kept, rates.of(len(rows) * steps))
+
+
+def feed(parts: Parts, data: TrainingData, config: Config, phase: PhaseConfig, cache: Cache) -> Fed:
+    """What a phase learns from: frozen work by way of the cache, where that can serve, else the pictures themselves."""
+    frozen_work, views, shown = (
+        FrozenWork(data.pictures, config, cache),
+        views_seen(config, phase),
+        data.shown(config, phase),
+    )
+    mixed = learns_from_mixed(parts, config)
+    if mixed or not frozen_work.worth_keeping(parts.frozen, shown):
+        network = FrozenBelow(parts.frozen, parts.trainable)
+        # What is too large to be kept is given in the same views as if it were.
+        endless = (parts.frozen.empty or mixed) and config.augment.varies
+        views = None if endless else 1 if mixed or parts.frozen.empty else views
+        return Fed(frozen_work.pictures(data.training), frozen_work.pictures(data.validation), views, network)
+    waypoint = parts.waypoint if parts.waypoint and frozen_work.worth_keeping(parts.waypoint, shown) else None
+    training = frozen_work.kept(parts.frozen, data.training, views, "frozen part", waypoint)
+    return Fed(training, frozen_work.kept(parts.frozen, data.validation, 1, "frozen part"), views, parts.trainable)
+
+
+def learns_from_mixed(parts: Parts, config: Config) -> bool:
+    """Whether pictures are mixed for this training: not where only a head learns, since mixing is to be seen by convolutions."""
+    if config.augment.mixes and parts.upper is None:
+        log.info("augment.mixup and cutmix mix pixels: they act where convolutions learn, not on a head alone")
+    return config.augment.mixes and parts.upper is not None
+
+
+def training_batches(
+    fed: Fed, data: TrainingData, config: Config, phase: PhaseConfig, parts: Parts, epochs: range
+) -> tf.data.Dataset:
+    """The batches of all epochs of a phase, with the labels that it learns from."""
+    labels, seed = data.labels[data.training], config.seed
+    plan = balanced(labels, fed.views, seed) if phase.balanced_sampling else shuffled(len(labels), fed.views, seed)
+    mixing = config.augment if config.augment.mixes and parts.upper is not None else None
+    if mixing:
+        _warn_of_lonely_classes(plan, labels, phase.batch_size, epochs.start)
+    soften = Softening(mixing, phase.label_smoothing, seed)
+    return batches(fed.training, labels, data.class_count, phase.batch_size, plan, epochs, soften)
+
+
+def _warn_of_lonely_classes(plan: Plan, labels: np.ndarray, batch_size: int, epoch: int) -> None:
+    order = labels[plan(epoch)[0]]
+    parts = np.split(order, range(batch_size, len(order), batch_size))
+    alone = sum(len(np.unique(part)) == 1 for part in parts)
+    if alone:
+        log.warning(
+            "augment.mixup, cutmix: %d of %d batches of the first epoch hold one class only, whose labels mixing leaves as they are; "
+            "raise finetune.batch_size, or set finetune.balanced_sampling=true", alone, len(parts),
+        )  # fmt: skip
+
+
+def compiled(
+    network: keras.Model, parts: Parts, phase: PhaseConfig, rates: Rates, factors: Mapping[int, float], jit: bool
+) -> None:
+    """Compile a network for a phase, in place; within the strategy's scope."""
+    variables = network.trainable_variables
+    network.compile(
+        optimizer=make_optimizer(phase, rates, variables, factors, parts.policy == "mixed_float16"),
+        loss=keras.losses.CategoricalCrossentropy(),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        jit_compile=jit,
+    )

@@ -1,23 +1,45 @@
 """Learning rates by step."""
 
+import math
+
 import keras
+import numpy as np
+from keras import ops
 
-from pipeline.config import FinetuneConfig
+from pipeline.config import PhaseConfig
+
+# L. Smith, Super-Convergence (2018), as fast.ai has it.
+_ONE_CYCLE_RISE, _ONE_CYCLE_START = 0.3, 1 / 25
 
 
-def learning_rate(
-    finetune: FinetuneConfig, steps_per_epoch: int
-) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """The rate by step: linear from 0 to its peak over the warm-up, then constant, or to 0 along half a cosine."""
-    warmup = round(finetune.warmup_epochs * steps_per_epoch)
-    cosine = finetune.schedule == "cosine"
-    if not cosine and not warmup:
-        return finetune.learning_rate
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else finetune.learning_rate,
-        decay_steps=max(1, finetune.epochs * steps_per_epoch - warmup),
-        # Falling to the whole of the rate is staying there.
-        alpha=0.0 if cosine else 1.0,
-        warmup_target=finetune.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
+class Rates(keras.optimizers.schedules.LearningRateSchedule):
+    """The rate by step: a rise to its highest, then what the schedule's name says."""
+
+    def __init__(self, settings: PhaseConfig, steps_per_epoch: int):
+        self.highest, self.kind = settings.learning_rate, settings.schedule
+        self.steps = settings.epochs * steps_per_epoch
+        self.start = 0.0
+        self.rise = (
+            round(settings.warmup_epochs * steps_per_epoch) if settings.warmup_steps is None else settings.warmup_steps
+        )
+        if self.kind == "one_cycle":
+            self.rise, self.start = round(_ONE_CYCLE_RISE * self.steps), _ONE_CYCLE_START
+        self.every, self.factor = settings.step_epochs * steps_per_epoch, settings.step_factor
+
+    def __call__(self, step):
+        """The rate of a step, counted from 0: float32 []."""
+        step = ops.cast(step, "float32")
+        rising = self.start + (1 - self.start) * step / max(1, self.rise)
+        # The last step of all is the first at 0.
+        share = ops.clip((step - self.rise) / max(1, self.steps - self.rise), 0.0, 1.0)
+        if self.kind in ("cosine", "one_cycle"):
+            after = (1 + ops.cos(math.pi * share)) / 2
+        elif self.kind == "step":
+            after = self.factor ** ops.floor(ops.maximum(step - self.rise, 0) / self.every)
+        else:
+            after = ops.ones_like(step)
+        return self.highest * ops.where(step < self.rise, rising, after)
+
+    def of(self, steps: int) -> np.ndarray:
+        """The rates of the first so many steps, float64."""
+        return np.array([f"{float(self(step)):.7g}" for step in range(steps)], np.float64)

@@ -8,12 +8,14 @@ import pytest
 
 from pipeline.cache import Cache
 from pipeline.config import AugmentConfig
-from pipeline.data.batches import PictureInputs, batches, in_order, shuffled
+from pipeline.data.batches import PictureInputs, balanced, batches, in_order, shuffled
+from pipeline.data.mixing import Softening
 from pipeline.data.pictures import Pictures
-from pipeline.data.views import apply_transforms, view_transforms
+from pipeline.data.views import Views
 from pipeline.errors import PipelineError
+from tests.data.test_views import augmenting
 
-MOVING = AugmentConfig("light", 4, True, 30.0, 0.2)
+MOVING = augmenting(horizontal_flip=True, rotation_degrees=30.0, zoom_in=0.2, zoom_out=0.2)
 
 
 def rows(folder, names):
@@ -31,9 +33,8 @@ def plain(pictures: Pictures) -> PictureInputs:
     return PictureInputs(pictures, np.arange(len(pictures)), [None])
 
 
-def moved(pictures: Pictures, augment: AugmentConfig, seed: int, views: int) -> PictureInputs:
-    transforms = [view_transforms(augment, len(pictures), pictures.size, seed, view) for view in range(1, views)]
-    return PictureInputs(pictures, np.arange(len(pictures)), [None, *transforms])
+def moved(pictures: Pictures, augment: AugmentConfig, seed: int) -> PictureInputs:
+    return PictureInputs(pictures, np.arange(len(pictures)), Views(augment, len(pictures), pictures.size, seed))
 
 
 def test_streamed_pictures_equal_kept_ones(some, pictures, tmp_path, caplog):
@@ -61,14 +62,12 @@ def test_a_picture_that_is_gone_or_changed_is_named(pictures, tmp_path):
 
 
 def test_the_plain_view_is_the_picture_itself(some):
-    inputs, everything = moved(some, MOVING, seed=1, views=3), np.arange(7)
-    assert np.array_equal(inputs.take(everything, np.zeros(7, int)), some.take(everything))
-    still = np.tile(np.float32([1, 0, 0, 0, 1, 0, 0, 0]), (7, 1))
-    assert np.array_equal(apply_transforms(some.take(everything), still), some.take(everything))
+    everything = np.arange(7)
+    assert np.array_equal(moved(some, MOVING, seed=1).take(everything, np.zeros(7, int)), some.take(everything))
 
 
 def test_views_may_be_mixed_in_a_batch(some):
-    inputs, everything = moved(some, MOVING, seed=1, views=3), np.arange(7)
+    inputs, everything = moved(some, MOVING, seed=1), np.arange(7)
     views = np.array([0, 1, 2, 0, 1, 2, 0])
     mixed = inputs.take(everything, views)
     for view in range(3):
@@ -77,34 +76,13 @@ def test_views_may_be_mixed_in_a_batch(some):
 
 
 def test_a_view_is_a_fixed_function_of_seed_and_place(some):
-    inputs = moved(some, MOVING, seed=1, views=5)
+    inputs = moved(some, MOVING, seed=1)
     first = inputs.take(np.arange(7), np.full(7, 2))
-    # In another batch, another order, another number of views: the same pixels.
-    again = moved(some, MOVING, seed=1, views=3).take(np.array([6, 3]), np.array([2, 2]))
+    # In another batch and another order: the same pixels.
+    again = moved(some, MOVING, seed=1).take(np.array([6, 3]), np.array([2, 2]))
     assert np.array_equal(again, first[[6, 3]])
-    assert not np.array_equal(moved(some, MOVING, seed=2, views=3).take(np.arange(7), np.full(7, 2)), first)
+    assert not np.array_equal(moved(some, MOVING, seed=2).take(np.arange(7), np.full(7, 2)), first)
     assert not np.array_equal(inputs.take(np.arange(7), np.full(7, 1)), first)
-
-
-def test_a_mirrored_view_is_the_mirror_image(some):
-    mirroring = AugmentConfig("flip", 1, True, 0.0, 0.0)
-    inputs = moved(some, mirroring, seed=1, views=2)
-    second, first = inputs.take(np.arange(7), np.ones(7, int)), some.take(np.arange(7))
-    mirrored = [np.array_equal(a, b[:, ::-1]) for a, b in zip(second, first, strict=True)]
-    same = [np.array_equal(a, b) for a, b in zip(second, first, strict=True)]
-    assert all(a != b for a, b in zip(mirrored, same, strict=True))
-    assert 0 < sum(mirrored) < 7
-
-
-def test_rotation_and_zoom_stay_within_their_ranges():
-    rows = view_transforms(MOVING, 2000, 100, 1, 1).astype(float)
-    scale = np.hypot(rows[:, 0], rows[:, 3])
-    angle = np.degrees(np.arctan2(rows[:, 3], np.abs(rows[:, 0])))
-    assert 1 / 1.2 - 1e-6 <= scale.min() < 0.85
-    assert 1.23 < scale.max() <= 1 / 0.8 + 1e-6
-    assert 29 < np.abs(angle).max() <= 30.001
-    centre = rows[:, [0, 1, 3, 4]].reshape(-1, 2, 2) @ np.array([49.5, 49.5]) + rows[:, [2, 5]]
-    assert np.allclose(centre, 49.5, atol=1e-3)
 
 
 def test_an_epoch_shows_each_picture_once_and_in_another_view_than_the_last():
@@ -117,6 +95,24 @@ def test_an_epoch_shows_each_picture_once_and_in_another_view_than_the_last():
     assert (np.sort(np.array(seen), axis=0).T == [0, 1, 2]).all()
     assert not np.array_equal(plan(0)[0], plan(1)[0])
     assert np.array_equal(shuffled(50, 3, 7)(2)[0], plan(2)[0])
+
+
+def test_without_an_end_of_views_each_epoch_shows_new_ones():
+    assert {tuple(np.unique(shuffled(50, None, 7)(epoch)[1])) for epoch in range(3)} == {(1,), (2,), (3,)}
+    labels = np.repeat([0, 1], [40, 10])
+    order, views = balanced(labels, None, 7)(4)
+    rare = order >= 40
+    assert set(views[~rare]) == {5}
+    # Those that come several times in an epoch come in several views.
+    assert len({*zip(order[rare], views[rare], strict=True)}) == rare.sum()
+
+
+def test_labels_are_smoothed_for_training_alone(some):
+    labels = np.array([0, 1, 2, 0, 1, 2, 0])
+    softened = batches(plain(some), labels, 3, 4, in_order(7), soften=Softening(None, 0.3, seed=1))
+    [(pixels, targets), _] = softened.as_numpy_iterator()
+    assert np.array_equal(pixels, some.take(np.arange(4)))
+    np.testing.assert_allclose(targets, np.eye(3)[labels[:4]] * 0.7 + 0.1, atol=1e-6)
 
 
 def test_batches_carry_the_right_labels_and_never_span_epochs(some):

@@ -7,7 +7,7 @@ import pytest
 from pipeline.composition import GROUPS
 from pipeline.models.backbones import build_backbone
 from pipeline.models.freezing import batch_norm_digest, batch_norms, unfreeze
-from pipeline.models.tuning import with_norms_absorbed
+from pipeline.models.tuning import for_learning
 from tests.models.test_backbones import small
 from tests.models.test_inference import trained_looking
 
@@ -35,7 +35,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_network(name):
     backbone = build_backbone(config.backbone, config.image_size)
     trained_looking(backbone)
     unfreeze(backbone, config.backbone.unfreeze, config.backbone.blocks, freeze_batch_norm=True)
-    fast = with_norms_absorbed(backbone)
+    fast = for_learning(backbone)
     before = batch_norm_digest(backbone)
     assert len(list(batch_norms(fast))) <= len(list(batch_norms(backbone)))
     shared = {id(weight) for weight in backbone.trainable_weights}
@@ -61,14 +61,14 @@ def test_what_follows_a_convolution_is_absorbed_and_only_that(name, left):
     config = small(name)
     backbone = build_backbone(config.backbone, config.image_size)
     backbone.trainable = False
-    assert len(list(batch_norms(with_norms_absorbed(backbone)))) == left
+    assert len(list(batch_norms(for_learning(backbone)))) == left
 
 
 def test_batch_norm_that_learns_stays():
     config = small("efficientnet_lite0")
     backbone = build_backbone(config.backbone, config.image_size)
     unfreeze(backbone, "all", config.backbone.blocks, freeze_batch_norm=False)
-    assert len(list(batch_norms(with_norms_absorbed(backbone)))) == len(list(batch_norms(backbone)))
+    assert len(list(batch_norms(for_learning(backbone)))) == len(list(batch_norms(backbone)))
 
 
 def test_weights_are_multiplied_in_float32_whatever_the_policy():
@@ -77,7 +77,7 @@ def test_weights_are_multiplied_in_float32_whatever_the_policy():
     model = keras.Model(inputs, keras.layers.BatchNormalization()(x))
     trained_looking(model)
     model.layers[-1].trainable = False
-    fast = with_norms_absorbed(model)
+    fast = for_learning(model)
     layer = fast.get_layer("conv_normalised")
     layer.dtype_policy = keras.dtype_policies.get("mixed_bfloat16")
     pixels = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
