@@ -124,6 +124,8 @@ class FrozenBelow(keras.Model):
         super().__init__()
         self.frozen = frozen.from_pixels
         self.trainable_part = trainable
+        # There is nothing that Keras could build by calling it.
+        self.built = True
 
     def call(self, inputs, training=None):
         return self.trainable_part(self.frozen(inputs), training=training)
@@ -135,6 +137,7 @@ class AtTwoSizes(keras.Model):
     def __init__(self, learning: keras.Model, validated: keras.Model):
         super().__init__()
         self.learning, self.validated = learning, validated
+        self.built = True
 
     def call(self, inputs, training=None):
         return (self.learning if training else self.validated)(inputs, training=training)
