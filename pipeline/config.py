@@ -143,9 +143,13 @@ class BackboneConfig:
 
 
 def _is_factors(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(name, str) and isinstance(factor, int | float) and 0 <= factor < math.inf
-        for name, factor in value.items()
+    return (
+        value is None
+        or isinstance(value, Mapping)
+        and all(
+            isinstance(name, str) and isinstance(factor, int | float) and 0 <= factor < math.inf
+            for name, factor in value.items()
+        )
     )
 
 
@@ -301,7 +305,7 @@ class FinetuneConfig(PhaseConfig):
     rate_decay: float = _share_of_one()
     """What each block learns at, of the rate of the block above it; the head and the top block at the whole rate."""
     rate_factors: Any = field(
-        metadata={"choices": "{<block, head or stem>: <number, at least 0>, ...}, or {} for none", "holds": _is_factors}
+        metadata={"choices": "null, or {<block, head or stem>: <number, at least 0>, ...}", "holds": _is_factors}
     )
     """What named blocks learn at, of the rate, instead."""
     dropout: float | None = _share()

@@ -137,7 +137,7 @@ class Tuning:
             parts = parts_for_finetuning(smaller, config.backbone, phase, config.hardware.precision)
             data = training_data(self._manifest, config, self._cache, phase.image_size)
         factors = rate_factors(
-            backbone, model.get_layer("head"), config.backbone.blocks, phase.rate_decay, phase.rate_factors
+            backbone, model.get_layer("head"), config.backbone.blocks, phase.rate_decay, phase.rate_factors or {}
         )
         return parts, fit_phase(
             parts, data, config, phase, self._strategy, self._cache, self._report, epochs_before, factors, validated

@@ -137,7 +137,7 @@ def _training_contradictions(cfg: DictConfig) -> list[str]:
     ):
         settings = cfg[section]
         if settings.warmup_steps is None and settings.schedule != "one_cycle" and settings.warmup_epochs > epochs:
-            of = "the epochs of a phase," if section == "finetune" and finetune.phases else f"{section}.epochs="
+            of = "the epochs of a phase, " if section == "finetune" and finetune.phases else f"{section}.epochs="
             problems.append(f"{section}.warmup_epochs: {settings.warmup_epochs} is more than {of}{epochs}")
     sizes = [finetune.image_size, *(phase.get("image_size") for phase in finetune.phases or [])]
     for size in filter(None, sizes):

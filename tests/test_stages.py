@@ -23,7 +23,9 @@ from pipeline.checkout import CODE
 from pipeline.data.listing import pictures_folder
 from pipeline.data.manifest import class_indices, read_manifest
 from pipeline.data.pictures import Pictures
-from pipeline.errors import PipelineError
+from pipeline.deployment.classifier import load
+from pipeline.deployment.finding import Found
+from pipeline.errors import DivergedError, PipelineError
 from pipeline.execution import execute, is_done
 from pipeline.files import read_json
 from pipeline.identity import experiment_key
@@ -31,6 +33,7 @@ from pipeline.metrics import summarise
 from pipeline.models.archive import load_classifier
 from pipeline.models.freezing import all_layers
 from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
+from pipeline.results.calibration import at_temperature
 from pipeline.training.data import training_data
 from tests.conftest import write_pictures
 
@@ -213,6 +216,44 @@ def test_a_calibrated_experiment_has_the_temperature_in_its_model_and_its_figure
     assert metrics["corrupted"]["mean"] == pytest.approx(damage["accuracy"].mean())
     assert (out / "plots" / "corruptions.png").exists()
     assert "Under damage" in (out / "report.html").read_text()
+
+
+def test_test_time_augmentation_is_evaluated_calibrated_and_charged_alike(experiment, tmp_path):
+    config = replace(experiment.config, evaluate=replace(experiment.config.evaluate, tta="flip"))
+    shutil.copytree(experiment.folder, tmp_path / "job")
+    out = tmp_path / "evaluate"
+    out.mkdir()
+    evaluate.run(config, tmp_path / "job", out, None)
+    found, calibration = pd.read_parquet(out / "predictions.parquet"), read_json(out / "calibration.json")
+    plain = pd.read_parquet(experiment.folder / "evaluate" / "predictions.parquet")
+    best = read_json(out / "metrics.json")["best"]
+    assert calibration["tta"]["kind"] == "flip"
+    assert calibration["tta"][best] == read_json(out / "metrics.json")[best]["calibration"]["temperature"]
+    assert calibration[best] == pytest.approx(
+        read_json(experiment.folder / "evaluate" / "calibration.json")[best], rel=1e-4
+    )
+    assert read_json(out / "speed.json")["passes"] == 2
+    # As a classifier that is asked later does it.
+    model = experiment.folder / best / "model.keras"
+    asked = load(
+        Found(model, "test", temperature=calibration[best], tta=calibration["tta"] | {"temperature": 2.0}), "flip"
+    )
+    test = read_manifest(experiment.folder / "prepare").split("test")
+    probabilities = asked.probabilities(decoded(config, test).take(np.arange(len(test))))
+    np.testing.assert_allclose(probabilities, np.stack(found["probabilities"]), atol=0.05)
+    assert not np.array_equal(np.stack(found["probabilities"]), np.stack(plain["probabilities"]))
+    np.testing.assert_allclose(asked.calibrated(probabilities), at_temperature(probabilities, 2.0), atol=1e-6)
+    other = load(Found(model, "test", temperature=2.0), "crops")
+    assert other.calibrated(probabilities) is None
+
+
+def test_a_diverged_experiment_is_marked_so(configure, tmp_path):
+    config = configure("backbone=scratch_cnn", "train.learning_rate=1e30", "train.epochs=5", "train.label_issues=false")
+    with pytest.raises(DivergedError):
+        run_through(None, config, tmp_path / "job", sweep=False)
+    [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
+    assert run.info.status == "FAILED"
+    assert "lower the learning rate" in run.data.tags["diverged"]
 
 
 def test_epochs_go_on_from_one_phase_to_the_next(experiment):

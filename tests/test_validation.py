@@ -58,7 +58,7 @@ def test_every_problem_stands_in_one_message():
         ("finetune.phases=[{epocs:3}]", "a list of {unfreeze, epochs, learning_rate, image_size}"),
         (
             "finetune.phases=[{epochs:1},{epochs:3}]",
-            "finetune.warmup_epochs: 2.0 is more than the epochs of a phase, 1",
+            "finetune.warmup_epochs: 2 is more than the epochs of a phase, 1",
         ),
         ("finetune.optimizer=adamm", "adam | adamw | sgd"),
         ("finetune.rate_factors={top:-1}", "{<block, head or stem>: <number, at least 0>, ...}"),

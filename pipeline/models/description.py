@@ -30,5 +30,5 @@ def describe(
         "input": f"uint8 RGB [batch, {image_size}, {image_size}, 3], 0 to 255",
         "output": f"float32 probabilities [batch, {len(classes)}], in the order of classes",
         "decoding": DECODING,
-        "calibration": {"temperature": temperature, "applied": applied, "tta": tta},
+        "calibration": {"temperature": temperature, "applied": applied} | ({"tta": tta} if tta else {}),
     }

@@ -63,7 +63,11 @@ def range_test(config: Config, phase: str, inputs: Path) -> RangeTest:
             settings = finetune_phases(config, backbone, len(data.training))[0]
             parts = parts_for_finetuning(model, config.backbone, settings, config.hardware.precision)
             factors = rate_factors(
-                backbone, model.get_layer("head"), config.backbone.blocks, settings.rate_decay, settings.rate_factors
+                backbone,
+                model.get_layer("head"),
+                config.backbone.blocks,
+                settings.rate_decay,
+                settings.rate_factors or {},
             )
     steps = config.find_lr.steps
     fed = feed(parts, data, config, settings, cache)

@@ -36,7 +36,7 @@ EVERY = [
 
 def small(name: str, *overrides: str):
     """A configuration with random weights at the smallest size that a backbone takes."""
-    config = check(composed([f"backbone={name}", "backbone.weights=random", *overrides]))
+    config = check(composed([f"backbone={name}", "backbone.weights=random", "finetune=light", *overrides]))
     config.image_size = max(config.backbone.min_image_size, 32)
     return config
 
