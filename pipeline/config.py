@@ -248,6 +248,8 @@ class TrackingConfig:
     log_model: str = _one_of("best", "all", "none")
     system_metrics_interval: float | None = _above(0)
     """Seconds between two looks at the use of processor, memory and GPU; null: none."""
+    wait_seconds: float = _at_least(0)
+    """How long the end of a stage waits for a store that is away; what it does not take by then is on disk, for `python -m pipeline.sync`."""
 
 
 @dataclass
@@ -274,7 +276,16 @@ class RegisterConfig:
     """In what it has to be cheaper."""
 
 
-BESIDE = ("cache_folder", "export", "register")
+@dataclass
+class SweepConfig:
+    name: str
+    retry_failed: bool
+    """Whether `-m` tries jobs again that failed before; complete ones are skipped, and cut-off ones go on, in either case."""
+    relaunches: int = _at_least(0)
+    """How often a launcher is started again after its workers died."""
+
+
+BESIDE = ("cache_folder", "export", "register", "sweep")
 """Entries of the configuration that no result of a stage depends on."""
 
 
@@ -296,3 +307,4 @@ class Config:
     tracking: TrackingConfig
     export: ExportConfig
     register: RegisterConfig
+    sweep: SweepConfig

@@ -8,3 +8,12 @@ class PipelineError(CompactHydraException):
 
     Hydra prints a `CompactHydraException` as its message alone and goes on with the rest of a sweep.
     """
+
+    passes = False
+    """Whether the same command succeeds later without anything being changed: a sweep then tries again by itself."""
+
+
+class UndeliveredError(PipelineError):
+    """All was computed, and the tracking store is away."""
+
+    passes = True

@@ -36,8 +36,10 @@ log = logging.getLogger(__name__)
 INPUTS = ("prepare", "train")
 
 
-def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) -> dict[str, str]:
-    """Write model.keras, history.csv, metrics.json and curves.png to `out`.
+def run(
+    config: Config, inputs: Path, out: Path, report: Callable[[Row], None], backup: Path | None = None
+) -> dict[str, str]:
+    """Write model.keras, history.csv, metrics.json and curves.png to `out`; `backup` is the folder from which a cut-off training goes on.
 
     Returns:
         what the result depends on beside the configuration.
@@ -55,7 +57,9 @@ def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) 
     data = training_data(manifest, config, cache)
     rate = learning_rate(config.finetune, math.ceil(len(data.training) / config.finetune.batch_size))
     before = batch_norm_digest(model.get_layer("backbone"))
-    fitted = fit_phase(parts, data, config, config.finetune, rate, strategy, cache, report, epochs_before=len(phase_1))
+    fitted = fit_phase(
+        parts, data, config, config.finetune, rate, strategy, cache, report, epochs_before=len(phase_1), backup=backup
+    )
     if config.finetune.freeze_batch_norm and batch_norm_digest(model.get_layer("backbone")) != before:
         raise PipelineError(
             "BatchNormalization changed although finetune.freeze_batch_norm is on; this result can't be trusted, please report it"

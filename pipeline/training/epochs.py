@@ -17,14 +17,12 @@ Row = dict[str, float]
 
 
 class EpochRecorder(keras.callbacks.Callback):
-    """Keeps, logs and reports a row an epoch, and moves the progress bar."""
+    """Keeps and logs a row an epoch, and moves the progress bar."""
 
-    def __init__(
-        self, report: Callable[[Row], None], advance: Callable[..., None], epochs: range, images: int, batch_size: int
-    ):
+    def __init__(self, advance: Callable[..., None], epochs: range, images: int, batch_size: int):
         super().__init__()
         self.rows: list[Row] = []
-        self._report, self._advance, self._epochs = report, advance, epochs
+        self._advance, self._epochs = advance, epochs
         self._images, self._batch_size = images, batch_size
 
     def on_train_batch_end(self, batch, logs=None):
@@ -47,7 +45,6 @@ class EpochRecorder(keras.callbacks.Callback):
             raise PipelineError(
                 f"The training diverged in epoch {row['epoch']} ({told}); lower the learning rate of this phase"
             )
-        self._report(row)
 
 
 def _digits(value: float) -> float:

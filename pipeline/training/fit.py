@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.models.parts import Parts
 from pipeline.terminal import progress
 from pipeline.training.data import TrainingData, views_seen
 from pipeline.training.epochs import EpochRecorder, Row
+from pipeline.training.resuming import Resuming
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def fit_phase(
     cache: Cache,
     report: Callable[[Row], None],
     epochs_before: int = 0,
+    backup: Path | None = None,
 ) -> Fitted:
     """Train the trainable part on what the frozen part makes of the training pictures, watching the validation pictures.
 
@@ -61,6 +64,7 @@ def fit_phase(
         cache: where frozen work is kept.
         report: called with each epoch's row.
         epochs_before: epochs of the phase before this one.
+        backup: a folder for what it takes to go on after being cut off, and from which it goes on; None: nothing is kept.
 
     Raises:
         PipelineError: the loss is no longer a number.
@@ -95,18 +99,23 @@ def fit_phase(
             metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
             jit_compile=config.hardware.jit_compile,
         )
-        recorder = EpochRecorder(report, advance, epochs, count, batch_size)
+        recorder = EpochRecorder(advance, epochs, count, batch_size)
+        state_file = backup / f"after_epoch_{epochs_before}.npz" if backup else None
+        resuming = Resuming(state_file, parts.trainable, recorder, stopping, phase.epochs, report)
+        done = resuming.restore(network)
+        advance(done * count)
         labels = data.labels[data.training]
         plan = balanced(labels, views, config.seed) if phase.balanced_sampling else shuffled(count, views, config.seed)
         network.fit(
-            batches(training, labels, data.class_count, batch_size, plan, epochs),
+            batches(training, labels, data.class_count, batch_size, plan, epochs[done:] or epochs[-1:]),
             steps_per_epoch=math.ceil(count / batch_size),
             validation_data=batches(
                 validation, data.labels[data.validation], data.class_count, batch_size, in_order(len(data.validation))
             ),
             epochs=phase.epochs,
+            initial_epoch=done,
             class_weight=class_weights(phase.class_weight, labels, data.classes),
-            callbacks=[recorder, stopping],
+            callbacks=[recorder, stopping, resuming],
             shuffle=False,
             verbose=0,
         )
