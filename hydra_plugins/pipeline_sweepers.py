@@ -3,6 +3,10 @@
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 
 class GridSweeper(BasicSweeper):
@@ -14,3 +18,23 @@ class GridSweeper(BasicSweeper):
         with Sweep(self.config) as sweep:
             self.launcher = sweep.persistent(self.launcher)
             return super().sweep(arguments)
+
+
+class OptunaSweeper(Sweeper):
+    """Optuna chooses what is tried next; see `pipeline.search` and conf/hydra/sweeper/optuna.yaml."""
+
+    def __init__(self, **settings: Any):
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from pipeline.search import Search
+        from pipeline.sweeping import Sweep
+
+        with Sweep(self.config) as sweep:
+            Search(self.settings, self.config, arguments).run(sweep.persistent(self.launcher))

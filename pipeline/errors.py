@@ -11,6 +11,8 @@ class PipelineError(CompactHydraException):
 
     passes = False
     """Whether the same command succeeds later without anything being changed: a sweep then tries again by itself."""
+    run_status = "FAILED"
+    """Of the run in MLflow that it ends."""
 
 
 class UndeliveredError(PipelineError):

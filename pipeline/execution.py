@@ -17,6 +17,7 @@ from pipeline.config import Config
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, whole_folder, write_json
 from pipeline.tracking import ExperimentRun, open_run
+from pipeline.trials import pruning
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,9 @@ def _compute(stage: str, config: Config, root: Path, key: str, run: ExperimentRu
     started = perf_counter()
     try:
         with whole_folder(root / stage) as out:
-            environment = importlib.import_module(f"pipeline.{stage}").run(config, root, out, run.report_epoch, **kept)
+            environment = importlib.import_module(f"pipeline.{stage}").run(
+                config, root, out, pruning(run.report_epoch), **kept
+            )
             state = {
                 "run_id": run.run_id,
                 "experiment_key": key,

@@ -2,13 +2,15 @@
 
 import importlib
 import logging
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
 from pipeline.identity import experiment_key
+from pipeline.trials import VARIABLE, PrunedError, figures
 
 log = logging.getLogger(__name__)
 
@@ -20,16 +22,18 @@ class Outcome:
     """How a job ended, as `outcome.json` in its folder says it to other commands and machines."""
 
     status: str
-    """done; skipped: it was complete; failed; failed before: it is not tried again unless that is asked for."""
+    """done; skipped: it was complete; failed; failed before: it is not tried again unless that is asked for; pruned: its search ended it."""
     reason: str
     """In a sentence, where there is one."""
     folder: str
     key: str
     """The experiment's."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """What searches look at, where it has trained."""
 
     @property
     def failed(self) -> bool:
-        return self.status not in ("done", "skipped")
+        return self.status not in ("done", "skipped", "pruned")
 
 
 def run_job(stage: str | None, config: Config, folder: Path, sweep: bool) -> Outcome:
@@ -43,18 +47,23 @@ def run_job(stage: str | None, config: Config, folder: Path, sweep: bool) -> Out
     stages = importlib.import_module("pipeline.__main__")
     if sweep:
         if stages.is_complete(stage, folder, key):
-            return Outcome("skipped", "complete", str(folder), key)
+            return Outcome("skipped", "complete", str(folder), key, figures(folder))
         before = _read(folder)
+        if before and before.key == key and before.status == "pruned" and VARIABLE in os.environ:
+            return before
         if before and before.key == key and before.status == "failed" and not config.sweep.retry_failed:
             return Outcome("failed before", f"{before.reason}; sweep.retry_failed=true tries again", str(folder), key)
     (folder / OUTCOME).unlink(missing_ok=True)
     try:
         stages.run_through(stage, config, folder, sweep, key)
+    except PrunedError as error:
+        outcome = Outcome("pruned", str(error), str(folder), key)
     except Exception as error:
         if not getattr(error, "passes", False):
             _write(Outcome("failed", reason(error), str(folder), key))
         raise
-    outcome = Outcome("done", "", str(folder), key)
+    else:
+        outcome = Outcome("done", "", str(folder), key, figures(folder))
     _write(outcome)
     return outcome
 

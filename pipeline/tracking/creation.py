@@ -1,6 +1,7 @@
 """A new run in MLflow: what identifies an experiment, and where it comes from."""
 
 import hashlib
+import json
 import os
 import subprocess
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from pipeline.config import BESIDE, Config
 from pipeline.files import file_sha256
 from pipeline.identity import LOCKS
 from pipeline.tracking.figures import flat
+from pipeline.trials import VARIABLE
 
 # Parameters that one call of log_batch takes.
 _PARAMS = 100
@@ -57,6 +59,8 @@ def _origin() -> dict[str, str]:
     committed = _git("show", "HEAD:dvc.lock")
     tags["dvc_lock_sha256"] = hashlib.sha256(f"{committed}\n".encode()).hexdigest() if committed else ""
     tags["sweep"] = os.environ.get("PIPELINE_SWEEP", "")
+    if trial := json.loads(os.environ.get(VARIABLE, "{}")):
+        tags |= {"study": trial["study"], "trial": str(trial["number"])}
     return {name: value for name, value in tags.items() if value}
 
 

@@ -146,7 +146,8 @@ def open_run(
         run.fill_in(root, inputs)
         yield run
     except BaseException as error:
-        status = "KILLED" if interrupted() or isinstance(error, KeyboardInterrupt) else "FAILED"
+        killed = interrupted() or isinstance(error, KeyboardInterrupt)
+        status = "KILLED" if killed else getattr(error, "run_status", "FAILED")
         raise
     finally:
         run.end(status)
