@@ -34,16 +34,16 @@ def _up_to(last: str | None) -> tuple[str, ...]:
 def run_through(last: str | None, config: Config, folder: Path, sweep: bool, key: str | None = None) -> None:
     """Run the stages up to `last` (None: all) in a job's folder; those whose files are there are not run again.
 
-    A single run always runs what it was asked for; in a sweep a job that is complete is skipped. Two processes with the same
+    What was cut off goes on. What is complete is skipped in a sweep; a single run then does again what it was asked for. Two processes with the same
     experiment take turns.
     """
     wanted = STAGES if last is None else (last,)
     # Once, so that pictures which arrive meanwhile do not make it two experiments.
     key = key or experiment_key(config)
     with FileLock(f"{folder}.lock"):
-        logged = True
+        logged, repeats = True, not sweep and all(is_done(folder / stage, key) for stage in wanted)
         for index, stage in enumerate(_up_to(last)):
-            if is_done(folder / stage, key) and (sweep or stage not in wanted):
+            if is_done(folder / stage, key) and not (repeats and stage in wanted):
                 log.info("%s is done: %s", stage, folder / stage)
                 continue
             if not is_computed(folder / stage, key) or is_done(folder / stage, key):

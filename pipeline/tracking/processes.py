@@ -28,6 +28,12 @@ def is_dead(process: str) -> bool:
     return _started(int(number)) != started
 
 
+def is_alive(process: str) -> bool:
+    """Whether it can be seen from here that a process is at work."""
+    *place, number, started = process.split("/")
+    return place == list(_place()) and _started(int(number)) == started
+
+
 def _started(number: int) -> str:
     """When a process began, in ticks since the machine did, which no change of the clock moves; empty where there is no such process."""
     if stat := _read(f"/proc/{number}/stat"):
