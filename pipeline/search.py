@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -58,6 +59,10 @@ class Settings:
         if not self.objectives or set(self.objectives) - set(OBJECTIVES):
             found.append(
                 f"hydra.sweeper.objectives: {self.objectives} is not allowed; it takes a list of {', '.join(OBJECTIVES)}"
+            )
+        if urlsplit(self.storage).password:
+            found.append(
+                "hydra.sweeper.storage: holds a password, which would be written into files; set PGPASSWORD instead"
             )
         if len(self.objectives) > 1 and self.pruner != "none":
             log.info("With two objectives no trial is pruned: none is better than another in both for certain")
