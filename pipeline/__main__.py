@@ -13,7 +13,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from pipeline.config import Config
-from pipeline.execution import execute, is_done
+from pipeline.errors import UndeliveredError
+from pipeline.execution import execute, is_computed, is_done
 from pipeline.identity import experiment_key
 
 log = logging.getLogger(__name__)
@@ -21,21 +22,37 @@ log = logging.getLogger(__name__)
 STAGES = ("prepare", "train", "finetune", "evaluate")
 
 
-def run_through(last: str | None, config: Config, folder: Path, sweep: bool) -> None:
+def is_complete(last: str | None, folder: Path, key: str) -> bool:
+    """Whether a job's folder holds all that the stages up to `last` (None: all) make for the experiment with this key."""
+    return all(is_done(folder / stage, key) for stage in _up_to(last))
+
+
+def _up_to(last: str | None) -> tuple[str, ...]:
+    return STAGES if last is None else STAGES[: STAGES.index(last) + 1]
+
+
+def run_through(last: str | None, config: Config, folder: Path, sweep: bool, key: str | None = None) -> None:
     """Run the stages up to `last` (None: all) in a job's folder; those whose files are there are not run again.
 
-    A single run always runs what it was asked for; in a sweep a job that is complete is skipped. Two processes with the same
+    What was cut off goes on. What is complete is skipped in a sweep; a single run then does again what it was asked for. Two processes with the same
     experiment take turns.
     """
     wanted = STAGES if last is None else (last,)
     # Once, so that pictures which arrive meanwhile do not make it two experiments.
-    key = experiment_key(config)
+    key = key or experiment_key(config)
     with FileLock(f"{folder}.lock"):
-        for index, stage in enumerate(STAGES[: STAGES.index(wanted[-1]) + 1]):
-            if is_done(folder / stage, key) and (sweep or stage not in wanted):
+        logged, repeats = True, not sweep and all(is_done(folder / stage, key) for stage in wanted)
+        for index, stage in enumerate(_up_to(last)):
+            if is_done(folder / stage, key) and not (repeats and stage in wanted):
                 log.info("%s is done: %s", stage, folder / stage)
                 continue
-            for later in STAGES[index + 1 :]:
-                # What was made from the files that this stage replaces.
-                shutil.rmtree(folder / later, ignore_errors=True)
-            execute(stage, config, folder, key)
+            if not is_computed(folder / stage, key) or is_done(folder / stage, key):
+                for later in STAGES[index + 1 :]:
+                    # What was made from the files that this stage replaces.
+                    shutil.rmtree(folder / later, ignore_errors=True)
+            logged = execute(stage, config, folder, key)
+    if not logged:
+        raise UndeliveredError(
+            f"tracking: all that was asked for is computed and lies whole in {folder}, and the tracking store is away; when it is back, "
+            "`python -m pipeline.sync` delivers it, and so does the same command"
+        )

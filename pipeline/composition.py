@@ -23,7 +23,7 @@ PARAMS = CODE / "params.yaml"
 GROUPS = {
     folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
     for folder in sorted(CONF.iterdir())
-    if folder.is_dir()
+    if folder.is_dir() and folder.name != "hydra"
 }
 
 _OVERRIDE = re.compile(r"^([+~]*)([A-Za-z_][\w./@:-]*)(=|$)")
@@ -156,6 +156,8 @@ def _values(override: Override) -> list[str]:
     if override.is_sweep_override():
         if override.is_choice_sweep() or override.is_range_sweep():
             return list(override.sweep_string_iterator())
+        if override.is_interval_sweep():
+            return [str(override.value().start), str(override.value().end)]
         if override.is_glob_sweep() and override.key_or_group in GROUPS:
             return override.value().filter(GROUPS[override.key_or_group])
         return []

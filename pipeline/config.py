@@ -143,9 +143,8 @@ class BackboneConfig:
 
 
 def _is_factors(value: Any) -> bool:
-    return (
-        value is None
-        or isinstance(value, Mapping)
+    return value is None or (
+        isinstance(value, Mapping)
         and all(
             isinstance(name, str) and isinstance(factor, int | float) and 0 <= factor < math.inf
             for name, factor in value.items()
@@ -384,6 +383,8 @@ class TrackingConfig:
     log_model: str = _one_of("best", "all", "none")
     system_metrics_interval: float | None = _above(0)
     """Seconds between two looks at the use of processor, memory and GPU; null: none."""
+    wait_seconds: float = _at_least(0)
+    """How long the end of a stage waits for a store that is away; what it does not take by then is on disk, for `python -m pipeline.sync`."""
 
 
 @dataclass
@@ -423,7 +424,16 @@ class FindLrConfig:
     """Batches over which it rises from one to the other, by the same factor each."""
 
 
-BESIDE = ("cache_folder", "export", "register", "find_lr")
+@dataclass
+class SweepConfig:
+    name: str
+    retry_failed: bool
+    """Whether `-m` tries jobs again that failed before; complete ones are skipped, and cut-off ones go on, in either case."""
+    relaunches: int = _at_least(0)
+    """How often a launcher is started again after its workers died."""
+
+
+BESIDE = ("cache_folder", "export", "register", "find_lr", "sweep")
 """Entries of the configuration that no result of a stage depends on."""
 
 
@@ -446,3 +456,4 @@ class Config:
     export: ExportConfig
     register: RegisterConfig
     find_lr: FindLrConfig
+    sweep: SweepConfig

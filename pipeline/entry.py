@@ -1,8 +1,9 @@
 """How a stage is started: by DVC, on the resolved configuration, or by a person, through Hydra."""
 
-import importlib
+import logging
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,9 +16,13 @@ from pipeline.checkout import main_checkout
 from pipeline.composition import CONF, check_choices, from_hydra, is_override, quoted, register_resolvers, with_params
 from pipeline.errors import PipelineError
 from pipeline.identity import experiment_key
-from pipeline.interruption import interrupted, listen
+from pipeline.interruption import interrupted, listen, listening
+from pipeline.jobs import Outcome, reason, run_job
 from pipeline.resolved import OUTPUTS, read_resolved, read_watched
+from pipeline.sharing import take_share
 from pipeline.terminal import start_logging
+
+log = logging.getLogger(__name__)
 
 
 def main(stage: str | None) -> NoReturn:
@@ -36,7 +41,10 @@ def main(stage: str | None) -> NoReturn:
             from pipeline.execution import execute
 
             config = read_resolved()
-            execute(stage, config, OUTPUTS, experiment_key(config, read_watched()))
+            if not execute(stage, config, OUTPUTS, experiment_key(config, read_watched())):
+                log.warning(
+                    "%s is computed; `python -m pipeline.sync` delivers it when the tracking store is back", stage
+                )
         else:
             _through_hydra(stage)
     except PipelineError as error:
@@ -44,7 +52,7 @@ def main(stage: str | None) -> NoReturn:
     except (Exception, KeyboardInterrupt):
         if not interrupted():
             raise
-        print("\nInterrupted; what had not ended is undone, and the same command starts it again", file=sys.stderr)
+        print("\nInterrupted; the same command goes on from the last finished epoch", file=sys.stderr)
         sys.exit(130)
     sys.exit()
 
@@ -71,16 +79,28 @@ class _Job:
         self.stage = stage
         self.__name__ = "job"
 
-    def __call__(self, cfg: DictConfig) -> None:
+    def __call__(self, cfg: DictConfig) -> dict[str, str]:
+        """Run the job; in a sweep a failure is an answer, not an exception, since each launcher treats those in its own way."""
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         register_resolvers()
         state = HydraConfig.get()
-        folder = Path(state.runtime.output_dir)
+        sweep, folder = state.mode == RunMode.MULTIRUN, Path(state.runtime.output_dir)
         start_logging(folder / f"{self.stage or 'pipeline'}.log")
-        # Imported only here: under DVC a stage knows no other.
-        through = importlib.import_module("pipeline.__main__").run_through
-        try:
-            through(self.stage, from_hydra(cfg), folder, sweep=state.mode == RunMode.MULTIRUN)
-        except Exception as error:
-            if interrupted():
-                raise KeyboardInterrupt from error
-            raise
+        take_share(workers_here(state.launcher))
+        with listening():
+            try:
+                return asdict(run_job(self.stage, from_hydra(cfg), folder, sweep))
+            except Exception as error:
+                if interrupted():
+                    raise KeyboardInterrupt from error
+                if not sweep:
+                    raise
+                log.error("%s failed: %s", folder, reason(error), exc_info=not isinstance(error, PipelineError))
+                return asdict(Outcome("failed", reason(error), str(folder), ""))
+
+
+def workers_here(launcher: DictConfig) -> int:
+    """How many jobs a launcher runs at once on the machine of a job that shares it out itself."""
+    wanted = launcher.get("n_jobs", 1)
+    # As joblib counts: -1 is one for each core.
+    return wanted if wanted > 0 else max(1, os.cpu_count() + 1 + wanted)

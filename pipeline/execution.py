@@ -1,33 +1,54 @@
-"""Run one stage: its files whole or not at all, its results in the tracking store."""
+"""Run one stage: its files whole or not at all, its results in the tracking store, and what was cut off goes on."""
 
+import errno
 import importlib
 import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from mlflow.exceptions import MlflowException
+from filelock import FileLock, Timeout
 
+from pipeline.checkout import resolve
 from pipeline.config import Config
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, whole_folder, write_json
-from pipeline.tracking import open_run
+from pipeline.tracking import ExperimentRun, open_run
+from pipeline.trials import pruning
 
 log = logging.getLogger(__name__)
 
 
 RUN = "run.json"
+# The stages that go on from their last finished epoch.
+_TRAININGS = ("train", "finetune")
+# What a person has to put right: no space, quota used up, read-only.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def is_computed(folder: Path, key: str) -> bool:
+    """Whether a stage's folder holds its files for the experiment with this key."""
+    try:
+        return read_json(folder / RUN)["experiment_key"] == key
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def is_done(folder: Path, key: str) -> bool:
-    """Whether a stage's folder holds its files for the experiment with this key, and MLflow has them."""
-    if not (folder / RUN).exists():
-        return False
-    run = read_json(folder / RUN)
-    return run["experiment_key"] == key and run["logged"]
+    """As `is_computed`, and MLflow has them."""
+    return is_computed(folder, key) and read_json(folder / RUN)["logged"]
 
 
-def execute(stage: str, config: Config, root: Path, key: str) -> None:
+def execute(stage: str, config: Config, root: Path, key: str) -> bool:
     """Run the stage's module on its inputs below `root`, write `root/<stage>/`, and log it under the experiment's key.
+
+    A training that was cut off goes on after its last finished epoch; what was computed and not logged is logged.
+
+    Returns:
+        whether the tracking store has it; it may be away, and the files are then whole all the same.
 
     Raises:
         PipelineError: an input is missing, or whatever the stage finds wrong.
@@ -39,10 +60,32 @@ def execute(stage: str, config: Config, root: Path, key: str) -> None:
                 f"{stage} needs what {name} writes, and {root / name} does not exist; run dvc repro, or python -m pipeline"
             )
     log.info("%s begins", stage)
+    started, unlogged = perf_counter(), is_computed(root / stage, key) and not is_done(root / stage, key)
+    with _backup(stage, config, key) as backup:
+        resumes = backup is not None and any(backup.glob("*.npz"))
+        with open_run(config, key, stage, root, module.INPUTS, resumes) as run:
+            if unlogged:
+                log.info("%s was computed, and not logged yet", stage)
+            else:
+                _compute(stage, config, root, key, run, backup)
+            logged = run.log_stage(root / stage)
+        if backup:
+            shutil.rmtree(backup)
+    log.info("%s ended after %.0f s: %s", stage, perf_counter() - started, root / stage)
+    return logged
+
+
+def _compute(stage: str, config: Config, root: Path, key: str, run: ExperimentRun, backup: Path | None) -> None:
+    for leftover in root.glob(f".{stage}-*"):
+        # Of a process that was killed: whoever works here has this folder alone.
+        shutil.rmtree(leftover, ignore_errors=True)
+    kept: dict[str, Any] = {"backup": backup} if stage in _TRAININGS else {}
     started = perf_counter()
-    with open_run(config, key, stage, root, module.INPUTS) as run:
+    try:
         with whole_folder(root / stage) as out:
-            environment = module.run(config, root, out, run.report_epoch)
+            environment = importlib.import_module(f"pipeline.{stage}").run(
+                config, root, out, pruning(run.report_epoch), **kept
+            )
             state = {
                 "run_id": run.run_id,
                 "experiment_key": key,
@@ -51,12 +94,37 @@ def execute(stage: str, config: Config, root: Path, key: str) -> None:
                 "logged": False,
             }
             write_json(out / RUN, state)
-        try:
-            run.log_stage(root / stage)
-        except MlflowException as error:
-            raise PipelineError(
-                f"tracking: what {stage} computed lies in {root / stage}, but the tracking store can't be reached ({error}); "
-                "the same command runs it again"
-            ) from error
-        write_json(root / stage / RUN, state | {"logged": True})
-    log.info("%s ended after %.0f s: %s", stage, perf_counter() - started, root / stage)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise PipelineError(
+            f"{stage}: {error}; nothing half-written was left in {root}. With this put right, the same command goes on"
+        ) from error
+
+
+@contextmanager
+def _backup(stage: str, config: Config, key: str) -> Iterator[Path | None]:
+    """The folder from which a training goes on, an entry of the cache; None for other stages, and where another process has it."""
+    if stage not in _TRAININGS:
+        yield None
+        return
+    cache = resolve(config.cache_folder)
+    name = f"resume-{key}-{stage}"
+    cache.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(cache / f".{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("The same training is going on elsewhere: what this one takes to resume is not kept")
+        yield None
+        return
+    try:
+        # So that `python -m pipeline.cache` lists and prunes it.
+        write_json(
+            cache / name / "entry.json", {"holds": {"kind": "resume", "backbone": f"{config.backbone.name} {stage}"}}
+        )
+        yield cache / name
+    finally:
+        if not any((cache / name).glob("*.npz")):
+            shutil.rmtree(cache / name, ignore_errors=True)
+        lock.release()

@@ -41,8 +41,12 @@ log = logging.getLogger(__name__)
 INPUTS = ("prepare", "train")
 
 
-def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) -> dict[str, str]:
+def run(
+    config: Config, inputs: Path, out: Path, report: Callable[[Row], None], backup: Path | None = None
+) -> dict[str, str]:
     """Write model.keras, history.csv, rates.csv, metrics.json, curves.png and augmentation.png to `out`.
+
+    `backup` is the folder from which a cut-off training goes on.
 
     Returns:
         what the result depends on beside the configuration.
@@ -60,7 +64,7 @@ def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) 
     data = training_data(manifest, config, cache)
     phases = finetune_phases(config, backbone, len(data.training))
     before = batch_norm_digest(backbone)
-    tuning = Tuning(model, manifest, data, config, strategy, cache, report, len(phase_1))
+    tuning = Tuning(model, manifest, data, config, strategy, cache, report, len(phase_1), backup)
     parts, fitted, kept = tuning.through(phases)
     if config.finetune.freeze_batch_norm and batch_norm_digest(backbone) != before:
         raise PipelineError(
@@ -101,10 +105,12 @@ class Tuning:
         cache: Cache,
         report: Callable[[Row], None],
         epochs_before: int,
+        backup: Path | None = None,
     ):
-        """`model` is changed in place; `data` is at `image_size`."""
+        """`model` is changed in place; `data` is at `image_size`; `backup`: see `pipeline.training.fit.fit_phase`."""
         self._model, self._manifest, self._data, self._config = model, manifest, data, config
         self._strategy, self._cache, self._report, self._epochs_before = strategy, cache, report, epochs_before
+        self._backup = backup
 
     def through(self, phases: Sequence[FinetuneConfig]) -> tuple[Parts, list[Fitted], Row]:
         """Train through all phases; the model has the best one's weights, where the best epoch's are kept.
@@ -140,7 +146,17 @@ class Tuning:
             backbone, model.get_layer("head"), config.backbone.blocks, phase.rate_decay, phase.rate_factors or {}
         )
         return parts, fit_phase(
-            parts, data, config, phase, self._strategy, self._cache, self._report, epochs_before, factors, validated
+            parts,
+            data,
+            config,
+            phase,
+            self._strategy,
+            self._cache,
+            self._report,
+            epochs_before,
+            factors,
+            validated,
+            self._backup,
         )
 
 

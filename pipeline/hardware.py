@@ -11,6 +11,7 @@ from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from pipeline.config import HardwareConfig
 from pipeline.errors import PipelineError
+from pipeline.sharing import threads
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,8 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
     gpus = tf.config.list_physical_devices("GPU")
     try:
         # Before anything that starts TensorFlow's runtime, which fixes them.
-        tf.config.threading.set_intra_op_parallelism_threads(hardware.intra_op_threads or 0)
-        tf.config.threading.set_inter_op_parallelism_threads(hardware.inter_op_threads or 0)
+        tf.config.threading.set_intra_op_parallelism_threads(threads(hardware.intra_op_threads))
+        tf.config.threading.set_inter_op_parallelism_threads(threads(hardware.inter_op_threads))
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, hardware.memory_growth)
     except RuntimeError as error:

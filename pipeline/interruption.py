@@ -15,6 +15,21 @@ def listen() -> None:
         signal.signal(number, _interrupt)
 
 
+@contextmanager
+def listening() -> Iterator[None]:
+    """Within the block as after `listen`, in a process that is somebody else's otherwise, such as a launcher's worker."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    listen()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def interrupted() -> bool:
     """Whether the process was told to end: libraries turn a `KeyboardInterrupt` at an unlucky moment into errors of their own."""
     return bool(_heard)

@@ -33,8 +33,12 @@ from pipeline.training.outcome import summary, write_rates
 INPUTS = ("prepare",)
 
 
-def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) -> dict[str, str]:
+def run(
+    config: Config, inputs: Path, out: Path, report: Callable[[Row], None], backup: Path | None = None
+) -> dict[str, str]:
     """Write model.keras, history.csv, rates.csv, metrics.json, curves.png, augmentation.png, label_issues.csv and label_issues.html to `out`.
+
+    `backup` is the folder from which a cut-off training goes on.
 
     Returns:
         what the result depends on beside the configuration.
@@ -46,7 +50,7 @@ def run(config: Config, inputs: Path, out: Path, report: Callable[[Row], None]) 
     with strategy.scope():
         model = build_classifier(config, len(manifest.classes))
     parts = parts_for_feature_extraction(model, config.backbone, config.hardware.precision)
-    fitted = fit_phase(parts, data, config, config.train, strategy, cache, report)
+    fitted = fit_phase(parts, data, config, config.train, strategy, cache, report, backup=backup)
 
     history = pd.DataFrame(fitted.rows)
     save_classifier(model, manifest.classes, out / "model.keras")

@@ -35,10 +35,19 @@ def test_a_sweep_of_the_whole_pipeline_and_its_repeat(command, tmp_path, picture
     assert sum((folder / "evaluate").exists() for folder in folders) == 2
     assert all((folder / "pipeline.log").read_text().count("epoch 1 of 1") == 1 for folder in folders)
 
-    again = command(*sweep[:-1], "finetune.unfreeze=all,none")
-    assert again.returncode == 0, again.stderr
-    assert again.stderr.count("evaluate is done") == 2
+    assert "2 done, 1 failed" in first.stderr
+
+    again = command(*sweep)
+    assert again.returncode == 1
+    assert "1 failed before, 2 skipped" in again.stderr
+    assert "sweep.retry_failed=true tries again" in again.stderr
+    assert "begins" not in again.stderr
     assert len(complete(tmp_path)) == 2
+
+    retried = command(*sweep[:-1], "finetune.unfreeze=all,nonsense", "sweep.retry_failed=true")
+    assert "1 failed, 1 skipped" in retried.stderr
+    assert "finetune begins" in retried.stderr
+    assert command(*sweep[:-1], "finetune.unfreeze=all,none").returncode == 0
 
     compared = command("pipeline.compare", "--sweep", "unfreeze", "--html", "compare.html")
     assert compared.returncode == 0, compared.stderr
@@ -135,7 +144,7 @@ def test_an_interrupted_training_leaves_nothing_half_done(command, tmp_path, how
     process.send_signal(how)
     _, said = process.communicate()
     assert process.returncode == status, said
-    assert "the same command starts it again" in said
+    assert "goes on from the last finished epoch" in said
     assert sorted(item.name for item in (tmp_path / "job").iterdir()) == [".hydra", "prepare", "train.log"]
     [run] = runs(tmp_path)
     assert run.info.status == "KILLED"

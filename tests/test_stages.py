@@ -510,17 +510,26 @@ def test_a_store_that_goes_away_does_not_end_a_training_and_no_epoch_is_lost_or_
     assert sorted(point.step for point in history) == [1, 2, 3]
 
 
-def test_what_could_not_be_logged_is_not_taken_for_done(configure, tmp_path, monkeypatch):
-    config = configure("backbone=scratch_cnn")
+def test_what_could_not_be_logged_is_not_taken_for_done_and_not_computed_again(configure, tmp_path, monkeypatch):
+    config = configure("backbone=scratch_cnn", "tracking.wait_seconds=0")
 
     def away(*_):
         raise MlflowException("away")
 
-    monkeypatch.setattr("pipeline.tracking.ExperimentRun.log_stage", away)
-    with pytest.raises(PipelineError, match=r"what prepare computed lies in .* can't be reached"):
-        run_through("prepare", config, tmp_path / "job", sweep=False)
-    assert (tmp_path / "job" / "prepare" / "manifest.parquet").exists()
-    assert not is_done(tmp_path / "job" / "prepare", experiment_key(config))
+    with monkeypatch.context() as while_away:
+        while_away.setattr("pipeline.tracking.stages.StageLog.log", away)
+        with pytest.raises(
+            PipelineError, match=r"computed and lies whole in .* the tracking store is away.*pipeline.sync"
+        ):
+            run_through("prepare", config, tmp_path / "job", sweep=False)
+    computed = (tmp_path / "job" / "prepare" / "manifest.parquet").stat()
+    key = experiment_key(config)
+    assert not is_done(tmp_path / "job" / "prepare", key)
+    run_through("prepare", config, tmp_path / "job", sweep=False)
+    assert is_done(tmp_path / "job" / "prepare", key)
+    assert (tmp_path / "job" / "prepare" / "manifest.parquet").stat() == computed
+    [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
+    assert run.data.tags["prepare.computed_by"] == run.info.run_id
 
 
 def test_class_names_that_tables_use_themselves(configure, tmp_path):

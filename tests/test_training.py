@@ -26,7 +26,7 @@ def prepared(configure, tmp_path):
     return read_manifest(tmp_path / "prepare")
 
 
-def fit(config, manifest, phase: str, report=lambda row: None, epochs_before: int = 0):
+def fit(config, manifest, phase: str, report=lambda row: None, epochs_before: int = 0, backup=None):
     strategy = set_up(config.hardware, config.seed)
     model, cache = build_classifier(config, 3), Cache(resolve(config.cache_folder))
     if phase == "train":
@@ -36,7 +36,7 @@ def fit(config, manifest, phase: str, report=lambda row: None, epochs_before: in
         parts = parts_for_finetuning(model, config.backbone, config.finetune, config.hardware.precision)
         settings = config.finetune
     data = training_data(manifest, config, cache)
-    return model, fit_phase(parts, data, config, settings, strategy, cache, report, epochs_before)
+    return model, fit_phase(parts, data, config, settings, strategy, cache, report, epochs_before, backup=backup)
 
 
 @pytest.mark.parametrize(

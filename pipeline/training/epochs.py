@@ -19,11 +19,10 @@ Row = dict[str, float]
 
 
 class EpochRecorder(keras.callbacks.Callback):
-    """Keeps, logs and reports a row an epoch, and moves the progress bar."""
+    """Keeps and logs a row an epoch, and moves the progress bar."""
 
     def __init__(
         self,
-        report: Callable[[Row], None],
         advance: Callable[..., None],
         epochs: range,
         images: int,
@@ -33,7 +32,7 @@ class EpochRecorder(keras.callbacks.Callback):
         """`diverged_above`: a training loss that nobody comes down from."""
         super().__init__()
         self.rows: list[Row] = []
-        self._report, self._advance, self._epochs = report, advance, epochs
+        self._advance, self._epochs = advance, epochs
         self._images, self._batch_size, self._diverged_above = images, batch_size, diverged_above
         self._epoch = 0
 
@@ -61,7 +60,6 @@ class EpochRecorder(keras.callbacks.Callback):
         self._advance(0, note=f"epoch {row['epoch']} of {self._epochs.stop}, val_accuracy {row['val_accuracy']:.3f}")
         if not all(np.isfinite(value) for value in row.values()):
             self._give_up(told)
-        self._report(row)
 
     def _give_up(self, told: str) -> None:
         raise DivergedError(

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -22,6 +23,7 @@ from pipeline.training.epochs import EpochRecorder, Row
 from pipeline.training.keeping import EpochSeeds, Keeping
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.rates import Rates
+from pipeline.training.resuming import Resuming
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ def fit_phase(
     epochs_before: int = 0,
     factors: Mapping[int, float] | None = None,
     validated: tuple[Parts, TrainingData] | None = None,
+    backup: Path | None = None,
 ) -> Fitted:
     """Train the trainable part on what the frozen part makes of the training pictures, watching the validation pictures.
 
@@ -73,6 +76,7 @@ def fit_phase(
         epochs_before: epochs of the phases before this one.
         factors: what learns at a share of the rate; see `pipeline.models.freezing.rate_factors`.
         validated: the same at the size that is validated at, where that is another one.
+        backup: a folder for what it takes to go on after being cut off, and from which it goes on; None: nothing is kept.
 
     Raises:
         DivergedError: the loss is no longer a number, or far above that of guessing.
@@ -91,16 +95,21 @@ def fit_phase(
         compiled(network, parts, phase, rates, factors or {}, config.hardware.jit_compile)
         guessing = math.log(max(2, data.class_count)) * max(weights.values() if weights else [1.0])
         limit = phase.diverged_above * (guessing + float(sum(network.losses)))
-        recorder = EpochRecorder(report, advance, epochs, count, batch_size, limit)
+        recorder = EpochRecorder(advance, epochs, count, batch_size, limit)
+        state_file = backup / f"after_epoch_{epochs_before}.npz" if backup else None
+        resuming = Resuming(state_file, parts.trainable, recorder, keeping, phase.epochs, report)
+        done = resuming.restore(network)
+        advance(done * count)
         network.fit(
-            training_batches(fed, data, config, phase, parts, epochs),
+            training_batches(fed, data, config, phase, parts, epochs[done:] or epochs[-1:]),
             steps_per_epoch=steps,
             validation_data=batches(
                 validation, data.labels[data.validation], data.class_count, batch_size, in_order(len(data.validation))
             ),
             epochs=phase.epochs,
+            initial_epoch=done,
             class_weight=weights,
-            callbacks=[EpochSeeds(config.seed, epochs.start), recorder, keeping],
+            callbacks=[EpochSeeds(config.seed, epochs.start), recorder, keeping, resuming],
             shuffle=False,
             verbose=0,
         )

@@ -1,0 +1,40 @@
+"""What Hydra finds as `hydra/sweeper=grid` and `hydra/sweeper=optuna`; it takes plugins from this package alone. The work is in `pipeline.sweeping`."""
+
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's own sweeper, which goes on after anything that happens to jobs, and ends with a table of what became of them."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from pipeline.sweeping import Sweep
+
+        with Sweep(self.config) as sweep:
+            self.launcher = sweep.persistent(self.launcher)
+            return super().sweep(arguments)
+
+
+class OptunaSweeper(Sweeper):
+    """Optuna chooses what is tried next; see `pipeline.search` and conf/hydra/sweeper/optuna.yaml."""
+
+    def __init__(self, **settings: Any):
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from pipeline.search import Search
+        from pipeline.sweeping import Sweep
+
+        with Sweep(self.config) as sweep:
+            Search(self.settings, self.config, arguments).run(sweep.persistent(self.launcher))

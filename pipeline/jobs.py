@@ -1,0 +1,88 @@
+"""A job of a sweep: what is there is looked at before it runs, and how it ended is written into its folder."""
+
+import importlib
+import logging
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.errors import PipelineError
+from pipeline.files import read_json, write_json
+from pipeline.identity import experiment_key
+from pipeline.trials import VARIABLE, PrunedError, figures
+
+log = logging.getLogger(__name__)
+
+OUTCOME = "outcome.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended, as `outcome.json` in its folder says it to other commands and machines."""
+
+    status: str
+    """done; skipped: it was complete; failed; failed before: it is not tried again unless that is asked for; pruned: its search ended it."""
+    reason: str
+    """In a sentence, where there is one."""
+    folder: str
+    key: str
+    """The experiment's."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """What searches look at, where it has trained."""
+
+    @property
+    def failed(self) -> bool:
+        return self.status not in ("done", "skipped", "pruned")
+
+
+def run_job(stage: str | None, config: Config, folder: Path, sweep: bool) -> Outcome:
+    """Run the stages up to `stage` (None: all) in a job's folder, unless it is complete, or has failed and is not to be tried again.
+
+    Raises:
+        Exception: why it failed; that is written down first.
+    """
+    key = experiment_key(config)
+    # Imported only here: under DVC a stage knows no other.
+    stages = importlib.import_module("pipeline.__main__")
+    if sweep:
+        if stages.is_complete(stage, folder, key):
+            return Outcome("skipped", "complete", str(folder), key, figures(folder))
+        before = _read(folder)
+        if before and before.key == key and before.status == "pruned" and VARIABLE in os.environ:
+            return before
+        if before and before.key == key and before.status == "failed" and not config.sweep.retry_failed:
+            return Outcome("failed before", f"{before.reason}; sweep.retry_failed=true tries again", str(folder), key)
+    (folder / OUTCOME).unlink(missing_ok=True)
+    try:
+        stages.run_through(stage, config, folder, sweep, key)
+    except PrunedError as error:
+        outcome = Outcome("pruned", str(error), str(folder), key)
+    except Exception as error:
+        if not getattr(error, "passes", False):
+            _write(Outcome("failed", reason(error), str(folder), key))
+        raise
+    else:
+        outcome = Outcome("done", "", str(folder), key, figures(folder))
+    _write(outcome)
+    return outcome
+
+
+def reason(error: BaseException) -> str:
+    """Why a job failed, in a line."""
+    told = " ".join(str(error).split())
+    return told if isinstance(error, PipelineError) else f"{type(error).__name__}: {told}"
+
+
+def _write(outcome: Outcome) -> None:
+    try:
+        write_json(Path(outcome.folder) / OUTCOME, asdict(outcome))
+    except OSError as error:
+        log.warning("How the job ended can't be written to %s: %s", outcome.folder, error)
+
+
+def _read(folder: Path) -> Outcome | None:
+    try:
+        return Outcome(**read_json(folder / OUTCOME))
+    except (OSError, ValueError, TypeError):
+        return None

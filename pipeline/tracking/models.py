@@ -1,0 +1,47 @@
+"""A classifier as MLflow keeps it."""
+
+import tempfile
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+
+from pipeline.checkout import CODE
+
+# What a logged model takes to be loaded: hydra-core for this package's errors.
+_SERVING = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "Pillow", "hydra-core")
+
+
+def log_model(file: Path, name: str, temperature: float, applied: bool, tta: dict[str, Any] | None = None) -> None:
+    """Log a saved classifier as what takes files' bytes and gives classes; its logits divided by the temperature where that is `applied`.
+
+    `tta`: see `pipeline.models.description.describe`.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType, Map
+
+    from pipeline.models.archive import load_classifier, save_classifier
+    from pipeline.models.description import describe
+    from pipeline.models.temperature import cool
+
+    model, classes = load_classifier(file)
+    if applied:
+        cool(model, temperature)
+    outputs = [ColSpec("string", "class"), ColSpec("double", "probability"), ColSpec(Map("double"), "probabilities")]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # To try one MLflow would load the model again.
+        warnings.filterwarnings("ignore", message=".*An input example was not provided")
+        save_classifier(model, classes, Path(folder) / "model.keras")
+        mlflow.pyfunc.log_model(
+            name=name,
+            # By name: what is pickled could not be trusted.
+            loader_module="pipeline.deployment.serving",
+            data_path=str(Path(folder) / "model.keras"),
+            code_paths=[str(CODE / "pipeline")],
+            signature=ModelSignature(Schema([ColSpec(AnyType(), "image")]), Schema(outputs)),
+            pip_requirements=[f"{package}=={version(package)}" for package in _SERVING],
+            metadata=describe(classes, model.inputs[0].shape[1], temperature, applied, tta),
+        )

@@ -1,0 +1,93 @@
+"""A team's tracking server: MLflow on PostgreSQL, artifacts proxied, on this machine alone."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def postgres_programs() -> Path | None:
+    """Where Debian keeps PostgreSQL's programs; None where they are not installed."""
+    return next(
+        (place.parent for place in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)), None
+    )
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """A new database cluster in `folder`; its address."""
+    programs, port = postgres_programs(), free_port()
+    # It refuses to run as root.
+    user = "postgres" if os.getuid() == 0 else None
+    data = folder / "data"
+    folder.mkdir(parents=True)
+    if user:
+        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+        for parent in folder.parents:
+            if parent.stat().st_uid == 0 and parent != Path("/") and parent.name != "tmp":
+                parent.chmod(parent.stat().st_mode | 0o011)
+
+    def run(*command: str) -> None:
+        subprocess.run([programs / command[0], *command[1:]], check=True, capture_output=True, user=user, cwd=folder)
+
+    run("initdb", "-D", str(data), "-U", "mlflow", "--auth=trust", "--no-sync")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data} -c fsync=off"
+    subprocess.run(
+        [programs / "pg_ctl", "-D", data, "-o", options, "-w", "-l", data / "log", "start"],
+        check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "mlflow", "mlflow")
+        yield f"postgresql://mlflow@127.0.0.1:{port}/mlflow"
+    finally:
+        run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+        shutil.rmtree(data, ignore_errors=True)
+
+
+class MlflowServer:
+    """`mlflow server`, which can be stopped and started again on the same port."""
+
+    def __init__(self, database: str, folder: Path):
+        self.folder, self.port, self._database = folder, free_port(), database
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        command = [
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+            "--backend-store-uri", self._database, "--artifacts-destination", str(self.folder / "artifacts"),
+        ]  # fmt: skip
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
+        self.folder.mkdir(exist_ok=True)
+        with open(self.folder / "server.log", "a") as said:
+            self._process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=said, stderr=said, start_new_session=True
+            )
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                if requests.get(f"{self.uri}/health", timeout=1).ok:
+                    return
+            except requests.RequestException:
+                assert time.monotonic() < deadline, (self.folder / "server.log").read_text()
+                assert self._process.poll() is None, (self.folder / "server.log").read_text()
+                time.sleep(0.3)
+
+    def stop(self) -> None:
+        if self._process and self._process.poll() is None:
+            os.killpg(self._process.pid, 15)
+            self._process.wait(30)
