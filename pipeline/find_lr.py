@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pipeline.command import carry_out
 
-log = logging.getLogger(__name__)
+# As a program this module has no name of its own.
+log = logging.getLogger("pipeline.find_lr")
 
 FILES = ("rates.csv", "find_lr.png", "suggestion.json")
 
