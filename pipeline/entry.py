@@ -19,7 +19,7 @@ from pipeline.identity import experiment_key
 from pipeline.interruption import interrupted, listen, listening
 from pipeline.jobs import Outcome, reason, run_job
 from pipeline.resolved import OUTPUTS, read_resolved, read_watched
-from pipeline.sharing import take_share
+from pipeline.sharing import take_share, worker_index
 from pipeline.terminal import start_logging
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,9 @@ class _Job:
         register_resolvers()
         state = HydraConfig.get()
         sweep, folder = state.mode == RunMode.MULTIRUN, Path(state.runtime.output_dir)
-        start_logging(folder / f"{self.stage or 'pipeline'}.log")
+        # Of several processes that train together each has a log of its own.
+        worker = f"-worker{worker_index()}" if worker_index() else ""
+        start_logging(folder / f"{self.stage or 'pipeline'}{worker}.log")
         take_share(workers_here(state.launcher))
         with listening():
             try:

@@ -80,6 +80,8 @@ def _compute(stage: str, config: Config, root: Path, key: str, run: ExperimentRu
         # Of a process that was killed: whoever works here has this folder alone.
         shutil.rmtree(leftover, ignore_errors=True)
     kept: dict[str, Any] = {"backup": backup} if stage in _TRAININGS else {}
+    if kept and config.hardware.strategy == "multi_worker":
+        importlib.import_module("pipeline.workers").lead(stage)
     started = perf_counter()
     try:
         with whole_folder(root / stage) as out:

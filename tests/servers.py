@@ -47,7 +47,7 @@ def postgres(folder: Path) -> Iterator[str]:
     run("initdb", "-D", str(data), "-U", "mlflow", "--auth=trust", "--no-sync")
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data} -c fsync=off"
     subprocess.run(
-        [programs / "pg_ctl", "-D", data, "-o", options, "-w", "-l", data / "log", "start"],
+        [programs / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start"],
         check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

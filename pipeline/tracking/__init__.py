@@ -12,7 +12,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 from pipeline.tracking.models import log_model
-from pipeline.tracking.run import ExperimentRun, open_run
+from pipeline.tracking.run import ExperimentRun, mark_dead, open_run
 from pipeline.tracking.store import (
     artifact,
     complete_runs,
@@ -33,6 +33,7 @@ __all__ = [
     "log_exports",
     "log_model",
     "logged_model",
+    "mark_dead",
     "masked",
     "open_run",
     "run_artifact",
