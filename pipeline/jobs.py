@@ -43,6 +43,8 @@ def run_job(stage: str | None, config: Config, folder: Path, sweep: bool) -> Out
     Raises:
         Exception: why it failed; that is written down first.
     """
+    if sweep and config.hardware.strategy == "multi_worker":
+        raise PipelineError("hardware.strategy: multi_worker is not allowed with -m; run its jobs one after the other")
     key = experiment_key(config)
     # Imported only here: under DVC a stage knows no other.
     stages = importlib.import_module("pipeline.__main__")
