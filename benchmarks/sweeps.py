@@ -66,7 +66,7 @@ def run(folder: Path, pictures: Path, jobs: int, workers: int, kills: int = 0, s
 
 
 def complete(folder: Path) -> int:
-    return len(list(folder.glob("runs/*/outcome.json")))
+    return len(list(folder.glob("runs/*/evaluate/run.json")))
 
 
 def found(folder: Path, jobs: int) -> list[str]:

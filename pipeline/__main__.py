@@ -16,6 +16,7 @@ from pipeline.config import Config
 from pipeline.errors import UndeliveredError
 from pipeline.execution import execute, is_computed, is_done
 from pipeline.identity import experiment_key
+from pipeline.sharing import worker_index
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,14 @@ def run_through(last: str | None, config: Config, folder: Path, sweep: bool, key
     wanted = STAGES if last is None else (last,)
     # Once, so that pictures which arrive meanwhile do not make it two experiments.
     key = key or experiment_key(config)
+    if config.hardware.strategy == "multi_worker":
+        # TensorFlow is not imported before a training needs it.
+        from pipeline import workers
+
+        workers.join(config)
+        if worker_index():
+            workers.follow(config, folder, key)
+            return
     with FileLock(f"{folder}.lock"):
         logged, repeats = True, not sweep and all(is_done(folder / stage, key) for stage in wanted)
         for index, stage in enumerate(_up_to(last)):
@@ -51,6 +60,8 @@ def run_through(last: str | None, config: Config, folder: Path, sweep: bool, key
                     # What was made from the files that this stage replaces.
                     shutil.rmtree(folder / later, ignore_errors=True)
             logged = execute(stage, config, folder, key)
+    if config.hardware.strategy == "multi_worker":
+        workers.lead(None)
     if not logged:
         raise UndeliveredError(
             f"tracking: all that was asked for is computed and lies whole in {folder}, and the tracking store is away; when it is back, "

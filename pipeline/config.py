@@ -355,8 +355,9 @@ class HardwareConfig:
     """Of the arithmetic within the backbone, as Keras's dtype policies are called; the head, losses, metrics and what is saved stay float32."""
     deterministic: bool
     """The same run again gives the same numbers, to the last digit on the same machine; costs some speed."""
-    strategy: str = _one_of("one_device", "mirrored")
-    """one_device: the first GPU, else the CPU; mirrored: every local GPU holds a copy and takes its share of a batch."""
+    strategy: str = _one_of("one_device", "mirrored", "multi_worker")
+    """one_device: the first GPU, else the CPU; mirrored: every local GPU holds a copy and takes its share of a batch; multi_worker: so do those of
+    several processes, on one machine or many, that TF_CONFIG names (`pipeline.workers`)."""
     intra_op_threads: int | None = _at_least(1)
     """Threads within one operation; null: all cores."""
     inter_op_threads: int | None = _at_least(1)

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,7 +20,7 @@ from pipeline.identity import experiment_key
 from pipeline.interruption import interrupted, listen, listening
 from pipeline.jobs import Outcome, reason, run_job
 from pipeline.resolved import OUTPUTS, read_resolved, read_watched
-from pipeline.sharing import take_share
+from pipeline.sharing import take_share, worker_index
 from pipeline.terminal import start_logging
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def main(stage: str | None) -> NoReturn:
 def _through_hydra(stage: str | None) -> None:
     options = [argument for argument in sys.argv[1:] if not is_override(argument)]
     given = [argument for argument in sys.argv[1:] if is_override(argument)]
+    _check_extras(given)
     overrides = with_params(given)
     asks = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc"}
     if not asks & {option.split("=")[0] for option in options}:
@@ -70,6 +72,23 @@ def _through_hydra(stage: str | None) -> None:
     sys.argv[1:] = [*options, f"hydra.job.name={stage or 'pipeline'}", *overrides]
     register_resolvers()
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_Job(stage))()
+
+
+# What a choice takes that is not installed with the rest: a module, and the extra that brings it.
+_EXTRAS = {
+    "hydra/launcher=joblib": ("hydra_plugins.hydra_joblib_launcher", "parallel"),
+    "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
+    "hydra/launcher=submitit_local": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "hydra/launcher=submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "hydra/sweeper=optuna": ("optuna", "optuna"),
+}
+
+
+def _check_extras(given: list[str]) -> None:
+    for override in given:
+        module, extra = _EXTRAS.get(override, ("hydra", ""))
+        if find_spec(module) is None:
+            raise PipelineError(f'{override} is not installed: pip install ".[{extra}]"')
 
 
 class _Job:
@@ -85,7 +104,9 @@ class _Job:
         register_resolvers()
         state = HydraConfig.get()
         sweep, folder = state.mode == RunMode.MULTIRUN, Path(state.runtime.output_dir)
-        start_logging(folder / f"{self.stage or 'pipeline'}.log")
+        # Of several processes that train together each has a log of its own.
+        worker = f"-worker{worker_index()}" if worker_index() else ""
+        start_logging(folder / f"{self.stage or 'pipeline'}{worker}.log")
         take_share(workers_here(state.launcher))
         with listening():
             try:

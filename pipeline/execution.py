@@ -25,16 +25,28 @@ log = logging.getLogger(__name__)
 RUN = "run.json"
 # The stages that go on from their last finished epoch.
 _TRAININGS = ("train", "finetune")
-# What a person has to put right: no space, quota used up, read-only.
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# What a person has to put right: no space, quota used up, read-only, not theirs.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def is_computed(folder: Path, key: str) -> bool:
-    """Whether a stage's folder holds its files for the experiment with this key."""
+    """Whether a stage's folder holds its files, none of them cut short, for the experiment with this key."""
     try:
-        return read_json(folder / RUN)["experiment_key"] == key
+        told = read_json(folder / RUN)
+        if told["experiment_key"] != key:
+            return False
+        cut = [name for name, size in told["files"].items() if (folder / name).stat().st_size != size]
     except (OSError, ValueError, KeyError):
         return False
+    if cut:
+        log.warning("%s is not as it was written (%s): this stage runs again", folder, ", ".join(cut))
+    return not cut
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file in a folder, by its path there."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
 
 
 def is_done(folder: Path, key: str) -> bool:
@@ -61,16 +73,24 @@ def execute(stage: str, config: Config, root: Path, key: str) -> bool:
             )
     log.info("%s begins", stage)
     started, unlogged = perf_counter(), is_computed(root / stage, key) and not is_done(root / stage, key)
-    with _backup(stage, config, key) as backup:
-        resumes = backup is not None and any(backup.glob("*.npz"))
-        with open_run(config, key, stage, root, module.INPUTS, resumes) as run:
-            if unlogged:
-                log.info("%s was computed, and not logged yet", stage)
-            else:
-                _compute(stage, config, root, key, run, backup)
-            logged = run.log_stage(root / stage)
-        if backup:
-            shutil.rmtree(backup)
+    try:
+        with _backup(stage, config, key) as backup:
+            resumes = backup is not None and any(backup.glob("*.npz"))
+            with open_run(config, key, stage, root, module.INPUTS, resumes) as run:
+                if unlogged:
+                    log.info("%s was computed, and not logged yet", stage)
+                else:
+                    _compute(stage, config, root, key, run, backup)
+                logged = run.log_stage(root / stage)
+            if backup:
+                shutil.rmtree(backup)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise PipelineError(
+            f"{stage}: {error}; nothing half-written was left in {root}. Make room, or let {resolve(config.cache_folder)} and {root} be written "
+            "to (cache_folder, hydra.run.dir); the same command goes on then"
+        ) from error
     log.info("%s ended after %.0f s: %s", stage, perf_counter() - started, root / stage)
     return logged
 
@@ -80,26 +100,21 @@ def _compute(stage: str, config: Config, root: Path, key: str, run: ExperimentRu
         # Of a process that was killed: whoever works here has this folder alone.
         shutil.rmtree(leftover, ignore_errors=True)
     kept: dict[str, Any] = {"backup": backup} if stage in _TRAININGS else {}
+    if kept and config.hardware.strategy == "multi_worker":
+        importlib.import_module("pipeline.workers").lead(stage)
     started = perf_counter()
-    try:
-        with whole_folder(root / stage) as out:
-            environment = importlib.import_module(f"pipeline.{stage}").run(
-                config, root, out, pruning(run.report_epoch), **kept
-            )
-            state = {
-                "run_id": run.run_id,
-                "experiment_key": key,
-                "seconds": round(perf_counter() - started, 3),
-                "environment": environment,
-                "logged": False,
-            }
-            write_json(out / RUN, state)
-    except OSError as error:
-        if error.errno not in _DISK:
-            raise
-        raise PipelineError(
-            f"{stage}: {error}; nothing half-written was left in {root}. With this put right, the same command goes on"
-        ) from error
+    with whole_folder(root / stage) as out:
+        module = importlib.import_module(f"pipeline.{stage}")
+        environment = module.run(config, root, out, pruning(run.report_epoch), **kept)
+        state = {
+            "run_id": run.run_id,
+            "experiment_key": key,
+            "seconds": round(perf_counter() - started, 3),
+            "environment": environment,
+            "files": _sizes(out),
+            "logged": False,
+        }
+        write_json(out / RUN, state)
 
 
 @contextmanager

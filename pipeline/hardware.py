@@ -12,6 +12,7 @@ from tensorflow.python.framework.config import is_op_determinism_enabled
 from pipeline.config import HardwareConfig
 from pipeline.errors import PipelineError
 from pipeline.sharing import threads
+from pipeline.workers import joined
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
 def _strategy(name: str, gpus: int) -> tf.distribute.Strategy:
     if name == "one_device":
         return tf.distribute.get_strategy()
+    if name == "multi_worker":
+        return joined()
     devices = [device.name for device in tf.config.list_logical_devices("GPU" if gpus else "CPU")]
     if len(devices) == 1:
         log.warning("hardware.strategy=mirrored: there is one device only, %s", devices[0])

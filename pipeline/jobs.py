@@ -10,6 +10,7 @@ from pipeline.config import Config
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
 from pipeline.identity import experiment_key
+from pipeline.sharing import worker_index
 from pipeline.trials import VARIABLE, PrunedError, figures
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ class Outcome:
     """How a job ended, as `outcome.json` in its folder says it to other commands and machines."""
 
     status: str
-    """done; skipped: it was complete; failed; failed before: it is not tried again unless that is asked for; pruned: its search ended it."""
+    """begun: it runs, or was cut off; done; skipped: it was complete; failed; failed before: it is not tried again unless that is asked for; pruned: its search ended it."""
     reason: str
     """In a sentence, where there is one."""
     folder: str
@@ -42,20 +43,29 @@ def run_job(stage: str | None, config: Config, folder: Path, sweep: bool) -> Out
     Raises:
         Exception: why it failed; that is written down first.
     """
+    if sweep and config.hardware.strategy == "multi_worker":
+        raise PipelineError("hardware.strategy: multi_worker is not allowed with -m; run its jobs one after the other")
     key = experiment_key(config)
     # Imported only here: under DVC a stage knows no other.
     stages = importlib.import_module("pipeline.__main__")
+    before = _read(folder)
+    if before and before.key != key:
+        before = None
+    cut_off = before is not None and before.status == "begun"
+    if cut_off:
+        # Perhaps after the last stage, and then nothing is left to do but this.
+        importlib.import_module("pipeline.tracking").mark_dead(config.tracking)
     if sweep:
         if stages.is_complete(stage, folder, key):
+            _write(Outcome("done", "", str(folder), key, figures(folder)))
             return Outcome("skipped", "complete", str(folder), key, figures(folder))
-        before = _read(folder)
-        if before and before.key == key and before.status == "pruned" and VARIABLE in os.environ:
+        if before and before.status == "pruned" and VARIABLE in os.environ:
             return before
-        if before and before.key == key and before.status == "failed" and not config.sweep.retry_failed:
+        if before and before.status == "failed" and not config.sweep.retry_failed:
             return Outcome("failed before", f"{before.reason}; sweep.retry_failed=true tries again", str(folder), key)
-    (folder / OUTCOME).unlink(missing_ok=True)
+    _write(Outcome("begun", "", str(folder), key))
     try:
-        stages.run_through(stage, config, folder, sweep, key)
+        stages.run_through(stage, config, folder, sweep or cut_off, key)
     except PrunedError as error:
         outcome = Outcome("pruned", str(error), str(folder), key)
     except Exception as error:
@@ -75,6 +85,9 @@ def reason(error: BaseException) -> str:
 
 
 def _write(outcome: Outcome) -> None:
+    if worker_index():
+        # The chief of a training's workers says it.
+        return
     try:
         write_json(Path(outcome.folder) / OUTCOME, asdict(outcome))
     except OSError as error:

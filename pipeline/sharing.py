@@ -1,5 +1,6 @@
 """A part of this machine for each of the jobs that run on it at the same time."""
 
+import json
 import logging
 import os
 import tempfile
@@ -7,7 +8,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from pipeline.errors import PipelineError
+
 log = logging.getLogger(__name__)
+
+TF_CONFIG_EXAMPLE = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}, on each machine with its own index'
 
 _taken: list[FileLock] = []
 _cores_before: list[int] = []
@@ -68,3 +73,17 @@ def _gpus() -> list[str]:
 def _told(gpus: list[str]) -> tuple[str, str]:
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else ["all"]
     return ",".join(map(str, cores)), os.environ["CUDA_VISIBLE_DEVICES"] if gpus else "none"
+
+
+def worker_index() -> int:
+    """This process's number among the workers; 0, the chief's, also where there are no others.
+
+    Raises:
+        PipelineError: TF_CONFIG is not what TensorFlow takes.
+    """
+    text = os.environ.get("TF_CONFIG")
+    try:
+        task = json.loads(text)["task"] if text else {"index": 0}
+        return int(task["index"]) if task.get("type", "worker") == "worker" else 0
+    except (ValueError, KeyError, TypeError) as error:
+        raise PipelineError(f"TF_CONFIG: {text!r} is not allowed ({error}); it takes {TF_CONFIG_EXAMPLE}") from error

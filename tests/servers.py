@@ -47,7 +47,7 @@ def postgres(folder: Path) -> Iterator[str]:
     run("initdb", "-D", str(data), "-U", "mlflow", "--auth=trust", "--no-sync")
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data} -c fsync=off"
     subprocess.run(
-        [programs / "pg_ctl", "-D", data, "-o", options, "-w", "-l", data / "log", "start"],
+        [programs / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start"],
         check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -72,6 +72,8 @@ class MlflowServer:
             "--backend-store-uri", self._database, "--artifacts-destination", str(self.folder / "artifacts"),
         ]  # fmt: skip
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
+        # Ten further processes, which nobody asks for anything.
+        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
         self.folder.mkdir(exist_ok=True)
         with open(self.folder / "server.log", "a") as said:
             self._process = subprocess.Popen(

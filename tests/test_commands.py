@@ -145,7 +145,12 @@ def test_an_interrupted_training_leaves_nothing_half_done(command, tmp_path, how
     _, said = process.communicate()
     assert process.returncode == status, said
     assert "goes on from the last finished epoch" in said
-    assert sorted(item.name for item in (tmp_path / "job").iterdir()) == [".hydra", "prepare", "train.log"]
+    assert sorted(item.name for item in (tmp_path / "job").iterdir()) == [
+        ".hydra",
+        "outcome.json",
+        "prepare",
+        "train.log",
+    ]
     [run] = runs(tmp_path)
     assert run.info.status == "KILLED"
     assert run.data.metrics["validation/accuracy"] > 0

@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(postgres_programs() is None, reason="PostgreSQL is not installed"),
 ]
 
-EPOCHS = 400
+EPOCHS = 150
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_a_server_that_goes_away_for_a_while_gets_every_epoch_once(command, serv
     process = begin(command, server, tmp_path, *arguments(pictures, tmp_path))
     server.stop()
     try:
-        time.sleep(8)
+        time.sleep(5)
     finally:
         server.start()
     _, said = process.communicate()

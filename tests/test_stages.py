@@ -1,5 +1,6 @@
 """The real stages on made pictures: their files, their figures, and what they leave in MLflow."""
 
+import errno
 import json
 import os
 import re
@@ -522,14 +523,44 @@ def test_what_could_not_be_logged_is_not_taken_for_done_and_not_computed_again(c
             PipelineError, match=r"computed and lies whole in .* the tracking store is away.*pipeline.sync"
         ):
             run_through("prepare", config, tmp_path / "job", sweep=False)
-    computed = (tmp_path / "job" / "prepare" / "manifest.parquet").stat()
+    computed = (tmp_path / "job" / "prepare" / "manifest.parquet").stat().st_ino
     key = experiment_key(config)
     assert not is_done(tmp_path / "job" / "prepare", key)
     run_through("prepare", config, tmp_path / "job", sweep=False)
     assert is_done(tmp_path / "job" / "prepare", key)
-    assert (tmp_path / "job" / "prepare" / "manifest.parquet").stat() == computed
+    assert (tmp_path / "job" / "prepare" / "manifest.parquet").stat().st_ino == computed
     [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
     assert run.data.tags["prepare.computed_by"] == run.info.run_id
+
+
+def test_a_model_cut_in_half_is_made_again(configure, tmp_path, caplog):
+    config = configure("backbone=scratch_cnn", "train.epochs=1", "finetune.epochs=1")
+    run_through("train", config, tmp_path / "job", sweep=True)
+    model = tmp_path / "job" / "train" / "model.keras"
+    whole = model.stat().st_size
+    model.write_bytes(model.read_bytes()[: whole // 2])
+    run_through("finetune", config, tmp_path / "job", sweep=True)
+    assert model.stat().st_size == whole
+    assert caplog.text.count("train begins") == 2
+    assert caplog.text.count("prepare begins") == 1
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(configure, tmp_path, monkeypatch):
+    config = configure("backbone=scratch_cnn")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as while_full:
+        while_full.setattr("pipeline.train.save_classifier", full)
+        with pytest.raises(PipelineError, match=r"train: .*No space left.*the same command goes on"):
+            run_through("train", config, tmp_path / "job", sweep=False)
+    assert [item.name for item in (tmp_path / "job").iterdir()] == ["prepare"]
+    run_through("train", config, tmp_path / "job", sweep=False)
+    assert is_done(tmp_path / "job" / "train", experiment_key(config))
+    [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
+    history = mlflow.MlflowClient(config.tracking.uri).get_metric_history(run.info.run_id, "training/loss")
+    assert sorted(point.step for point in history) == [1, 2]
 
 
 def test_class_names_that_tables_use_themselves(configure, tmp_path):

@@ -13,7 +13,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 from pipeline.tracking.models import log_model
 from pipeline.tracking.rate_range import log_rate_range
-from pipeline.tracking.run import ExperimentRun, open_run
+from pipeline.tracking.run import ExperimentRun, mark_dead, open_run
 from pipeline.tracking.store import (
     artifact,
     complete_runs,
@@ -35,6 +35,7 @@ __all__ = [
     "log_model",
     "log_rate_range",
     "logged_model",
+    "mark_dead",
     "masked",
     "open_run",
     "run_artifact",

@@ -163,7 +163,7 @@ def open_run(
 
 
 def mark_dead_runs(client: mlflow.MlflowClient, experiment_id: str, root: Path | None = None) -> None:
-    """Mark as KILLED the experiments' runs whose process ended without a word.
+    """Mark as KILLED, or as FINISHED where they are complete, the experiments' runs whose process ended without a word.
 
     A process is known to have ended if it was one of this machine and is no more, or if it worked in the job folder `root`, which is locked by
     whoever works in it, and which is ours. Of other processes on other machines nothing is known, and nothing said.
@@ -174,8 +174,17 @@ def mark_dead_runs(client: mlflow.MlflowClient, experiment_id: str, root: Path |
         ours = root is not None and run.data.tags.get("folder") == _told(root)
         if process and process != processes.own() and (ours or processes.is_dead(process)):
             client.set_tag(run.info.run_id, "ended_by", f"its process {process} ended without a word")
-            client.set_terminated(run.info.run_id, "KILLED")
-            log.warning("tracking: the run %s died; it is marked as KILLED", run.info.run_id)
+            status = "FINISHED" if run.data.tags.get("complete") == "true" else "KILLED"
+            client.set_terminated(run.info.run_id, status)
+            log.warning("tracking: the run %s died; it is marked as %s", run.info.run_id, status)
+
+
+def mark_dead(tracking: TrackingConfig) -> None:
+    """As `mark_dead_runs`, by what can be seen of processes alone; a store that is away is for another time."""
+    try:
+        mark_dead_runs(*connect(tracking))
+    except MlflowException as error:
+        log.warning("tracking: runs that died are not marked: %s", masked(error))
 
 
 def _begin(client: mlflow.MlflowClient, run_id: str, stage: str, root: Path, tracking: TrackingConfig) -> None:

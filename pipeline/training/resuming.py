@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from pipeline.errors import PipelineError
 from pipeline.files import whole_file
+from pipeline.sharing import worker_index
 from pipeline.training.epochs import EpochRecorder, Row
 
 log = logging.getLogger(__name__)
@@ -129,8 +130,11 @@ class Resuming(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if self._file:
+            # All workers of a training look at its variables; the chief alone writes.
+            state = self._state(epoch + 1)
             try:
-                write_state(self._state(epoch + 1), self._file)
+                if worker_index() == 0:
+                    write_state(state, self._file)
             except OSError as error:
                 raise PipelineError(
                     f"cache_folder: the state of epoch {epoch + 1} can't be written to {self._file} ({error}); make room or "
