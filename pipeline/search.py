@@ -110,9 +110,10 @@ class Search:
             study_name=self._settings.study,
             storage=self._storage,
             load_if_exists=True,
-            sampler=self._sampler(),
             directions=[OBJECTIVES[name] for name in self._settings.objectives],
         )
+        # The seed alone would draw again what an earlier command has tried.
+        study.sampler = self._sampler(self._settings.seed + len(study.get_trials(deepcopy=False)))
         enqueue_dead_trials(study)
         jobs = 0
         while (left := self._settings.trials - _ended(study)) > 0:
@@ -154,8 +155,7 @@ class Search:
         else:
             study.tell(trial, [outcome.figures[name] for name in self._settings.objectives])
 
-    def _sampler(self) -> optuna.samplers.BaseSampler:
-        seed = self._settings.seed
+    def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         if self._settings.sampler == "grid":
             return optuna.samplers.GridSampler(
                 {key: _values(key, each) for key, each in self._space.items()}, seed=seed

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -45,16 +46,27 @@ def postgres(folder: Path) -> Iterator[str]:
         subprocess.run([programs / command[0], *command[1:]], check=True, capture_output=True, user=user, cwd=folder)
 
     run("initdb", "-D", str(data), "-U", "mlflow", "--auth=trust", "--no-sync")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data} -c fsync=off"
-    subprocess.run(
-        [programs / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start"],
-        check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    settings = ["listen_addresses=127.0.0.1", f"unix_socket_directories={data}", "fsync=off"]
+    options = [option for setting in settings for option in ("-c", setting)]
+    with open(folder / "log", "w") as said:
+        server = subprocess.Popen(
+            [programs / "postgres", "-D", data, "-p", str(port), *options],
+            user=user,
+            cwd=folder,
+            stdout=said,
+            stderr=said,
+        )
     try:
+        ready = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
+        while subprocess.run(ready).returncode:
+            assert server.poll() is None, (folder / "log").read_text()
+            time.sleep(0.2)
         run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "mlflow", "mlflow")
         yield f"postgresql://mlflow@127.0.0.1:{port}/mlflow"
     finally:
-        run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+        # Its fast shutdown: clients are sent away.
+        server.send_signal(signal.SIGINT)
+        server.wait(60)
         shutil.rmtree(data, ignore_errors=True)
 
 
