@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from pipeline.config import Config
 from pipeline.errors import UndeliveredError
-from pipeline.execution import execute, is_computed, is_done
+from pipeline.execution import execute, is_computed, is_done, tidy
 from pipeline.identity import experiment_key
 from pipeline.sharing import worker_index
 
@@ -54,6 +54,7 @@ def run_through(last: str | None, config: Config, folder: Path, sweep: bool, key
         for index, stage in enumerate(_up_to(last)):
             if is_done(folder / stage, key) and not (repeats and stage in wanted):
                 log.info("%s is done: %s", stage, folder / stage)
+                tidy(stage, config, key)
                 continue
             if not is_computed(folder / stage, key) or is_done(folder / stage, key):
                 for later in STAGES[index + 1 :]:

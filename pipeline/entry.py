@@ -69,6 +69,9 @@ def _through_hydra(stage: str | None) -> None:
     if {"-m", "--multirun"} & set(options):
         # The same command again is the same sweep; Hydra carries its name to every job, on other machines too.
         overrides.append(f"+hydra.job.env_set.PIPELINE_SWEEP={quoted(' '.join(given))}")
+    if "hydra/launcher=ray" in given and not any(each.startswith("hydra.sweep.dir=") for each in given):
+        # A worker on another machine starts in a folder of Ray's.
+        overrides.append(f"hydra.sweep.dir={quoted(str(Path.cwd() / 'runs'))}")
     sys.argv[1:] = [*options, f"hydra.job.name={stage or 'pipeline'}", *overrides]
     register_resolvers()
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_Job(stage))()

@@ -117,6 +117,14 @@ def _compute(stage: str, config: Config, root: Path, key: str, run: ExperimentRu
         write_json(out / RUN, state)
 
 
+def tidy(stage: str, config: Config, key: str) -> None:
+    """Remove what a stage that is done took to go on, left by a process that was killed in its last moment."""
+    if stage in _TRAININGS and (resolve(config.cache_folder) / f"resume-{key}-{stage}").exists():
+        with _backup(stage, config, key) as backup:
+            if backup:
+                shutil.rmtree(backup)
+
+
 @contextmanager
 def _backup(stage: str, config: Config, key: str) -> Iterator[Path | None]:
     """The folder from which a training goes on, an entry of the cache; None for other stages, and where another process has it."""

@@ -1,8 +1,10 @@
 """A sweep goes on whatever happens to its jobs, and ends with a table of what became of them."""
 
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from urllib.parse import urlsplit
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -11,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.checkout import CODE
 from pipeline.errors import PipelineError
 from pipeline.interruption import interrupted
 from pipeline.jobs import Outcome, reason
@@ -26,10 +29,13 @@ class Sweep(AbstractContextManager):
 
     def __init__(self, config: DictConfig):
         self._relaunches = config.sweep.relaunches
+        self._launcher = config.hydra.launcher._target_
         self._jobs: list[tuple[Sequence[str], Outcome]] = []
 
     def persistent(self, launcher: Launcher) -> "PersistentLauncher":
         """A launcher whose jobs are in the table, and which outlives its workers."""
+        if os.environ.get("RAY_ADDRESS") and self._launcher.endswith("RayLauncher"):
+            join_ray_cluster()
         return PersistentLauncher(launcher, self._relaunches, self._jobs)
 
     def __exit__(self, kind, error, traceback) -> None:
@@ -40,6 +46,22 @@ class Sweep(AbstractContextManager):
         failed = sum(outcome.failed for _, outcome in self._jobs)
         if failed:
             raise PipelineError(f"{failed} of {len(self._jobs)} jobs failed; their logs lie in their folders")
+
+
+def join_ray_cluster() -> None:
+    """Connect to the cluster that RAY_ADDRESS names, whose workers then find this package and the tracking store.
+
+    Hydra's launcher takes a connection that is there; by itself it gives a size of memory that Ray refuses where a cluster is there already. Passwords are not
+    sent, since Ray shows what is: they belong into the environment of each node.
+    """
+    import ray
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    known = {"PYTHONPATH": str(CODE)}
+    if uri and not urlsplit(uri).password:
+        known["MLFLOW_TRACKING_URI"] = uri
+    if not ray.is_initialized():
+        ray.init(runtime_env={"env_vars": known})
 
 
 class PersistentLauncher:
