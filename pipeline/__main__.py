@@ -49,7 +49,7 @@ def run_through(last: str | None, config: Config, folder: Path, sweep: bool, key
         if worker_index():
             workers.follow(config, folder, key)
             return
-    with FileLock(f"{folder}.lock"):
+    with FileLock(f"{folder}.lock", is_singleton=True):
         logged, repeats = True, not sweep and all(is_done(folder / stage, key) for stage in wanted)
         for index, stage in enumerate(_up_to(last)):
             if is_done(folder / stage, key) and not (repeats and stage in wanted):

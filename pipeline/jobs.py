@@ -3,8 +3,11 @@
 import importlib
 import logging
 import os
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from filelock import FileLock
 
 from pipeline.config import Config
 from pipeline.errors import PipelineError
@@ -45,6 +48,12 @@ def run_job(stage: str | None, config: Config, folder: Path, sweep: bool) -> Out
     """
     if sweep and config.hardware.strategy == "multi_worker":
         raise PipelineError("hardware.strategy: multi_worker is not allowed with -m; run its jobs one after the other")
+    # What a process that is at work there has begun was not cut off: it is waited for. Workers of one training share their folder.
+    with nullcontext() if worker_index() else FileLock(f"{folder}.lock", is_singleton=True):
+        return _run(stage, config, folder, sweep)
+
+
+def _run(stage: str | None, config: Config, folder: Path, sweep: bool) -> Outcome:
     key = experiment_key(config)
     # Imported only here: under DVC a stage knows no other.
     stages = importlib.import_module("pipeline.__main__")

@@ -387,7 +387,8 @@ def test_the_logged_model_answers_like_the_saved_one(experiment):
     saved, classes = load_classifier(experiment.folder / best / "model.keras")
     pictures = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     logged = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
-    np.testing.assert_allclose(told(logged, list(pictures)), saved.predict(pictures, verbose=0), atol=1e-6)
+    # It computes in the folded form, which is exact but for rounding.
+    np.testing.assert_allclose(told(logged, list(pictures)), saved.predict(pictures, verbose=0), atol=1e-5)
     assert logged.metadata.metadata["classes"] == classes
     assert logged.metadata.metadata["calibration"]["applied"] is False
     requirements = mlflow.pyfunc.get_model_dependencies(f"runs:/{run_id}/model")

@@ -15,7 +15,7 @@ from tests.servers import free_port
 @pytest.mark.cluster
 def test_two_workers_agree_with_one_process(command, tmp_path, pictures):
     arguments = [
-        *small_arguments(pictures), "train.epochs=2", "train.dropout=0", "hardware.precision=float32", "tracking.system_metrics_interval=null",
+        *small_arguments(pictures), "train.epochs=2", "train.dropout=0", "finetune.dropout=0", "hardware.precision=float32", "tracking.system_metrics_interval=null",
         "finetune.unfreeze=-1", "hardware.intra_op_threads=1",
     ]  # fmt: skip
     alone = command("pipeline.finetune", *arguments, "hydra.run.dir=alone")
