@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 RUN = "run.json"
 # The stages that go on from their last finished epoch.
-_TRAININGS = ("train", "finetune")
+TRAININGS = ("train", "finetune")
 # What a person has to put right: no space, quota used up, read-only, not theirs.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -99,7 +99,7 @@ def _compute(stage: str, config: Config, root: Path, key: str, run: ExperimentRu
     for leftover in root.glob(f".{stage}-*"):
         # Of a process that was killed: whoever works here has this folder alone.
         shutil.rmtree(leftover, ignore_errors=True)
-    kept: dict[str, Any] = {"backup": backup} if stage in _TRAININGS else {}
+    kept: dict[str, Any] = {"backup": backup} if stage in TRAININGS else {}
     if kept and config.hardware.strategy == "multi_worker":
         importlib.import_module("pipeline.workers").lead(stage)
     started = perf_counter()
@@ -119,22 +119,26 @@ def _compute(stage: str, config: Config, root: Path, key: str, run: ExperimentRu
 
 def tidy(stage: str, config: Config, key: str) -> None:
     """Remove what a stage that is done took to go on, left by a process that was killed in its last moment."""
-    if stage in _TRAININGS and (resolve(config.cache_folder) / f"resume-{key}-{stage}").exists():
+    if stage in TRAININGS and resume_folder(config, key, stage).exists():
         with _backup(stage, config, key) as backup:
             if backup:
                 shutil.rmtree(backup)
 
 
+def resume_folder(config: Config, key: str, stage: str) -> Path:
+    """Where the state of an experiment's training lies until the stage has ended."""
+    return resolve(config.cache_folder) / f"resume-{key}-{stage}"
+
+
 @contextmanager
 def _backup(stage: str, config: Config, key: str) -> Iterator[Path | None]:
     """The folder from which a training goes on, an entry of the cache; None for other stages, and where another process has it."""
-    if stage not in _TRAININGS:
+    if stage not in TRAININGS:
         yield None
         return
-    cache = resolve(config.cache_folder)
-    name = f"resume-{key}-{stage}"
-    cache.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(cache / f".{name}.lock")
+    folder = resume_folder(config, key, stage)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -143,11 +147,9 @@ def _backup(stage: str, config: Config, key: str) -> Iterator[Path | None]:
         return
     try:
         # So that `python -m pipeline.cache` lists and prunes it.
-        write_json(
-            cache / name / "entry.json", {"holds": {"kind": "resume", "backbone": f"{config.backbone.name} {stage}"}}
-        )
-        yield cache / name
+        write_json(folder / "entry.json", {"holds": {"kind": "resume", "backbone": f"{config.backbone.name} {stage}"}})
+        yield folder
     finally:
-        if not any((cache / name).glob("*.npz")):
-            shutil.rmtree(cache / name, ignore_errors=True)
+        if not any(folder.glob("*.npz")):
+            shutil.rmtree(folder, ignore_errors=True)
         lock.release()

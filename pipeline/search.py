@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from pipeline.checkout import resolve
 from pipeline.composition import from_hydra, quoted
@@ -124,7 +124,7 @@ class Search:
             for trial, job in zip(trials, returned, strict=True):
                 self._tell(study, trial, Outcome(**job.return_value))
             jobs += len(trials)
-            if self._settings.sampler == "grid" and self._grid_is_done(study):
+            if self._settings.sampler == "grid" and study.sampler.is_exhausted(study):
                 break
         _say_best(study)
         log_search(study, self._settings.objectives, from_hydra(self._config).tracking)
@@ -165,9 +165,6 @@ class Search:
             "random": lambda: optuna.samplers.RandomSampler(seed=seed),
             "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed),
         }[self._settings.sampler]()
-
-    def _grid_is_done(self, study: optuna.Study) -> bool:
-        return study.sampler.is_exhausted(study)
 
 
 def distribution(override: Override) -> BaseDistribution:
@@ -222,13 +219,9 @@ def _values(key: str, space: BaseDistribution) -> list:
 
 
 def _say_best(study: optuna.Study) -> None:
-    for trial in best_trials(study):
+    # With two objectives those that no other one beats in both.
+    for trial in study.best_trials:
         log.info("best: trial %d  %s  %s", trial.number, trial.values, trial.params)
-
-
-def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The best trial; with two objectives those that no other one beats in both."""
-    return study.best_trials
 
 
 def _plain(value: Any) -> Any:

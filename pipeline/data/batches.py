@@ -149,10 +149,8 @@ def batches(
         number, pairs = numbered
         indices, views = pairs[:, 0], pairs[:, 1]
         batch = tf.numpy_function(inputs.take, [indices, views], tf.as_dtype(inputs.dtype), stateful=False)
-        batch, targets = (
-            tf.ensure_shape(batch, (None, *inputs.shape)),
-            tf.one_hot(tf.gather(labels, indices), class_count),
-        )
+        batch = tf.ensure_shape(batch, (None, *inputs.shape))
+        targets = tf.one_hot(tf.gather(labels, indices), class_count)
         return soften(batch, targets, epoch, number) if soften else (batch, targets)
 
     pairs = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)

@@ -120,11 +120,8 @@ def fit_phase(
 
 def feed(parts: Parts, data: TrainingData, config: Config, phase: PhaseConfig, cache: Cache) -> Fed:
     """What a phase learns from: frozen work by way of the cache, where that can serve, else the pictures themselves."""
-    frozen_work, views, shown = (
-        FrozenWork(data.pictures, config, cache),
-        views_seen(config, phase),
-        data.shown(config, phase),
-    )
+    frozen_work = FrozenWork(data.pictures, config, cache)
+    views, shown = views_seen(config, phase), data.shown(config, phase)
     mixed = learns_from_mixed(parts, config)
     if mixed or not frozen_work.worth_keeping(parts.frozen, shown):
         network = FrozenBelow(parts.frozen, parts.trainable)

@@ -81,7 +81,8 @@ def range_test(config: Config, phase: str, inputs: Path) -> RangeTest:
             fed.network.reset_metrics()
             losses.append(float(fed.network.train_on_batch(pictures, targets, return_dict=True)["loss"]))
             advance()
-            if not np.isfinite(losses[-1]) or smoothed(losses)[-1] > _HOPELESS * min(smoothed(losses)):
+            curve = smoothed(losses)
+            if not np.isfinite(losses[-1]) or curve[-1] > _HOPELESS * curve.min():
                 break
     return read(losses, low, high, steps)
 

@@ -27,7 +27,7 @@ class Rates(keras.optimizers.schedules.LearningRateSchedule):
         self.every, self.factor = settings.step_epochs * steps_per_epoch, settings.step_factor
 
     def __call__(self, step):
-        """The rate of a step, counted from 0: float32 []."""
+        """The rate of a step, counted from 0, or of an array of them: float32 of the same shape."""
         step = ops.cast(step, "float32")
         rising = self.start + (1 - self.start) * step / max(1, self.rise)
         # The last step of all is the first at 0.
@@ -42,4 +42,4 @@ class Rates(keras.optimizers.schedules.LearningRateSchedule):
 
     def of(self, steps: int) -> np.ndarray:
         """The rates of the first so many steps, float64."""
-        return np.array([f"{float(self(step)):.7g}" for step in range(steps)], np.float64)
+        return np.array([f"{rate:.7g}" for rate in ops.convert_to_numpy(self(np.arange(steps)))], np.float64)
