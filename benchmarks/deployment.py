@@ -9,6 +9,9 @@ from pathlib import Path
 from time import perf_counter
 from urllib.parse import urlsplit
 
+import pipeline  # noqa: F401  (says what TensorFlow reads at its import)
+
+# isort: split
 import numpy as np
 import tensorflow as tf
 

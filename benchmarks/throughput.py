@@ -9,6 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pipeline  # noqa: F401  (says what TensorFlow reads at its import)
+
+# isort: split
 import keras
 import numpy as np
 import pandas as pd

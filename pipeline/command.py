@@ -1,6 +1,5 @@
 """How the tools on results are started: what goes wrong ends them with a sentence instead of a traceback."""
 
-import os
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,8 +11,6 @@ Result = TypeVar("Result")
 
 def carry_out(do: Callable[..., Result], *arguments) -> Result:
     """Call `do`; a PipelineError ends the process with its message and exit status 1."""
-    # TensorFlow's remarks on the processor and on libraries for GPUs.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         return do(*arguments)
     except PipelineError as error:

@@ -33,8 +33,6 @@ def main(stage: str | None) -> NoReturn:
     up to date first, in the job's own folder.
     """
     listen()
-    # TensorFlow's remarks on the processor and on libraries for GPUs; its warnings and errors come through Python.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         if sys.argv[1:] == ["--dvc"]:
             start_logging(main_checkout() / "logs" / f"{stage}.log")
@@ -103,7 +101,6 @@ class _Job:
 
     def __call__(self, cfg: DictConfig) -> dict[str, str]:
         """Run the job; in a sweep a failure is an answer, not an exception, since each launcher treats those in its own way."""
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         register_resolvers()
         state = HydraConfig.get()
         sweep, folder = state.mode == RunMode.MULTIRUN, Path(state.runtime.output_dir)

@@ -125,6 +125,7 @@ def description() -> dict[str, str]:
         "intra_op_threads": str(tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()),
         "inter_op_threads": str(tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count()),
         "cpu_short_floats": " ".join(_cpu_bfloat16()) or "none",
+        "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"],
         "tensorflow": f"{tf.__version__} ({'CUDA ' + build['cuda_version'] if build.get('cuda_version') else 'CPU build'})",
         "keras": keras.__version__,
     }

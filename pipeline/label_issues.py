@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from pipeline.cache import Cache
 from pipeline.config import Config
@@ -90,7 +91,9 @@ def out_of_sample(
     alone = len(np.unique(units)) == len(units)
     splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
     divisions = splitter.split(common, labels[common], None if alone else units[common])
-    with warnings.catch_warnings(), progress("looking at labels", folds, "folds") as advance:
+    # Several threads spend their time waiting for one another: a step's products are small. Thrice as slow, and tens of times beside other work.
+    one_thread = threadpool_limits(1, "blas")
+    with one_thread, warnings.catch_warnings(), progress("looking at labels", folds, "folds") as advance:
         # A regression that has not quite settled ranks them as well.
         warnings.simplefilter("ignore", ConvergenceWarning)
         # Its pictures are judged by those of its others that there are.

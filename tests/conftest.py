@@ -7,8 +7,9 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import pipeline  # noqa: F401  (says what TensorFlow reads at its import)
 
+# isort: split
 import mlflow
 import numpy as np
 import pytest

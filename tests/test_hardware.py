@@ -56,4 +56,4 @@ def test_the_description_names_what_a_result_depends_on():
     described = hardware.description()
     assert described["devices"] == "CPU"
     assert described["tensorflow"].startswith("2.")
-    assert set(described) >= {"intra_op_threads", "inter_op_threads", "cpu_short_floats", "cores"}
+    assert set(described) >= {"intra_op_threads", "inter_op_threads", "cpu_short_floats", "onednn", "cores"}
