@@ -37,8 +37,8 @@ COLUMNS = {
 """Of a file: bytes and time of change (ns) when it was read; why it is no picture, if so; what it shows (`pipeline.data.inspection`)."""
 _DTYPES = {"INTEGER": "Int64", "REAL": "float64"}
 _AT_ONCE = 10_000
-# Seconds to wait for another process that writes.
-_PATIENCE = 60
+# Seconds to wait for another process that writes, on a share that may be slow; the system lets go of the locks of one that dies.
+_PATIENCE = 3600
 
 
 class Readings:
