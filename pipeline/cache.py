@@ -197,6 +197,8 @@ def main() -> None:
     )
     given = parser.parse_args()
     cache = Cache(given.folder or _configured_folder())
+    if given.prune is not None and not is_writable(cache.folder):
+        parser.error(f"{cache.folder} can't be written to, so that nothing can be removed")
     if given.prune is not None:
         removed = cache.prune(given.prune)
         print(f"removed {len(removed)} of {decimal(sum(entry.size for entry in removed))}")

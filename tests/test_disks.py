@@ -88,6 +88,17 @@ def test_training_reads_what_a_read_only_cache_holds_and_computes_the_rest(confi
     assert sorted(place.rglob("*")) == left
 
 
+def test_a_cache_that_cannot_be_written_to_is_listed_and_not_pruned(command, disk):
+    cache = Cache(disk("rw") / "cache")
+    entry(cache, lambda append: append(ROWS))
+    disk("ro")
+    assert "1 entry" in command("pipeline.cache", "--folder", str(cache.folder)).stdout
+    pruned = command("pipeline.cache", "--folder", str(cache.folder), "--prune", "0 B")
+    assert pruned.returncode == 2
+    assert "can't be written to, so that nothing can be removed" in pruned.stderr
+    assert cache.has("numbers", {"a": 1})
+
+
 @pytest.mark.parametrize("more", [[], ["-m"]])
 def test_a_job_folder_that_cannot_be_written_to_is_named_before_any_work(command, disk, pictures, more):
     place = disk("ro")
