@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from pipeline.files import read_json, write_json
+from pipeline.errors import PipelineError
+from pipeline.files import is_writable, read_json, write_json
 from pipeline.shards import Append, Rows, open_shards, rows_bytes, write_shards
 
 log = logging.getLogger(__name__)
@@ -66,8 +67,13 @@ class Cache:
             shape: of a row.
             dtype: of an item, by NumPy's name.
             build: called with a function that takes the rows in order, arrays [b, *shape], a part at a time.
+
+        Raises:
+            PipelineError: the cache can't be written to, and holds no whole entry.
         """
         folder = self.folder / _name(kind, depends)
+        if not is_writable(self.folder):
+            return self._as_it_is(folder, kind)
         with self._locked(folder.name):
             if folder.exists():
                 try:
@@ -86,13 +92,27 @@ class Cache:
                 shutil.rmtree(unfinished, ignore_errors=True)
             return _open(folder, verify=False)
 
+    def _as_it_is(self, folder: Path, kind: str) -> Rows:
+        """An entry where nothing can be written, locks neither: it took its place whole, so that none is needed."""
+        try:
+            return _open(folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise PipelineError(
+                f"cache_folder: {self.folder} can't be written to, and the {kind} in {folder.name} are damaged or not there ({error}); "
+                "let it be written to, or name another cache_folder"
+            ) from error
+
     def fits(
         self, kind: str, depends: dict[str, Any], count: int, shape: tuple[int, ...], dtype: str, gib: float
     ) -> bool:
-        """Whether an entry of `count` rows takes at most `gib` GiB, and is there or has room on the disk."""
+        """Whether an entry of `count` rows takes at most `gib` GiB, and is there or can be written and has room on the disk."""
         needed = rows_bytes(count, shape, dtype)
+        if needed > gib * GIB or self.has(kind, depends):
+            return needed <= gib * GIB
+        if not is_writable(self.folder):
+            return False
         self.folder.mkdir(parents=True, exist_ok=True)
-        return needed <= gib * GIB and (self.has(kind, depends) or needed <= shutil.disk_usage(self.folder).free)
+        return needed <= shutil.disk_usage(self.folder).free
 
     def listing(self) -> list[Listed]:
         """All entries, the one that was used last first."""
@@ -162,7 +182,9 @@ def _open(folder: Path, verify: bool = True) -> Rows:
     """Raises OSError, ValueError or KeyError where the entry is not what was written."""
     entry = read_json(folder / _ENTRY)
     rows = open_shards(folder, tuple(entry["shape"]), entry["dtype"], entry["shards"], verify)
-    os.utime(folder / _ENTRY)
+    # Where it is somebody else's, or may only be read, it stays as it was used last.
+    with suppress(OSError):
+        os.utime(folder / _ENTRY)
     return rows
 
 
@@ -175,6 +197,8 @@ def main() -> None:
     )
     given = parser.parse_args()
     cache = Cache(given.folder or _configured_folder())
+    if given.prune is not None and not is_writable(cache.folder):
+        parser.error(f"{cache.folder} can't be written to, so that nothing can be removed")
     if given.prune is not None:
         removed = cache.prune(given.prune)
         print(f"removed {len(removed)} of {decimal(sum(entry.size for entry in removed))}")
@@ -183,7 +207,8 @@ def main() -> None:
     for entry in entries:
         holds = {name: value for name, value in entry.holds.items() if name in _TOLD and value}
         what = "  ".join(f"{name} {value}" for name, value in holds.items())
-        used = timedelta(seconds=round(time.time() - entry.used))
+        # A clock that was set back, or another machine's, makes it the future.
+        used = timedelta(seconds=max(0, round(time.time() - entry.used)))
         table.add_row(entry.holds["kind"], what, decimal(entry.size), f"{used} ago", entry.folder.name[-32:-24])
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)

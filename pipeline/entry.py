@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from pipeline.checkout import main_checkout
 from pipeline.composition import CONF, check_choices, from_hydra, is_override, quoted, register_resolvers, with_params
 from pipeline.errors import PipelineError
+from pipeline.files import is_writable
 from pipeline.identity import experiment_key
 from pipeline.interruption import interrupted, listen, listening
 from pipeline.jobs import Outcome, reason, run_job
@@ -62,7 +63,8 @@ def _through_hydra(stage: str | None) -> None:
     _check_extras(given)
     overrides = with_params(given)
     asks = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc"}
-    if not asks & {option.split("=")[0] for option in options}:
+    asked = asks & {option.split("=")[0] for option in options}
+    if not asked:
         check_choices(overrides)
     if {"-m", "--multirun"} & set(options):
         # The same command again is the same sweep; Hydra carries its name to every job, on other machines too.
@@ -70,6 +72,8 @@ def _through_hydra(stage: str | None) -> None:
     if "hydra/launcher=ray" in given and not any(each.startswith("hydra.sweep.dir=") for each in given):
         # A worker on another machine starts in a folder of Ray's.
         overrides.append(f"hydra.sweep.dir={quoted(str(Path.cwd() / 'runs'))}")
+    if not asked:
+        _check_place(given, "sweep" if {"-m", "--multirun"} & set(options) else "run")
     sys.argv[1:] = [*options, f"hydra.job.name={stage or 'pipeline'}", *overrides]
     register_resolvers()
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_Job(stage))()
@@ -90,6 +94,17 @@ def _check_extras(given: list[str]) -> None:
         module, extra = _EXTRAS.get(override, ("hydra", ""))
         if find_spec(module) is None:
             raise PipelineError(f'{override} is not installed: pip install ".[{extra}]"')
+
+
+def _check_place(given: list[str], mode: str) -> None:
+    """Jobs' folders are made by Hydra, which has no sentence for one that can't be."""
+    option = f"hydra.{mode}.dir"
+    told = [each.partition("=")[2] for each in given if each.startswith(f"{option}=")]
+    place = Path(told[-1].strip("'\"") if told else "runs")
+    if not is_writable(place):
+        raise PipelineError(
+            f"{option}: {place.absolute()} can't be written to; name another folder for what is computed"
+        )
 
 
 class _Job:

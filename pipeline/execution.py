@@ -4,7 +4,7 @@ import errno
 import importlib
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -15,14 +15,16 @@ from filelock import FileLock, Timeout
 from pipeline.checkout import resolve
 from pipeline.config import Config
 from pipeline.errors import PipelineError
-from pipeline.files import read_json, whole_folder, write_json
+from pipeline.files import is_writable, read_json, whole_folder, write_json
 from pipeline.tracking import ExperimentRun, open_run
-from pipeline.trials import pruning
+from pipeline.trials import Row, pruning
 
 log = logging.getLogger(__name__)
 
 
 RUN = "run.json"
+# In the folder from which a training goes on: the seconds that it has taken up to its last epoch.
+_SECONDS = "seconds.json"
 # The stages that go on from their last finished epoch.
 TRAININGS = ("train", "finetune")
 # What a person has to put right: no space, quota used up, read-only, not theirs.
@@ -102,19 +104,35 @@ def _compute(stage: str, config: Config, root: Path, key: str, run: ExperimentRu
     kept: dict[str, Any] = {"backup": backup} if stage in TRAININGS else {}
     if kept and config.hardware.strategy == "multi_worker":
         importlib.import_module("pipeline.workers").lead(stage)
-    started = perf_counter()
     with whole_folder(root / stage) as out:
         module = importlib.import_module(f"pipeline.{stage}")
-        environment = module.run(config, root, out, pruning(run.report_epoch), **kept)
+        timed, seconds = _timed(pruning(run.report_epoch), backup)
+        environment = module.run(config, root, out, timed, **kept)
         state = {
             "run_id": run.run_id,
             "experiment_key": key,
-            "seconds": round(perf_counter() - started, 3),
+            "seconds": round(seconds(), 3),
             "environment": environment,
             "files": _sizes(out),
             "logged": False,
         }
         write_json(out / RUN, state)
+
+
+def _timed(report: Callable[[Row], None], backup: Path | None) -> tuple[Callable[[Row], None], Callable[[], float]]:
+    """`report`, which then also keeps how long the training has taken, and a function that gives the seconds since now and those of the starts before."""
+    file, started = backup / _SECONDS if backup else None, perf_counter()
+    before = read_json(file) if file and file.exists() else 0.0
+
+    def seconds() -> float:
+        return before + perf_counter() - started
+
+    def report_in_time(row: Row) -> None:
+        if file:
+            write_json(file, seconds())
+        report(row)
+
+    return report_in_time, seconds
 
 
 def tidy(stage: str, config: Config, key: str) -> None:
@@ -137,6 +155,10 @@ def _backup(stage: str, config: Config, key: str) -> Iterator[Path | None]:
         yield None
         return
     folder = resume_folder(config, key, stage)
+    if not is_writable(folder.parent):
+        log.warning("cache_folder: %s can't be written to: cut off, %s would begin anew", folder.parent, stage)
+        yield None
+        return
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:

@@ -50,7 +50,7 @@ class FrozenWork:
             return True
         log.warning(
             "What the frozen part computes would take %.1f GiB for %d pictures and views of %s %s each, more than hardware.feature_cache_gib=%g or the "
-            "disk's free space; it is computed again where it is needed",
+            "disk's free space, or cache_folder can't be written to; it is computed again where it is needed",
             rows_bytes(count, part.shape, part.dtype) / GIB, count, "x".join(map(str, part.shape)), part.dtype, budget,
         )  # fmt: skip
         return False

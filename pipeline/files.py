@@ -46,6 +46,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or in the first one above it that is there; False on a read-only file system for root, too."""
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    return os.access(there, os.W_OK | os.X_OK)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, keys in the given order, the file whole or not at all."""
     with whole_file(path) as unfinished:

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import random
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -115,8 +117,11 @@ class Search:
         # The seed alone would draw again what an earlier command has tried.
         study.sampler = self._sampler(self._settings.seed + len(study.get_trials(deepcopy=False)))
         enqueue_dead_trials(study)
+        if self._settings.sampler == "grid":
+            points = {key: _values(key, each) for key, each in self._space.items()}
+            enqueue_grid(study, points, self._settings.trials, self._settings.seed)
         jobs = 0
-        while (left := self._settings.trials - _ended(study)) > 0:
+        while (left := self._left(study)) > 0:
             trials = [study.ask(self._space) for _ in range(min(left, self._settings.batch))]
             for trial in trials:
                 trial.set_user_attr(_PROCESS, processes.own())
@@ -124,10 +129,14 @@ class Search:
             for trial, job in zip(trials, returned, strict=True):
                 self._tell(study, trial, Outcome(**job.return_value))
             jobs += len(trials)
-            if self._settings.sampler == "grid" and study.sampler.is_exhausted(study):
-                break
         _say_best(study)
         log_search(study, self._settings.objectives, from_hydra(self._config).tracking)
+
+    def _left(self, study: optuna.Study) -> int:
+        """Trials that are still to be begun."""
+        if self._settings.sampler == "grid":
+            return len(study.get_trials(deepcopy=False, states=[TrialState.WAITING]))
+        return self._settings.trials - _ended(study)
 
     def _overrides(self, trial: optuna.Trial) -> list[str]:
         chosen = [f"{key}={quoted(value)}" for key, value in trial.params.items()]
@@ -156,11 +165,9 @@ class Search:
             study.tell(trial, [outcome.figures[name] for name in self._settings.objectives])
 
     def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-        if self._settings.sampler == "grid":
-            return optuna.samplers.GridSampler(
-                {key: _values(key, each) for key, each in self._space.items()}, seed=seed
-            )
         return {
+            # Never asked: each point of a grid is enqueued.
+            "grid": lambda: optuna.samplers.RandomSampler(seed=seed),
             "tpe": lambda: optuna.samplers.TPESampler(seed=seed, constant_liar=self._settings.batch > 1),
             "random": lambda: optuna.samplers.RandomSampler(seed=seed),
             "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed),
@@ -200,6 +207,19 @@ def enqueue_dead_trials(study: optuna.Study) -> None:
             study.enqueue_trial(trial.params)
             study.tell(trial.number, state=TrialState.FAIL)
             log.info("Trial %d was cut off; its job goes on", trial.number)
+
+
+def enqueue_grid(study: optuna.Study, values: dict[str, list], trials: int, seed: int) -> None:
+    """Put the first `trials` points of a grid in front that the study does not have, in an order that the seed shuffles.
+
+    Optuna's own sampler for grids ends a study where it may not be ended, and knows nothing of earlier commands with another seed.
+    """
+    names = sorted(values)
+    points = [dict(zip(names, point, strict=True)) for point in product(*(values[name] for name in names))]
+    # So that the first of many differ in all that is searched.
+    random.Random(seed).shuffle(points)
+    for point in points[:trials]:
+        study.enqueue_trial(point, skip_if_exists=True)
 
 
 def _ended(study: optuna.Study) -> int:

@@ -73,19 +73,21 @@ def postgres(folder: Path) -> Iterator[str]:
 class MlflowServer:
     """`mlflow server`, which can be stopped and started again on the same port."""
 
-    def __init__(self, database: str, folder: Path):
+    def __init__(self, database: str, folder: Path, *options: str, certificate: Path | None = None, **environment: str):
+        """`options` of its command line beside those that it always has; `certificate`: its own, with which it speaks TLS."""
         self.folder, self.port, self._database = folder, free_port(), database
-        self.uri = f"http://127.0.0.1:{self.port}"
+        self.uri = f"http{'s' if certificate else ''}://127.0.0.1:{self.port}"
+        self._options, self._certificate, self._environment = options, certificate, environment
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
         command = [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-            "--backend-store-uri", self._database, "--artifacts-destination", str(self.folder / "artifacts"),
+            "--backend-store-uri", self._database, "--artifacts-destination", str(self.folder / "artifacts"), *self._options,
         ]  # fmt: skip
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
         # Ten further processes, which nobody asks for anything.
-        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+        environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | self._environment
         self.folder.mkdir(exist_ok=True)
         with open(self.folder / "server.log", "a") as said:
             self._process = subprocess.Popen(
@@ -94,7 +96,7 @@ class MlflowServer:
         deadline = time.monotonic() + 120
         while True:
             try:
-                if requests.get(f"{self.uri}/health", timeout=1).ok:
+                if requests.get(f"{self.uri}/health", timeout=1, verify=self._certificate or True).ok:
                     return
             except requests.RequestException:
                 assert time.monotonic() < deadline, (self.folder / "server.log").read_text()

@@ -1,5 +1,6 @@
 """Entries are whole, verified, built once, and can be pruned."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -164,10 +165,15 @@ def test_what_does_not_fit_is_known_before_it_is_built(cache):
 
 def test_the_command_lists_and_prunes(cache, command):
     entry(cache, build)
+    [file] = cache.folder.glob("numbers-*/entry.json")
+    # By a clock that was set back since.
+    tomorrow = time.time() + 86400
+    os.utime(file, (tomorrow, tomorrow))
     ran = command("pipeline.cache", "--folder", str(cache.folder))
     assert ran.returncode == 0, ran.stderr
     assert "numbers" in ran.stdout
     assert "1 entry" in ran.stdout
+    assert "0:00:00 ago" in ran.stdout
     ran = command("pipeline.cache", "--folder", str(cache.folder), "--prune", "0 MiB")
     assert ran.returncode == 0, ran.stderr
     assert "removed 1" in ran.stdout

@@ -14,6 +14,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 import yaml
 from mlflow.exceptions import MlflowException
 
@@ -512,11 +513,12 @@ def test_a_store_that_goes_away_does_not_end_a_training_and_no_epoch_is_lost_or_
     assert sorted(point.step for point in history) == [1, 2, 3]
 
 
-def test_what_could_not_be_logged_is_not_taken_for_done_and_not_computed_again(configure, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [MlflowException("away"), requests.HTTPError("502 Bad Gateway")])
+def test_what_could_not_be_logged_is_not_taken_for_done_and_not_computed_again(configure, tmp_path, monkeypatch, error):
     config = configure("backbone=scratch_cnn", "tracking.wait_seconds=0")
 
     def away(*_):
-        raise MlflowException("away")
+        raise error
 
     with monkeypatch.context() as while_away:
         while_away.setattr("pipeline.tracking.stages.StageLog.log", away)

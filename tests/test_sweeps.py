@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.__main__ import run_through
 from pipeline.errors import PipelineError
+from pipeline.files import read_json, write_json
 from pipeline.jobs import run_job
 from pipeline.sharing import part
 from pipeline.tracking import processes
@@ -45,6 +46,9 @@ def test_after_a_kill_the_same_command_goes_on_in_the_same_run(command, tmp_path
     [run] = runs(tmp_path)
     assert run.info.status == "RUNNING"
     [state] = (tmp_path / "cache").glob("resume-*-train/*.npz")
+    assert read_json(state.with_name("seconds.json")) > 0
+    # As if it had taken long until then.
+    write_json(state.with_name("seconds.json"), 5000.0)
 
     again = command("pipeline.train", *arguments)
     assert again.returncode == 0, again.stderr
@@ -55,6 +59,7 @@ def test_after_a_kill_the_same_command_goes_on_in_the_same_run(command, tmp_path
     [run] = runs(tmp_path)
     assert run.info.status == "FINISHED"
     assert steps(tmp_path, run) == list(range(1, 121))
+    assert run.data.metrics["seconds/train"] > 5000
     assert not state.parent.exists()
     assert [item.name for item in (tmp_path / "job").iterdir() if item.name.startswith(".")] == [".hydra"]
 
@@ -98,6 +103,20 @@ def test_dead_runs_are_marked_by_whoever_starts_next_and_others_are_left_alone(c
         unknown: "RUNNING",
         here: "KILLED",
     }
+
+
+def test_two_commands_with_the_same_sweep_at_once_do_each_job_once(command, tmp_path, pictures):
+    sweep = [sys.executable, "-m", "pipeline.train", "-m", *small(pictures, tmp_path, "seed=1,2")]
+    commands = [
+        subprocess.Popen(sweep, cwd=tmp_path, env=command.environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [each.communicate()[1] for each in commands]
+    assert [each.returncode for each in commands] == [0, 0], said
+    assert "".join(said).count("train begins") == 2
+    assert sorted(run.data.params["seed"] for run in runs(tmp_path)) == ["1", "2"]
+    assert {run.info.status for run in runs(tmp_path)} == {"FINISHED"}
+    assert all(steps(tmp_path, run) == [1] for run in runs(tmp_path))
 
 
 def test_a_job_that_failed_is_tried_again_only_when_asked(configure, tmp_path):

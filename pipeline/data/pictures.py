@@ -55,7 +55,8 @@ class Pictures:
             )
         else:
             log.warning(
-                "%d decoded pictures take %.1f GiB, more than hardware.picture_cache_gib=%g or the disk's free space; each is decoded whenever it is needed",
+                "%d decoded pictures take %.1f GiB, more than hardware.picture_cache_gib=%g or the disk's free space, or cache_folder can't be written to; "
+                "each is decoded whenever it is needed",
                 len(rows), rows_bytes(len(rows), shape, "uint8") / GIB, budget_gib,
             )  # fmt: skip
 

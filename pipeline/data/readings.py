@@ -1,7 +1,9 @@
 """What reading each picture's file gave, kept in the cache: a file is read again when its size or its time of change is another one."""
 
+import errno
 import hashlib
 import logging
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.data.perceptual import HASH_BYTES
+from pipeline.files import is_writable
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +37,8 @@ COLUMNS = {
 """Of a file: bytes and time of change (ns) when it was read; why it is no picture, if so; what it shows (`pipeline.data.inspection`)."""
 _DTYPES = {"INTEGER": "Int64", "REAL": "float64"}
 _AT_ONCE = 10_000
-# Seconds to wait for another process that writes.
-_PATIENCE = 60
+# Seconds to wait for another process that writes, on a share that may be slow; the system lets go of the locks of one that dies.
+_PATIENCE = 3600
 
 
 class Readings:
@@ -47,14 +50,16 @@ class Readings:
     @classmethod
     @contextmanager
     def open(cls, cache_folder: Path, pictures_folder: Path, reader: str) -> Iterator["Readings"]:
-        """The readings of the files below `pictures_folder`; `reader` names all that they depend on beside the files."""
+        """The readings of the files below `pictures_folder`; `reader` names all that they depend on beside the files.
+
+        From a cache that can't be written to they are taken into memory, and what is added is forgotten.
+
+        Raises:
+            OSError: the disk is full.
+        """
         name = hashlib.sha256(f"{pictures_folder}\0{reader}".encode(errors="surrogateescape")).hexdigest()[:32]
         file = cache_folder / "readings" / f"{name}.sqlite"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if not _sound(file):
-            log.warning("%s is damaged; the pictures are read again", file)
-            file.unlink()
-        with closing(sqlite3.connect(file, timeout=_PATIENCE)) as database:
+        with closing(_connect(file) if is_writable(file.parent) else _copy(file)) as database, _full_disk_named(file):
             # Lost with the machine's power, not with the process: then the files are read again.
             database.execute("PRAGMA synchronous = OFF")
             columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
@@ -94,6 +99,34 @@ class Readings:
         order = pd.Index(table["path"]).get_indexer(pd.Index(paths))
         found = np.concatenate(bits)[order]
         return table.iloc[order].reset_index(drop=True), found[:, 0], found[:, 1]
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not _sound(file):
+        log.warning("%s is damaged; the pictures are read again", file)
+        file.unlink()
+    return sqlite3.connect(file, timeout=_PATIENCE)
+
+
+def _copy(file: Path) -> sqlite3.Connection:
+    """What a file holds that may only be read, in memory; nothing where it is not there or damaged."""
+    memory = sqlite3.connect(":memory:")
+    if file.exists() and _sound(file):
+        # Nobody changes it here, and there can be no lock.
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?immutable=1", uri=True)) as kept:
+            kept.backup(memory)
+    return memory
+
+
+@contextmanager
+def _full_disk_named(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
 
 
 def _sound(file: Path) -> bool:

@@ -35,6 +35,10 @@ def load_classifier(file: Path) -> tuple[keras.Model, list[str]]:
     try:
         with zipfile.ZipFile(file) as members:
             classes = json.loads(members.read(_CLASSES))
-    except (KeyError, zipfile.BadZipFile) as error:
+    except KeyError as error:
         raise PipelineError(f"{file} is not a classifier of this pipeline: it names no classes ({error})") from error
+    except zipfile.BadZipFile as error:
+        raise PipelineError(
+            f"{file} is not a classifier of this pipeline, or was cut short ({error}); copy it again, or run the stage again that wrote it"
+        ) from error
     return keras.saving.load_model(file, compile=False, safe_mode=True), classes

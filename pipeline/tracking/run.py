@@ -8,8 +8,9 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
-from mlflow.entities import Metric, RunTag
+from mlflow.entities import Metric, Run, RunTag
 from mlflow.exceptions import MlflowException
+from requests import RequestException
 
 from pipeline import leaderboard
 from pipeline.checkout import resolve
@@ -27,6 +28,8 @@ from pipeline.tracking.store import connect, masked, store_uri
 log = logging.getLogger(__name__)
 # Two lines at the start and end of every stage that say nothing.
 logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
+# And one for each attempt to reach a server that is away, which `tracking.spool` says once.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 # What the tag `<stage>.computed_by` says until the stage has ended.
 _BEGUN = "begun"
@@ -116,7 +119,11 @@ class ExperimentRun:
         # Some of MLflow's functions log to the active run alone.
         if mlflow.active_run() is None:
             mlflow.start_run(run_id=self.run_id)
-        self.stages.log(folder)
+        try:
+            self.stages.log(folder)
+        except RequestException as error:
+            # What MLflow lets through of a proxy whose server is away.
+            raise MlflowException(str(error)) from error
 
 
 @contextmanager
@@ -125,7 +132,7 @@ def open_run(
 ) -> Iterator[ExperimentRun]:
     """The experiment's run, open while a stage works; what other runs computed of its `inputs` is filled in from their files.
 
-    The run is the experiment's latest one, unless that is complete, or has had this stage before: a forced repeat is a new run. A stage that
+    The run is the one that holds the inputs, or the experiment's latest one, unless that is complete, or has had this stage before: a forced repeat is a new run. A stage that
     was cut off goes on in its run if it `resumes` after all epochs that were reported. A server that goes away after the experiment's first stage
     ends nothing. The run ends as FINISHED, FAILED, or KILLED where it was interrupted.
 
@@ -211,23 +218,33 @@ def _find(
     inputs: tuple[str, ...],
     resumes: bool,
 ) -> str | None:
-    """The experiment's latest run, if this stage may log into it."""
+    """The experiment's run that the inputs were logged to, else its latest one, if this stage may log into it."""
     query = f"tags.role = 'experiment' and tags.experiment_key = '{key}'"
-    found = client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"], max_results=1)
-    if not found:
-        return None
-    run_id, tags = found[0].info.run_id, found[0].data.tags
+    found = client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"])
+    # The one that the inputs name: of two runs, a clock that was set back makes the later one seem the earlier.
+    named = _known_run(root, inputs, key)
+    for run in [*(each for each in found if each.info.run_id == named), *found[:1]]:
+        if _takes(client, run, key, stage, root, inputs, resumes):
+            return run.info.run_id
+    return None
+
+
+def _takes(
+    client: mlflow.MlflowClient, run: Run, key: str, stage: str, root: Path, inputs: tuple[str, ...], resumes: bool
+) -> bool:
+    """Whether a run of the experiment is open to this stage."""
+    run_id, tags = run.info.run_id, run.data.tags
     if _known_run(root, (stage,), key, logged=False) == run_id:
         # All that was left to do is to log it.
-        return run_id
-    if "complete" in tags or tags.get(f"{stage}.computed_by", _BEGUN) != _BEGUN or found[0].info.status == "RUNNING":
-        return None
+        return True
+    if "complete" in tags or tags.get(f"{stage}.computed_by", _BEGUN) != _BEGUN or run.info.status == "RUNNING":
+        return False
     if f"{stage}.computed_by" in tags and not resumes:
         # Begun anew, epochs that were reported may come out otherwise, on another device.
         known = {epoch for name in inputs for epoch in _epochs(root / name / "history.csv")}
         reported = {metric.step for metric in client.get_metric_history(run_id, "training/loss")}
-        return None if reported - known else run_id
-    return run_id
+        return not reported - known
+    return True
 
 
 def _epochs(history: Path) -> list[int]:

@@ -53,8 +53,9 @@ class Undelivered:
         """Write the file, or remove it when all was delivered."""
         if self:
             write_json(self.file, {name: value for name, value in vars(self).items() if name != "file"})
-        else:
-            self.file.unlink(missing_ok=True)
+        elif self.file.exists():
+            # Where nothing may be written, removing what is not there fails as well.
+            self.file.unlink()
 
 
 class Outbox:
@@ -74,7 +75,7 @@ class Outbox:
         with self._changed:
             self.undelivered.metrics.append([(m.key, m.value, m.timestamp, m.step) for m in metrics])
             if self._away:
-                self.undelivered.keep()
+                self._keep()
             self._changed.notify_all()
 
     def delivered(self, seconds: float) -> bool:
@@ -89,7 +90,14 @@ class Outbox:
             self._changed.notify_all()
         self._thread.join()
         with self._changed:
+            self._keep()
+
+    def _keep(self) -> None:
+        try:
             self.undelivered.keep()
+        except OSError as error:
+            # Epochs stand in the stage's files, too, and are sent with those.
+            log.warning("tracking: what the store lacks is kept in memory only: %s", error)
 
     def _work(self) -> None:
         while True:
@@ -106,7 +114,7 @@ class Outbox:
             with self._changed:
                 del self.undelivered.metrics[0]
                 if self._away:
-                    self.undelivered.keep()
+                    self._keep()
                 if self._away and not self.undelivered.metrics:
                     self._away = False
                     log.info("tracking: the store is back, and has all metrics")
@@ -116,7 +124,7 @@ class Outbox:
         with self._changed:
             if not self._away:
                 self._away = True
-                self.undelivered.keep()
+                self._keep()
                 log.warning(
                     "tracking: the store is away (%s); the work goes on, metrics are kept in %s and delivered when it is back",
                     error, self.undelivered.file,

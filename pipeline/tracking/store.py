@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 from filelock import FileLock
@@ -134,5 +135,17 @@ def masked(told: object) -> str:
 def store_uri(tracking: TrackingConfig) -> str:
     """Where runs are logged: `tracking.uri`, else MLFLOW_TRACKING_URI, else the main checkout's mlflow.db."""
     uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    # A relative path would mean another place in each working folder, also in one that DVC throws away.
-    return f"sqlite:///{resolve(uri.removeprefix('sqlite:///'))}" if uri.startswith("sqlite:///") else uri
+    if uri.startswith("sqlite:///"):
+        # A relative path would mean another place in each working folder, also in one that DVC throws away.
+        return f"sqlite:///{resolve(uri.removeprefix('sqlite:///'))}"
+    return _without_password(uri) if uri.startswith("http") else uri
+
+
+def _without_password(uri: str) -> str:
+    """A server's address alone; the user and password in it are given to MLflow by its variables, since it prints the addresses of runs."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username or "")
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -36,9 +36,19 @@ def test_other_files_are_refused(tmp_path):
     keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
     with pytest.raises(PipelineError, match="names no classes"):
         load_classifier(tmp_path / "other.keras")
-    (tmp_path / "broken.keras").write_bytes(b"half a file")
+    (tmp_path / "text.keras").write_bytes(b"no archive")
     with pytest.raises(PipelineError, match="not a classifier of this pipeline"):
-        load_classifier(tmp_path / "broken.keras")
+        load_classifier(tmp_path / "text.keras")
+
+
+def test_a_file_cut_in_half_is_said(tmp_path):
+    file = tmp_path / "model.keras"
+    save_classifier(
+        build_classifier(check(composed(["backbone=scratch_cnn", "image_size=32"])), 3), ["a", "b", "c"], file
+    )
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(PipelineError, match=r"model.keras .* was cut short .*; copy it again"):
+        load_classifier(file)
 
 
 def test_code_in_a_model_file_is_not_run(tmp_path):
