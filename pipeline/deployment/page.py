@@ -13,6 +13,7 @@ from pipeline.deployment.answers import Answer
 from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.rows import guesses
 from pipeline.deployment.shown import overlays
+from pipeline.errors import PipelineError
 from pipeline.pages import render
 from pipeline.results.gallery import data_uri
 
@@ -25,11 +26,14 @@ def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI
 
     Args:
         classifier: that is asked.
-        examples: readable pictures to try with a click.
+        examples: pictures to try with a click.
+
+    Raises:
+        PipelineError: an example can't be shown.
     """
     app = FastAPI(openapi_url=None)
     size = classifier.image_size
-    shown = [data_uri(pixels(file.read_bytes(), size)) for file in examples]
+    shown = [data_uri(_example_pixels(file, size)) for file in examples]
     page = render(
         "demo.html",
         title="Try the classifier",
@@ -62,6 +66,13 @@ def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI
             return JSONResponse({"error": f"This can't be shown: {error}"}, 400)
 
     return app
+
+
+def _example_pixels(file: Path, size: int) -> np.ndarray:
+    try:
+        return pixels(file.read_bytes(), size, SAFE_PIXELS)
+    except (OSError, UndecodableError) as error:
+        raise PipelineError(f"--examples: {file} can't be shown: {error}") from error
 
 
 def answer(classifier: Classifier, data: bytes) -> dict:
