@@ -8,9 +8,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.data.decoding import SAFE_PIXELS, UndecodableError, pixels
+from pipeline.data.decoding import UndecodableError
 from pipeline.deployment.answers import Answer
 from pipeline.deployment.classifier import Classifier
+from pipeline.deployment.received import received
 from pipeline.deployment.rows import guesses
 from pipeline.deployment.shown import overlays
 from pipeline.errors import PipelineError
@@ -70,7 +71,7 @@ def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI
 
 def _example_pixels(file: Path, size: int) -> np.ndarray:
     try:
-        return pixels(file.read_bytes(), size, SAFE_PIXELS)
+        return received(file.read_bytes(), size)
     except (OSError, UndecodableError) as error:
         raise PipelineError(f"--examples: {file} can't be shown: {error}") from error
 
@@ -82,7 +83,7 @@ def answer(classifier: Classifier, data: bytes) -> dict:
     Raises:
         UndecodableError: no picture.
     """
-    picture = pixels(data, classifier.image_size, SAFE_PIXELS)
+    picture = received(data, classifier.image_size)
     [probabilities] = classifier.probabilities(picture[np.newaxis])
     asked = Answer("", picture=picture, probabilities=probabilities)
     [overlay] = overlays([asked], classifier)
