@@ -61,6 +61,9 @@ def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
         with Image.open(io.BytesIO(data)) as image:
             if max_pixels is not None and image.width * image.height > max_pixels:
                 raise TooLargeError(f"{image.width}x{image.height} are more than {max_pixels} pixels")
+            if image.format == "EPS":
+                # Pillow would have Ghostscript run it, on this machine, whoever sent it.
+                raise UndecodableError("PostScript, which is a program that draws; it is not run")
             kind, orientation = image.format or "unknown", _orientation(image)
             image.load()
             upright = image.transpose(_UNDO[orientation]) if orientation in _UNDO else image
