@@ -16,7 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.registry import CHALLENGER, CHAMPION, Registry
 from pipeline.tracking import connect, log_model
 
-REGISTER = RegisterConfig("test", "classifier", margin=0.01, cost="latency")
+REGISTER = RegisterConfig("test", "classifier", margin=0.01, cost="latency", saving=0.02)
 
 
 def predictions(hits):
@@ -45,6 +45,8 @@ def right(count, of=1000):
         (right(900), right(902), (1, 2), False, "neither shown to be better nor cheaper"),
         (right(900), right(902), (2, 1), True, "not worse .* and cheaper"),
         (right(900), right(899), (2, 1), True, "not worse .* and cheaper"),
+        # Cheaper by as little as chance gives.
+        (right(900), right(902), (2, 1.99), False, "nor cheaper by register.saving=0.02"),
         # Cheaper, and nobody knows whether worse.
         (right(900), np.roll(right(900), 60), (2, 1), False, "may be worse"),
         (right(930), right(900), (2, 1), False, "may be worse"),
