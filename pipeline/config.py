@@ -410,6 +410,8 @@ class RegisterConfig:
     """How much less accuracy than the champion's the test has to rule out for a cheaper challenger to take its place."""
     cost: str = _one_of("size", "trainable", "latency", "training")
     """In what it has to be cheaper."""
+    saving: float = _share()
+    """By which share of the champion's cost; less is chance, such as a name's length in a file or a measurement's noise."""
 
 
 @dataclass

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.command import carry_out
+from pipeline.command import carry_out, whole_number
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--examples", type=Path, nargs="+", default=[], metavar="FILE", help="pictures to try with a click"
     )
-    parser.add_argument("--port", type=int, default=7860, help="(7860)")
+    parser.add_argument("--port", type=whole_number(1, 65535), default=7860, help="(7860)")
     return parser.parse_intermixed_args()
 
 

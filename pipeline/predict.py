@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipeline.command import carry_out
+from pipeline.command import carry_out, whole_number
 from pipeline.errors import PipelineError
 
 
@@ -45,7 +45,10 @@ def predict(given: argparse.Namespace) -> None:
     classifier = load(find_model(model, configuration()), given.tta)
     paths = requested(words)
     total = None
-    if STANDARD_INPUT not in words:
+    if STANDARD_INPUT in words:
+        # As the file system has them, whatever the locale.
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    else:
         paths = list(paths)
         total = len(paths)
     gallery = Gallery(classifier) if given.html else None
@@ -103,8 +106,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("words", nargs="+", metavar="[MODEL] PATHS", help="the classifier and the pictures; see below")
     parser.add_argument("--format", choices=["csv", "jsonl", "table"], default="csv", help="of the rows (csv)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write rows here instead of to standard output")
-    parser.add_argument("--top", type=_count, default=1, metavar="K", help="tell the K most probable classes (1)")
-    parser.add_argument("--batch-size", type=_count, default=64, metavar="N", help="pictures asked about at once (64)")
+    parser.add_argument(
+        "--top", type=whole_number(1), default=1, metavar="K", help="tell the K most probable classes (1)"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=whole_number(1),
+        default=64,
+        metavar="N",
+        help="pictures asked about at once (64); with 1, a list on standard input is answered line by line",
+    )
     parser.add_argument(
         "--tta",
         choices=["none", "flip", "crops", "flip_crops"],
@@ -118,13 +129,6 @@ def _arguments() -> argparse.Namespace:
         "--html", type=Path, metavar="FILE", help="write a gallery of the least sure answers, with heat maps"
     )
     return parser.parse_intermixed_args()
-
-
-def _count(given: str) -> int:
-    value = int(given)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{given} is not allowed; it takes a whole number, at least 1")
-    return value
 
 
 if __name__ == "__main__":

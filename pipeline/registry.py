@@ -1,6 +1,7 @@
 """What is said to MLflow's model registry: versions of one model, of which `champion` is used and `challenger` wants to be."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.config import TrackingConfig
 from pipeline.errors import PipelineError
-from pipeline.tracking import connect, store_uri
+from pipeline.tracking import connect, masked, store_uri
+
+log = logging.getLogger(__name__)
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _PREVIOUS = "previous_champion"
@@ -35,15 +38,26 @@ class Registry:
         try:
             self._client, _ = connect(tracking)
         except MlflowException as error:
-            raise PipelineError(f"tracking: the store {store_uri(tracking)} can't be used: {error}") from error
+            raise PipelineError(
+                f"tracking: the store {masked(store_uri(tracking))} can't be used: {masked(error)}"
+            ) from error
         self.name = name
 
     def holder(self, alias: str) -> Version | None:
-        """The version that an alias names."""
+        """The version that an alias names.
+
+        Raises:
+            PipelineError: the store does not say.
+        """
         try:
             return _version(self._client.get_model_version_by_alias(self.name, alias))
-        except MlflowException:
-            return None
+        except MlflowException as error:
+            # No such model; no such alias. A store that is away has to be no reason to make anything the first champion.
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise PipelineError(
+                f"{self.name}: the store does not say which version is {alias}: {masked(error)}"
+            ) from error
 
     def challenge(self, run_id: str, card: list[Path]) -> Version:
         """The version of a run's model, made if there is none, with the alias `challenger`.
@@ -77,7 +91,13 @@ class Registry:
             told = value if isinstance(value, str) else json.dumps(value)
             self._client.set_model_version_tag(self.name, version.number, f"decision.{name}", told[:_TAG])
         now = mlflow.utils.time.get_current_time_millis()
-        self._client.log_dict(version.run_id, decision | {"version": version.number}, f"registry/decision-{now}.json")
+        try:
+            told = decision | {"version": version.number}
+            self._client.log_dict(version.run_id, told, f"registry/decision-{now}.json")
+        except MlflowException as error:
+            log.warning(
+                "The decision stands in the tags of version %s alone: its run takes none (%s)", version.number, error
+            )
 
     def promote(self, version: Version) -> None:
         """Make a version the champion; it remembers the one before."""
@@ -103,7 +123,13 @@ class Registry:
             raise PipelineError(
                 f"{self.name}: version {champion.number} was the first champion; there is none to go back to"
             )
-        before = _version(self._client.get_model_version(self.name, tags[_PREVIOUS]))
+        try:
+            before = _version(self._client.get_model_version(self.name, tags[_PREVIOUS]))
+        except MlflowException as error:
+            raise PipelineError(
+                f"{self.name}: version {tags[_PREVIOUS]}, the champion before version {champion.number}, was deleted; "
+                "give the alias to another one in MLflow"
+            ) from error
         self._client.set_registered_model_alias(self.name, CHAMPION, before.number)
         return champion, before
 

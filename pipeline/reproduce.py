@@ -28,10 +28,10 @@ def reproduce(given: argparse.Namespace) -> int:
     from pipeline.comparison.experiments import find
     from pipeline.composition import configuration
     from pipeline.config import TrackingConfig
-    from pipeline.deployment.reproduction import check_out, compare, environment, run_again, verdict
+    from pipeline.deployment.reproduction import check_out, compare, environment, meant, run_again, verdict
 
     tracking = configuration(given.overrides).tracking
-    [run] = find(tracking, None, None, [given.run])[:1]
+    run = meant(given.run, find(tracking, None, None, None))
     file, commit, lock = run.file("config.yaml"), run.tags.get("git_commit"), run.tags.get("lock_sha256")
     if not (file and commit and lock):
         raise PipelineError(

@@ -29,6 +29,10 @@ class UndecodableError(ValueError):
     """These bytes are no picture that can be shown; says why."""
 
 
+class TooLargeError(UndecodableError):
+    """More pixels than the caller allows."""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """A picture as a person sees it."""
@@ -56,9 +60,10 @@ def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
     try:
         with Image.open(io.BytesIO(data)) as image:
             if max_pixels is not None and image.width * image.height > max_pixels:
-                raise UndecodableError(
-                    f"{image.width}x{image.height} are more than dataset.max_pixels={max_pixels} pixels"
-                )
+                raise TooLargeError(f"{image.width}x{image.height} are more than {max_pixels} pixels")
+            if image.format == "EPS":
+                # Pillow would have Ghostscript run it, on this machine, whoever sent it.
+                raise UndecodableError("PostScript, which is a program that draws; it is not run")
             kind, orientation = image.format or "unknown", _orientation(image)
             image.load()
             upright = image.transpose(_UNDO[orientation]) if orientation in _UNDO else image

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.checkout import CODE
-from pipeline.data.decoding import UndecodableError, decode
+from pipeline.data.decoding import TooLargeError, UndecodableError, decode
 from pipeline.data.listed import Picture
 from pipeline.data.listing import file_state
 from pipeline.data.perceptual import HASH_BYTES, hashes, look
@@ -101,6 +101,8 @@ def _read(file: str, max_pixels: int) -> dict[str, Any]:
             data = opened.read()
         sha256 = hashlib.sha256(data).hexdigest()
         decoded = decode(data, max_pixels)
+    except TooLargeError as error:
+        return {"sha256": sha256, "reason": f"{error} (dataset.max_pixels)"}
     except (OSError, UndecodableError) as error:
         return {"sha256": sha256, "reason": error.strerror if isinstance(error, OSError) else str(error)}
     grey, colours = look(decoded.image, _COLOUR_SIDE)

@@ -32,7 +32,9 @@ class Answer:
 
 def answers(paths: Iterable[str], classifier: Classifier, batch_size: int) -> Iterator[list[Answer]]:
     """Ask about pictures, `batch_size` at a time; the answers in the order of the paths. What can't be read gets an error, and stops nothing."""
-    read = on_all_cores(partial(_read, size=classifier.image_size), paths, ahead=4 * batch_size)
+    # One at a time, nobody waits for what comes after it.
+    ahead = 4 * batch_size if batch_size > 1 else 1
+    read = on_all_cores(partial(_read, size=classifier.image_size), paths, ahead)
     while batch := list(islice(read, batch_size)):
         yield _asked(batch, classifier)
 

@@ -11,6 +11,8 @@ from pipeline.files import read_json
 
 ADDRESSES = ("runs:/", "models:/")
 MODEL, LOGGED = "model.keras", "MLmodel"
+# The older ones are meant as classifiers too, and refused as such.
+_ENDINGS = (".keras", ".h5", ".hdf5")
 _METRICS, _CALIBRATION = Path("evaluate/metrics.json"), Path("evaluate/calibration.json")
 
 
@@ -38,7 +40,7 @@ class Found:
 def is_model(given: str) -> bool:
     """Whether a word of the command line means a classifier rather than a picture."""
     path = Path(given)
-    return given.startswith(ADDRESSES) or path.suffix == ".keras" or _kind(path) is not None
+    return given.startswith(ADDRESSES) or path.suffix in _ENDINGS or _kind(path) is not None
 
 
 def find_model(given: str | None, config: Config) -> Found:

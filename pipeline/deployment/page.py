@@ -8,11 +8,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.data.decoding import SAFE_PIXELS, UndecodableError, pixels
+from pipeline.data.decoding import UndecodableError
 from pipeline.deployment.answers import Answer
 from pipeline.deployment.classifier import Classifier
+from pipeline.deployment.received import received
 from pipeline.deployment.rows import guesses
 from pipeline.deployment.shown import overlays
+from pipeline.errors import PipelineError
 from pipeline.pages import render
 from pipeline.results.gallery import data_uri
 
@@ -25,11 +27,14 @@ def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI
 
     Args:
         classifier: that is asked.
-        examples: readable pictures to try with a click.
+        examples: pictures to try with a click.
+
+    Raises:
+        PipelineError: an example can't be shown.
     """
     app = FastAPI(openapi_url=None)
     size = classifier.image_size
-    shown = [data_uri(pixels(file.read_bytes(), size)) for file in examples]
+    shown = [data_uri(_example_pixels(file, size)) for file in examples]
     page = render(
         "demo.html",
         title="Try the classifier",
@@ -64,6 +69,13 @@ def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI
     return app
 
 
+def _example_pixels(file: Path, size: int) -> np.ndarray:
+    try:
+        return received(file.read_bytes(), size)
+    except (OSError, UndecodableError) as error:
+        raise PipelineError(f"--examples: {file} can't be shown: {error}") from error
+
+
 def answer(classifier: Classifier, data: bytes) -> dict:
     """What the page shows of a picture: `guesses`, pairs of class and probability, the most probable first; `picture` and `overlay` as
     addresses that hold them.
@@ -71,7 +83,7 @@ def answer(classifier: Classifier, data: bytes) -> dict:
     Raises:
         UndecodableError: no picture.
     """
-    picture = pixels(data, classifier.image_size, SAFE_PIXELS)
+    picture = received(data, classifier.image_size)
     [probabilities] = classifier.probabilities(picture[np.newaxis])
     asked = Answer("", picture=picture, probabilities=probabilities)
     [overlay] = overlays([asked], classifier)

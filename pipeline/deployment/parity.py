@@ -93,7 +93,7 @@ def _problem(kind: Format, found: Agreement, margins: ExportConfig) -> str | Non
     if not kind.exact:
         least = margins.int8_agreement
         return (
-            f"agrees with the classifier on {found.same_class:.1%}, and export.int8_agreement={least:g}"
+            f"agrees with the classifier on {found.same_class:.1%}, less than export.int8_agreement={least:g} asks for"
             if found.same_class < least
             else None
         )

@@ -46,12 +46,12 @@ def hits_on_same_images(champion: pd.DataFrame, challenger: pd.DataFrame) -> tup
 
 
 def decide(difference: Difference, costs: tuple[float, float], register: RegisterConfig, confidence: float) -> Decision:
-    """The rule: better by McNemar's exact test, or not worse by more than the margin and cheaper.
+    """The rule: better by McNemar's exact test, or not worse by more than the margin and cheaper by the saving.
 
     Args:
         difference: the challenger's accuracy less the champion's.
         costs: the champion's and the challenger's, in what `register.cost` names.
-        register: margin and cost.
+        register: margin, cost and saving.
         confidence: of the interval; 1 less this is the level of the test.
     """
     old, new = costs
@@ -59,6 +59,7 @@ def decide(difference: Difference, costs: tuple[float, float], register: Registe
         "cost": register.cost,
         "champion_cost": old,
         "challenger_cost": new,
+        "saving": register.saving,
         "margin": register.margin,
         "confidence": confidence,
     }
@@ -71,11 +72,13 @@ def decide(difference: Difference, costs: tuple[float, float], register: Registe
             f"It is not shown to be better, and may be worse by more than register.margin={register.margin:g}: {told}.",
             numbers,
         )
-    if new < old:
+    if new < old and new <= old * (1 - register.saving):
         return Decision(
             True, f"It is not worse by more than register.margin={register.margin:g}, and cheaper: {told}.", numbers
         )
-    return Decision(False, f"It is neither shown to be better nor cheaper: {told}.", numbers)
+    return Decision(
+        False, f"It is neither shown to be better nor cheaper by register.saving={register.saving:g}: {told}.", numbers
+    )
 
 
 def compared(champion: pd.DataFrame, challenger: pd.DataFrame, confidence: float) -> Difference:

@@ -4,17 +4,20 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf, isnan
 from pathlib import Path
 from typing import Any
 
 from pipeline.checkout import CODE, resolve
+from pipeline.comparison.experiments import Experiment
 from pipeline.composition import quoted
 from pipeline.errors import PipelineError
 from pipeline.files import file_sha256
 
 LOCK = "requirements.lock"
+_LISTED = 5
 # What a run's figures are called that depend on configuration, data and code alone.
 _FIGURES = ("prepare/", "train/", "finetune/", "test/")
 
@@ -29,10 +32,27 @@ class Figure:
 
     @property
     def difference(self) -> float:
-        """Absolute; infinite where one is missing."""
-        if self.then is None or self.now is None:
-            return float("inf")
-        return abs(self.now - self.then)
+        """Absolute; infinite where one alone is missing or no number."""
+        if self.then is None or self.now is None or isnan(self.then) != isnan(self.now):
+            return inf
+        return 0.0 if isnan(self.then) else abs(self.now - self.then)
+
+
+def meant(given: str, experiments: Sequence[Experiment]) -> Experiment:
+    """The experiment whose id is given, or the start of one; as MLflow writes it (`runs:/<id>`) too.
+
+    Raises:
+        PipelineError: there is none, or there are several.
+    """
+    start = given.removeprefix("runs:/").partition("/")[0]
+    found = [each for each in experiments if each.run_id.startswith(start)]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(f"{each.run_id[:8]} ({each.name})" for each in (found or experiments)[:_LISTED])
+    raise PipelineError(
+        f"{given!r} is {'the start of several ids' if found else 'the id of no complete experiment'}; "
+        f"it takes one of those that make ui shows{f', such as {listed}' if listed else ''}"
+    )
 
 
 def check_out(commit: str, lock_sha256: str, folder: Path) -> None:

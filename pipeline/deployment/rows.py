@@ -14,6 +14,8 @@ from pipeline.deployment.answers import Answer
 
 Write = Callable[[Iterable[Answer]], None]
 FORMATS = ("csv", "jsonl", "table")
+# Characters of a table that no terminal shows.
+_WIDTH = 160
 
 
 def writer(kind: str, stream: TextIO, classes: list[str], top: int) -> tuple[Write, Callable[[], None]]:
@@ -31,7 +33,7 @@ def writer(kind: str, stream: TextIO, classes: list[str], top: int) -> tuple[Wri
     if kind == "table":
         return _table(stream, classes, columns, top)
     if kind == "csv":
-        lines = csv.DictWriter(stream, columns, lineterminator="\n", restval="")
+        lines = csv.DictWriter(_UnixLines(stream), columns, restval="")
         lines.writeheader()
 
         def write(answers: Iterable[Answer]) -> None:
@@ -45,6 +47,16 @@ def writer(kind: str, stream: TextIO, classes: list[str], top: int) -> tuple[Wri
         stream.flush()
 
     return write_json, lambda: None
+
+
+class _UnixLines:
+    """Ends the lines of csv's own dialect in a line feed. Told to end them so itself, csv leaves a carriage return in a path unquoted."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, line: str) -> None:
+        self._stream.write(line.removesuffix("\r\n") + "\n")
 
 
 def guesses(answer: Answer, classes: list[str], top: int) -> list[tuple[str, float]]:
@@ -80,7 +92,10 @@ def _nested(answer: Answer, classes: list[str], top: int) -> dict[str, Any]:
 
 
 def _table(stream: TextIO, classes: list[str], columns: list[str], top: int) -> tuple[Write, Callable[[], None]]:
-    table = Table(*columns, box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for name in columns:
+        # Half a path is none.
+        table.add_column(name, overflow="fold")
 
     def write(answers: Iterable[Answer]) -> None:
         for each in answers:
@@ -89,4 +104,4 @@ def _table(stream: TextIO, classes: list[str], columns: list[str], top: int) -> 
             # A path may hold what rich takes for a style.
             table.add_row(*(Text(cell) for cell in cells), style="yellow" if each.error else None)
 
-    return write, lambda: Console(file=stream).print(table)
+    return write, lambda: Console(file=stream, width=None if stream.isatty() else _WIDTH).print(table)

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from pipeline.data.decoding import SAFE_PIXELS, UndecodableError, pixels
+from pipeline.data.decoding import UndecodableError
 from pipeline.deployment.classifier import Classifier, load
 from pipeline.deployment.finding import Found
+from pipeline.deployment.received import received
 
 COLUMN = "image"
 MOST = 256
@@ -64,7 +65,7 @@ class Served:
             if isinstance(image, str):
                 image = _from_base64(image)
             if isinstance(image, bytes | bytearray):
-                return pixels(bytes(image), self.classifier.image_size, SAFE_PIXELS)
+                return received(bytes(image), self.classifier.image_size)
             return _checked(image, self.classifier.image_size)
         except (UndecodableError, ValueError) as error:
             raise _refused(f"image {number} of the request: {error}") from error

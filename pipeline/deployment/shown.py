@@ -17,6 +17,8 @@ from pipeline.results.gradcam import heatmaps, overlay
 
 MOST_SHOWN = 200
 _GUESSES = 3
+# Characters of at most four bytes each.
+_NAME = 60
 
 
 class HeatMaps:
@@ -32,7 +34,9 @@ class HeatMaps:
         for each in answers:
             self._number += 1
             if each.picture is not None:
-                Image.fromarray(next(maps)).save(self._folder / f"{self._number:06}-{Path(each.path).stem}.png")
+                # The number makes it longer, and a name may be as long as a file system allows.
+                name = Path(each.path).stem[:_NAME]
+                Image.fromarray(next(maps)).save(self._folder / f"{self._number:06}-{name}.png")
 
 
 def overlays(answers: list[Answer], classifier: Classifier) -> list[np.ndarray]:

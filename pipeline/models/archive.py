@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from textwrap import shorten
 
 import keras
 
@@ -30,15 +31,24 @@ def load_classifier(file: Path) -> tuple[keras.Model, list[str]]:
     """A saved classifier with the names of its classes; uncompiled, and nothing in the file is run (Keras's safe mode).
 
     Raises:
-        PipelineError: it was not written by `save_classifier`.
+        PipelineError: it was not written by `save_classifier`, or holds what could run code.
     """
+    # By its name Keras would take it for one of its older formats, whatever it holds.
+    if file.suffix != ".keras":
+        raise PipelineError(f"{file} is not a classifier of this pipeline: it is no .keras file")
     try:
         with zipfile.ZipFile(file) as members:
             classes = json.loads(members.read(_CLASSES))
-    except KeyError as error:
+    except (KeyError, ValueError) as error:
         raise PipelineError(f"{file} is not a classifier of this pipeline: it names no classes ({error})") from error
     except zipfile.BadZipFile as error:
         raise PipelineError(
             f"{file} is not a classifier of this pipeline, or was cut short ({error}); copy it again, or run the stage again that wrote it"
         ) from error
-    return keras.saving.load_model(file, compile=False, safe_mode=True), classes
+    try:
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # What was put together elsewhere raises anything.
+        raise PipelineError(f"{file} can't be loaded, and nothing in it was run: {shorten(str(error), 300)}") from error
+    if model.output_shape != (None, len(classes)):
+        raise PipelineError(f"{file} names {len(classes)} classes, and its answers are {model.output_shape}")
+    return model, classes

@@ -7,7 +7,7 @@ from keras import layers
 from pipeline.models.batch_norm import normalised_convolutions, scale_and_offset, shaped_for
 
 # Pixels take more digits than bfloat16 has.
-_EXACT = (layers.Rescaling, layers.Normalization)
+_EXACT = (layers.Rescaling,)
 
 
 class Affine(layers.Layer):
@@ -28,7 +28,7 @@ def folded(model: keras.Model, dtype: str) -> keras.Model:
     """A copy of a functional model for inference alone, with every BatchNormalization gone.
 
     One that follows a convolution is folded into it (kernel times scale, the rest as bias; exact but for rounding); any other becomes
-    `Affine`.
+    `Affine`. Normalization of pixels becomes Rescaling, whose numbers are constants of the graph: converters take the other's for inputs.
 
     Args:
         model: any functional model; stays as it is.
@@ -45,6 +45,8 @@ def folded(model: keras.Model, dtype: str) -> keras.Model:
             copies[id(layer)] = folded(keras.Model(layer.inputs, layer.outputs, name=layer.name), dtype)
         elif isinstance(layer, layers.BatchNormalization):
             copies[id(layer)] = Affine(name=layer.name, dtype=dtype)
+        elif isinstance(layer, layers.Normalization):
+            copies[id(layer)] = _rescaling(layer)
         else:
             config = layer.get_config()
             if not isinstance(layer, _EXACT):
@@ -67,9 +69,15 @@ def folded(model: keras.Model, dtype: str) -> keras.Model:
             layer.set_weights(_fold(*follows[key]))
         elif isinstance(layer, Affine):
             layer.set_weights(scale_and_offset(original))
-        elif not isinstance(layer, keras.Model):
+        elif not isinstance(original, keras.Model | layers.Normalization):
             layer.set_weights(original.get_weights())
     return twin
+
+
+def _rescaling(normalization: layers.Normalization) -> layers.Rescaling:
+    mean, variance = (np.ravel(np.float64(each)) for each in (normalization.mean, normalization.variance))
+    scale = 1 / np.sqrt(variance)
+    return layers.Rescaling(scale.tolist(), (-mean * scale).tolist(), name=normalization.name)
 
 
 def _fold(convolution: layers.Layer, norm: layers.BatchNormalization) -> list[np.ndarray]:

@@ -10,7 +10,8 @@ from pipeline.files import whole_file
 def write_page(template: str, file: Path, **content) -> None:
     """Render a template of this folder to `file`."""
     with whole_file(file) as unfinished:
-        unfinished.write_text(render(template, **content), encoding="utf-8")
+        # A file's name need not be UTF-8, as a page is.
+        unfinished.write_text(render(template, **content), encoding="utf-8", errors="replace")
 
 
 def render(template: str, **content) -> str:

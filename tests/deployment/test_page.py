@@ -13,6 +13,7 @@ import requests
 import uvicorn
 
 from pipeline.deployment.page import MOST_BYTES, build_page
+from pipeline.errors import PipelineError
 
 
 @pytest.fixture
@@ -52,6 +53,13 @@ def test_what_is_no_picture_gets_a_sentence(address):
         assert refused.status_code == 400
         assert refused.json()["error"].startswith("This can't be shown: ")
     assert requests.post(f"{address}/answer", data=b"\0" * (MOST_BYTES + 1)).status_code == 413
+
+
+def test_an_example_that_is_no_picture_is_said(classifier, tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    for name, why in (("text.jpg", "not a picture in a known format"), ("none.png", "No such file")):
+        with pytest.raises(PipelineError, match=f"--examples: .*{name} can't be shown: .*{why}"):
+            build_page(classifier, [tmp_path / name])
 
 
 @pytest.mark.browser

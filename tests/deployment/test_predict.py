@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 
@@ -13,9 +15,10 @@ from PIL import Image
 
 from pipeline.composition import configuration
 from pipeline.data.decoding import pixels
-from pipeline.deployment.answers import answers
+from pipeline.deployment.answers import Answer, answers
 from pipeline.deployment.classifier import load
 from pipeline.deployment.finding import find_model
+from pipeline.deployment.rows import writer
 from pipeline.files import write_json
 from pipeline.results.calibration import at_temperature
 
@@ -90,6 +93,56 @@ def test_a_list_on_standard_input_as_json_lines_to_a_file(command, trained, tmp_
     assert rows[3] == {"path": "none.png", "class": None, "probability": None, "error": "No such file or directory"}
 
 
+def test_awkward_names_stop_nothing_and_come_out_as_they_are(command, trained, tmp_path):
+    data = trained.files[0].read_bytes()
+    (tmp_path / "in").mkdir()
+    names = [b"cr\rname.png", b"new\nline.png", b'com,ma "quoted".png', b"=1+1.png", b"[red]x.png", b"not-utf8-\xff.png", b"l" * 251 + b".png"]  # fmt: skip
+    paths = sorted(b"in/" + name for name in names)
+    for path in paths:
+        (tmp_path / os.fsdecode(path)).write_bytes(data)
+    asked = [sys.executable, "-m", "pipeline.predict", str(trained.file), "in", "--html", "page.html", "--gradcam", "maps"]  # fmt: skip
+    ran = subprocess.run(asked, cwd=tmp_path, env=command.environment, capture_output=True)
+    assert ran.returncode == 0, ran.stderr
+    text = ran.stdout.decode(errors="surrogateescape")
+    rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
+    assert [os.fsencode(row[0]) for row in rows] == paths
+    assert {row[1] for row in rows} == {trained.files[0].parent.name}
+    assert b"\r\n" not in ran.stdout
+    assert len(list((tmp_path / "maps").iterdir())) == len(names)
+    assert "not-utf8-?.png" in (tmp_path / "page.html").read_text()
+
+
+def test_a_line_at_a_time_is_answered_at_once_and_an_interruption_is_no_traceback(command, trained):
+    """Also where the locale would not take the name."""
+    environment = command.environment | {"PYTHONIOENCODING": "utf-8:strict"}
+    asked = [sys.executable, "-m", "pipeline.predict", str(trained.file), "-", "--batch-size", "1"]
+    with subprocess.Popen(
+        asked, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        for path in (str(trained.files[0]).encode(), b"none-\xff.png"):
+            process.stdin.write(path + b"\n")
+            process.stdin.flush()
+            told = process.stdout.readline()
+            if told.startswith(b"path,"):
+                told = process.stdout.readline()
+            assert told.startswith(path + b",")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.endswith(b"Interrupted\n")
+    assert b"Traceback" not in said
+
+
+def test_a_table_for_a_file_keeps_whole_paths(classifier, tmp_path):
+    path = "in/" + "long" * 60 + ".png"
+    stream = io.StringIO()
+    write, end = writer("table", stream, classifier.classes, 1)
+    write([Answer(path, "no [bold]picture")])
+    end()
+    assert "no [bold]picture" in stream.getvalue()
+    assert path in re.sub(r"\s|no \[bold\]picture", "", stream.getvalue())
+
+
 @pytest.mark.parametrize("applied", [True, False])
 def test_the_temperature_that_evaluate_found_is_used(trained, applied, tmp_path, monkeypatch):
     """Of a folder of stages: in the probabilities where the configuration wants it there, beside them where it does not."""
@@ -114,6 +167,8 @@ def test_the_temperature_that_evaluate_found_is_used(trained, applied, tmp_path,
         (["no.keras", "a.png"], "'no.keras' is no classifier"),
         (["runs:/nothing", "a.png"], "has no such model"),
         (["a.png", "--top", "0"], "at least 1"),
+        (["a.png", "--top", "many"], "'many' is not allowed; it takes a whole number, at least 1"),
+        (["old.h5", "a.png"], "'old.h5' is no classifier"),
         (["models:/x@champion"], "name pictures as well"),
     ],
 )

@@ -4,15 +4,19 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 
+from pipeline.comparison.experiments import Experiment
 from pipeline.composition import configuration
 from pipeline.config import RegisterConfig
+from pipeline.deployment.gate import _against
 from pipeline.deployment.promotion import compared, decide, hits_on_same_images
 from pipeline.errors import PipelineError
 from pipeline.registry import CHALLENGER, CHAMPION, Registry
-from pipeline.tracking import log_model
+from pipeline.tracking import connect, log_model
 
-REGISTER = RegisterConfig("test", "classifier", margin=0.01, cost="latency")
+REGISTER = RegisterConfig("test", "classifier", margin=0.01, cost="latency", saving=0.02)
 
 
 def predictions(hits):
@@ -41,6 +45,8 @@ def right(count, of=1000):
         (right(900), right(902), (1, 2), False, "neither shown to be better nor cheaper"),
         (right(900), right(902), (2, 1), True, "not worse .* and cheaper"),
         (right(900), right(899), (2, 1), True, "not worse .* and cheaper"),
+        # Cheaper by as little as chance gives.
+        (right(900), right(902), (2, 1.99), False, "nor cheaper by register.saving=0.02"),
         # Cheaper, and nobody knows whether worse.
         (right(900), np.roll(right(900), 60), (2, 1), False, "may be worse"),
         (right(930), right(900), (2, 1), False, "may be worse"),
@@ -106,3 +112,36 @@ def test_aliases_move_and_go_back(trained, tmp_path, empty_store):
     assert any(path.startswith("registry/decision-") for path in kept)
     assert registry.roll_back() == (second, first)
     assert registry.holder(CHAMPION) == first
+
+    # What somebody has deleted in MLflow.
+    registry.promote(second)
+    client.delete_run(second.run_id)
+    registry.record(second, {"promoted": False, "reason": "Its run is gone."})
+    assert client.get_model_version("classifier", second.number).tags["decision.reason"] == "Its run is gone."
+    client.delete_model_version("classifier", first.number)
+    with pytest.raises(
+        PipelineError, match=f"version {first.number}, the champion before version {second.number}, was deleted"
+    ):
+        registry.roll_back()
+    client.delete_model_version("classifier", second.number)
+    assert registry.holder(CHAMPION) is None
+
+
+def test_a_store_that_does_not_say_who_is_champion_makes_none_the_first(configure, monkeypatch):
+    registry = Registry(configure().tracking, "classifier")
+    away = MlflowException("no answer", error_code=INTERNAL_ERROR)
+    monkeypatch.setattr(registry._client, "get_model_version_by_alias", lambda *_: raise_(away))
+    with pytest.raises(PipelineError, match="does not say which version is champion: no answer"):
+        registry.holder(CHAMPION)
+
+
+def raise_(error):
+    raise error
+
+
+def test_a_champion_whose_run_is_gone_is_not_compared(configure):
+    config = configure()
+    connect(config.tracking)
+    decision = _against("f" * 32, Experiment("0" * 32, "challenger", 0, {}, {}, {}), config)
+    assert not decision.promoted
+    assert "run of champion or challenger is gone" in decision.reason

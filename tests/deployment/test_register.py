@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import mlflow
@@ -49,6 +50,10 @@ def test_the_best_becomes_champion_and_answers_by_its_name(command, tmp_path, st
     )
     assert "Intended use and limits" in page.read_text()
     assert champion.tags["decision.promoted"] == "true"
+    parity = json.loads(champion.tags["decision.parity"])
+    assert parity["images"] == 64
+    assert parity["same_class"] == 1
+    assert parity["largest_difference"] < parity["tolerance"] == 1e-4
     asked = command("pipeline.predict", "models:/classifier@champion", str(pictures / "red"))
     assert asked.returncode == 0, asked.stderr
     rows = list(csv.DictReader(io.StringIO(asked.stdout)))

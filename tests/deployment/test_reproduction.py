@@ -1,14 +1,16 @@
 """An experiment run again: everything it says is asked for, and every figure compared."""
 
 import subprocess
+from math import nan
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from pipeline.checkout import CODE
+from pipeline.comparison.experiments import Experiment
 from pipeline.composition import composed
-from pipeline.deployment.reproduction import LOCK, as_overrides, check_out, compare, environment, verdict
+from pipeline.deployment.reproduction import LOCK, as_overrides, check_out, compare, environment, meant, verdict
 from pipeline.errors import PipelineError
 from pipeline.files import file_sha256
 
@@ -35,6 +37,29 @@ def test_figures_are_compared_and_named():
     figures = compare(then, {"test/accuracy": 0.6, "test/loss": 1.0})
     assert verdict(figures, 1e-6) == "different"
     assert [each.name for each in figures if each.difference > 1e-6] == ["test/accuracy", "train/val_loss"]
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "said"), [(nan, nan, "identical"), (nan, 0.5, "different"), (0.5, nan, "different")]
+)
+def test_what_is_no_number_has_to_stay_so(then, now, said):
+    figures = [{"test/accuracy": 0.5, "test/loss": value, "train/loss": 0.1} for value in (then, now)]
+    assert verdict(compare(*figures), 1e-6) == said
+
+
+def test_a_run_is_meant_by_its_id_or_the_start_of_it():
+    one, two = (Experiment(start + "0" * 28, f"run {start}", 0, {}, {}, {}) for start in ("ab12", "ab34"))
+    assert meant(one.run_id, [one, two]) is one
+    assert meant("ab3", [one, two]) is two
+    assert meant(f"runs:/{two.run_id}/model", [one, two]) is two
+    with pytest.raises(PipelineError, match=r"'ab' is the start of several ids.*ab120000 \(run ab12\), ab340000"):
+        meant("ab", [one, two])
+    with pytest.raises(PipelineError, match=r"'c' is the id of no complete experiment.*such as ab120000"):
+        meant("c", [one, two])
+    with pytest.raises(
+        PipelineError, match=r"'c' is the id of no complete experiment; it takes one of those that make ui shows$"
+    ):
+        meant("c", [])
 
 
 def test_the_code_comes_from_the_commit_and_has_to_have_its_lock(tmp_path):

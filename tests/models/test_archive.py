@@ -1,6 +1,10 @@
 """A classifier comes back from its file as it was, with the names of its classes."""
 
+import json
+import pickle
+import re
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -51,10 +55,109 @@ def test_a_file_cut_in_half_is_said(tmp_path):
         load_classifier(file)
 
 
-def test_code_in_a_model_file_is_not_run(tmp_path):
-    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Lambda(lambda x: x)])
-    model.save(tmp_path / "code.keras")
-    with zipfile.ZipFile(tmp_path / "code.keras", "a") as members:
-        members.writestr("classes.json", "[]")
-    with pytest.raises(ValueError, match=r"unsafe|[Ll]ambda"):
-        load_classifier(tmp_path / "code.keras")
+def _save(model, file):
+    save_classifier(keras.Sequential([keras.layers.Input((4,)), *model]), ["a", "b"], file)
+    return file
+
+
+def _described(file, layer):
+    """A classifier whose file says of its last layer what `layer` does."""
+    _save([keras.layers.Dense(2)], file.with_name("plain.keras"))
+    with zipfile.ZipFile(file.with_name("plain.keras")) as plain, zipfile.ZipFile(file, "w") as made:
+        for name in plain.namelist():
+            data = plain.read(name)
+            if name == "config.json":
+                told = json.loads(data)
+                told["config"]["layers"][-1] |= layer
+                data = json.dumps(told).encode()
+            made.writestr(name, data)
+    return file
+
+
+def _touching(ran: str) -> keras.layers.Layer:
+    return keras.layers.Lambda(lambda x: (open(ran, "w").close(), x)[1])
+
+
+def _lambda(file, ran):
+    return _save([keras.layers.Dense(2), _touching(str(ran))], file)
+
+
+def _call(file, ran):
+    called = {"module": "os", "class_name": "system", "config": {"command": f"touch {ran}"}, "registered_name": None}
+    return _described(file, called)
+
+
+def _end_of_safe_mode(file, ran):
+    function = {"module": "keras.config", "class_name": "function", "config": "enable_unsafe_deserialization"}
+    return _described(file, {"config": {"units": 2, "activation": function | {"registered_name": None}}})
+
+
+def _file_of_this_machine(file, ran):
+    return _described(file, {"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}})
+
+
+def _more_than_memory(file, ran):
+    return _described(file, {"config": {"units": 10**15}})
+
+
+class _Touch:
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+def _pickle(file, ran):
+    file.write_bytes(pickle.dumps(_Touch(ran)))
+    return file
+
+
+def _pickled_weights(file, ran):
+    whole = _save([keras.layers.Dense(2)], file.with_name("whole.keras"))
+    np.savez(file.with_name("weights.npz"), **{"layers/dense/vars/0": np.array([_Touch(ran)], dtype=object)})
+    with zipfile.ZipFile(whole) as given, zipfile.ZipFile(file, "w") as made:
+        for name in set(given.namelist()) - {"model.weights.h5"}:
+            made.writestr(name, given.read(name))
+        made.write(file.with_name("weights.npz"), "model.weights.npz")
+    return file
+
+
+def _older_format(file, ran):
+    """HDF5 that is an archive with classes as well."""
+    older = file.with_suffix(".h5")
+    keras.Sequential([keras.layers.Input((4,)), _touching(str(ran))]).save(older)
+    with zipfile.ZipFile(older, "a") as members:
+        members.writestr("classes.json", '["a", "b", "c", "d"]')
+    return older
+
+
+@pytest.mark.parametrize(
+    "made",
+    [_lambda, _call, _end_of_safe_mode, _file_of_this_machine, _more_than_memory, _pickle, _pickled_weights, _older_format],
+)  # fmt: skip
+def test_a_file_from_elsewhere_runs_nothing(tmp_path, made):
+    ran = tmp_path / "ran"
+    file = made(tmp_path / "elsewhere.keras", ran)
+    ran.unlink(missing_ok=True)
+    with pytest.raises(PipelineError, match=re.escape(str(file))) as refused:
+        load_classifier(file)
+    assert not ran.exists()
+    assert len(str(refused.value)) < 600
+
+
+@pytest.mark.filterwarnings("ignore:Skipping invalid path")
+def test_nothing_is_written_beside_it(tmp_path):
+    file = _save([keras.layers.Dense(2)], tmp_path / "in" / "model.keras")
+    with zipfile.ZipFile(file, "a") as members:
+        members.writestr("../escaped", "")
+        members.writestr(f"{tmp_path}/escaped", "")
+        members.writestr("assets/../../escaped", "")
+    load_classifier(file)
+    assert [each.name for each in tmp_path.rglob("*")] == ["in", "model.keras"]
+
+
+def test_classes_and_answers_are_as_many(tmp_path):
+    save_classifier(keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)]), ["a"], tmp_path / "m.keras")
+    with pytest.raises(PipelineError, match="names 1 classes"):
+        load_classifier(tmp_path / "m.keras")

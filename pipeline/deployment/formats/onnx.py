@@ -10,13 +10,15 @@ import onnxruntime
 import tf2onnx  # noqa: F401  (Keras's export takes it, and says less well that it is missing)
 
 from pipeline.deployment.classifier import Classifier
+from pipeline.models.inference import folded
 
 
 def write(classifier: Classifier, pictures: np.ndarray, target: Path) -> None:
     """Write the file `target`."""
+    network = folded(classifier.model, "float32")
     # Keras writes no ONNX of a model that was never called.
-    classifier.model(pictures[:1])
-    classifier.model.export(str(target), format="onnx", verbose=False)
+    network(pictures[:1])
+    network.export(str(target), format="onnx", verbose=False)
     model = onnx.load(target)
     told = {name: json.dumps(value, ensure_ascii=False) for name, value in classifier.description().items()}
     onnx.helper.set_model_props(model, told)
