@@ -6,9 +6,6 @@ from keras import layers
 
 from pipeline.models.batch_norm import normalised_convolutions, scale_and_offset, shaped_for
 
-# Pixels take more digits than bfloat16 has.
-_EXACT = (layers.Rescaling,)
-
 
 class Affine(layers.Layer):
     """What a BatchNormalization with settled statistics does: x * scale + offset, channel by channel.
@@ -49,7 +46,8 @@ def folded(model: keras.Model, dtype: str) -> keras.Model:
             copies[id(layer)] = _rescaling(layer)
         else:
             config = layer.get_config()
-            if not isinstance(layer, _EXACT):
+            # Pixels take more digits than bfloat16 has.
+            if not isinstance(layer, layers.Rescaling):
                 config["dtype"] = dtype
             if id(layer) in follows:
                 config["use_bias"] = True
