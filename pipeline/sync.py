@@ -3,79 +3,29 @@
 import argparse
 from pathlib import Path
 
-import mlflow
-from filelock import FileLock, Timeout
-from mlflow.entities import Metric
-from mlflow.exceptions import MlflowException
-
-from pipeline.checkout import resolve
 from pipeline.command import carry_out
-from pipeline.composition import composed, with_params
-from pipeline.config import TrackingConfig
-from pipeline.errors import PipelineError
-from pipeline.tracking import connect, masked, processes
-from pipeline.tracking.spool import Undelivered
-from pipeline.tracking.stages import StageLog
-
-
-def sync(cache: Path) -> list[str]:
-    """Deliver what `undelivered-*.json` in the cache folder name: metrics, stages' files, how the run ended. What MLflow has is not sent again.
-
-    Returns:
-        a sentence for each run.
-
-    Raises:
-        PipelineError: the store is away, or some run could not be delivered; the others were.
-    """
-    told, failed = [], []
-    for file in sorted(cache.glob("undelivered-*.json")):
-        try:
-            with FileLock(f"{file}.lock", timeout=0):
-                told.append(_deliver(Undelivered.read(file)))
-        except Timeout:
-            told.append(f"{file.name}: another command is delivering it")
-        except FileNotFoundError as error:
-            if not file.exists():
-                continue
-            failed.append(f"{file.name}: {error.filename} is gone; run its experiment again, and remove {file}")
-        except (MlflowException, PipelineError, OSError, ValueError, TypeError) as error:
-            failed.append(f"{file.name}: {masked(error)}")
-    if failed:
-        raise PipelineError("\n".join([*told, "Not delivered, and still here:", *(f"  - {each}" for each in failed)]))
-    return told
-
-
-def _deliver(left: Undelivered) -> str:
-    run_id = left.run["id"]
-    if processes.is_alive(left.run["process"]):
-        return f"run {run_id}: its own process is at work, and delivers it"
-    client, _ = connect(TrackingConfig(**left.run["tracking"]))
-    metrics, stages = len(left.metrics), len(left.stages)
-    while left.metrics:
-        client.log_batch(run_id, metrics=[Metric(*metric) for metric in left.metrics[0]])
-        del left.metrics[0]
-        left.keep()
-    if left.stages:
-        stage_log = StageLog(client, run_id, left.run["dataset"], left.run["tracking"]["log_model"])
-        with mlflow.start_run(run_id=run_id):
-            while left.stages:
-                stage_log.log(Path(left.stages[0]))
-                del left.stages[0]
-                left.keep()
-    client.set_terminated(run_id, left.status or "FINISHED")
-    left.status = None
-    left.keep()
-    return f"run {run_id}: delivered {metrics} epochs and {stages} stages"
 
 
 def main() -> None:
     """Deliver all that is kept in the cache folder for a tracking store that was away."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sync", description=main.__doc__)
     parser.add_argument("--folder", type=Path, help="instead of the configured cache_folder")
-    given = parser.parse_args()
+    carry_out(sync, parser.parse_args())
+
+
+def sync(given: argparse.Namespace) -> None:
+    """Do what the command line says.
+
+    Raises:
+        PipelineError: the store is away, or some run could not be delivered; the others were.
+    """
+    # Seconds to import, and --help needs none of it.
+    from pipeline.checkout import resolve
+    from pipeline.composition import composed, with_params
+    from pipeline.tracking.delivery import deliver_all
+
     folder = given.folder or resolve(composed(with_params([])).cache_folder)
-    told = carry_out(sync, folder)
-    print("\n".join(told) or f"Nothing is undelivered in {folder}")
+    print("\n".join(deliver_all(folder)) or f"Nothing is undelivered in {folder}")
 
 
 if __name__ == "__main__":

@@ -177,11 +177,3 @@ def test_wrong_words_get_a_sentence(command, arguments, said):
     assert ran.returncode
     assert said in ran.stderr
     assert "Traceback" not in ran.stderr
-
-
-@pytest.mark.parametrize("name", ["predict", "export", "register", "reproduce", "demo"])
-def test_help_does_not_wait_for_tensorflow(command, name):
-    ran = command(f"pipeline.{name}", "--help", PYTHONPROFILEIMPORTTIME="1")
-    assert ran.returncode == 0
-    assert "tensorflow" not in ran.stderr
-    assert "mlflow" not in ran.stderr
