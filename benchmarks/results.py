@@ -17,7 +17,8 @@ the start, on 1,000 photos for training and 400 for testing. "Scaled": the recip
 With the same arithmetic on both sides and no BatchNormalization to fold, 6.3 is all that can be gained from doing frozen work once with VGG16: the
 recipe passes 8,800 pictures through the network, the pipeline 1,400. Short floats multiply that: by two at most where AVX512-BF16 does them, which
 multiplies two pairs for each of float32's one, by more with AMX. Start-up and what the recipe has not (splits, label issues, intervals, Grad-CAM,
-report, tracking) take 20 seconds of each job here.
+report, tracking) take 20 seconds of each job here. On processors without instructions for neural networks (AVX2 alone) TensorFlow leaves oneDNN's
+kernels out unless it is told; the pipeline tells it, the recipe runs as it stands.
 `make bench PICTURES=<folder>` measures; `python -m benchmarks.run`, `.throughput` and `.memory` in parts.
 """
 
@@ -42,7 +43,11 @@ def keep(workload: str, recipe: list[float], pipeline: list[float], scaled: bool
     results = json.loads(file.read_text()) if file.exists() else {}
     results.setdefault(machine(), {})[workload] = row
     file.write_text(json.dumps(results, indent=1) + "\n")
-    (HERE / "RESULTS.md").write_text(_ABOVE + "".join(_part(name, rows) for name, rows in results.items()))
+    (HERE / "RESULTS.md").write_text(_page(results))
+
+
+def _page(results: dict[str, dict[str, dict]]) -> str:
+    return _ABOVE + "".join(_part(name, rows) for name, rows in results.items())
 
 
 def _part(name: str, rows: dict[str, dict]) -> str:
