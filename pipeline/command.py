@@ -6,14 +6,18 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pipeline.errors import PipelineError
+from pipeline.interruption import interrupted, listen
 
 Result = TypeVar("Result")
 
 
 def carry_out(do: Callable[..., Result], *arguments) -> Result:
     """Call `do`; a PipelineError, or a file that the system refuses, ends the process with a sentence and exit status 1, an interruption with 130."""
+    listen()
     try:
-        return do(*arguments)
+        result = do(*arguments)
+        if not interrupted():
+            return result
     except PipelineError as error:
         sys.exit(f"\n{error}")
     except OSError as error:
@@ -22,8 +26,10 @@ def carry_out(do: Callable[..., Result], *arguments) -> Result:
             raise
         sys.exit(f"\n{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
-        print("\nInterrupted", file=sys.stderr)
-        sys.exit(130)
+        pass
+    # Also where the exception was lost in somebody else's callback.
+    print("\nInterrupted", file=sys.stderr)
+    sys.exit(130)
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
