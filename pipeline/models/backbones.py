@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.checkout import resolve
 from pipeline.config import BackboneConfig
 from pipeline.errors import PipelineError
+from pipeline.models.depthwise import with_depthwise_layers
 from pipeline.models.efficientnet_lite0 import efficientnet_lite0
 from pipeline.models.scratch_cnn import scratch_cnn
 
@@ -35,6 +36,7 @@ def build_backbone(backbone: BackboneConfig, image_size: int) -> keras.Model:
     if weights == "file":
         _load_file(model, backbone)
         _normalise_as_pretrained(model, backbone)
+    model = with_depthwise_layers(model)
     # Some constructors give a list of one input, which later calls would warn about.
     return keras.Model(model.inputs[0], model.outputs[0], name="backbone")
 

@@ -12,11 +12,6 @@ from tests.models.test_backbones import small
 
 # Converters take seconds to minutes.
 USUAL = ("efficientnet_lite0",)
-# What a converter can't do, and what it says.
-UNSUPPORTED = {
-    (f"convnext_{size}", "onnx"): "tf2onnx: Unsupported ops: StatefulPartitionedCall, Erfc"
-    for size in ("tiny", "small", "base", "large", "xlarge")
-}
 EVERY = [pytest.param(name, marks=[] if name in USUAL else pytest.mark.every_backbone) for name in GROUPS["backbone"]]
 
 
@@ -29,9 +24,7 @@ def logits(probabilities):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", [name for name, each in FORMATS.items() if each.exact])
 @pytest.mark.parametrize("name", EVERY)
-def test_every_backbone_answers_alike_in_every_format(name, kind, tmp_path, request):
-    if (name, kind) in UNSUPPORTED:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=UNSUPPORTED[name, kind]))
+def test_every_backbone_answers_alike_in_every_format(name, kind, tmp_path):
     keras.backend.clear_session()
     keras.utils.set_random_seed(1)
     config = small(name)
