@@ -29,14 +29,17 @@ def imports(file):
 
 
 def closure(file):
-    seen, waiting = set(), [file]
+    seen, waiting = set(), [file, CODE / "pipeline" / "__init__.py"]
     while waiting:
         current = waiting.pop()
         if current not in seen:
             seen.add(current)
             waiting += imports(current)
-    # A package with code of its own counts with all that lies in it, such as templates.
-    places = (module.parent if module.name == "__init__.py" else module for module in seen)
+    # A package with code of its own counts with all that lies in it, such as templates; but not the one that holds all stages.
+    places = (
+        module.parent if module.name == "__init__.py" and module.parent != CODE / "pipeline" else module
+        for module in seen
+    )
     return {place.relative_to(CODE).as_posix() for place in places}
 
 
