@@ -68,7 +68,8 @@ def _through_hydra(stage: str | None) -> None:
         check_choices(overrides)
     if {"-m", "--multirun"} & set(options):
         # The same command again is the same sweep; Hydra carries its name to every job, on other machines too.
-        overrides.append(f"+hydra.job.env_set.PIPELINE_SWEEP={quoted(' '.join(given))}")
+        name = " ".join(given).replace("${", r"\${")
+        overrides.append(f"+hydra.job.env_set.PIPELINE_SWEEP={quoted(name)}")
     if "hydra/launcher=ray" in given and not any(each.startswith("hydra.sweep.dir=") for each in given):
         # A worker on another machine starts in a folder of Ray's.
         overrides.append(f"hydra.sweep.dir={quoted(str(Path.cwd() / 'runs'))}")

@@ -22,7 +22,9 @@ def complete(tmp_path):
 def test_a_sweep_of_the_whole_pipeline_and_its_repeat(command, tmp_path, pictures):
     """Jobs in folders of their own, one experiment each, under one sweep; what is done is not done again; one failure stops nothing."""
     jobs = "finetune.unfreeze=all,none,nonsense"
-    sweep = ["pipeline", "-m", *small_arguments(pictures), "backbone=scratch_cnn", jobs]
+    # What refers to another setting goes to the jobs, and into the sweep's name, as it was said.
+    refers = "finetune.class_weight=${train.class_weight}"
+    sweep = ["pipeline", "-m", *small_arguments(pictures), "backbone=scratch_cnn", refers, jobs]
     first = command(*sweep)
     assert first.returncode == 1
     assert "'nonsense' is no block or layer" in first.stderr
