@@ -15,6 +15,8 @@ from pipeline.sharing import threads
 from pipeline.workers import joined
 
 log = logging.getLogger(__name__)
+# Each phase and each job of a sweep traces its own functions, of which TensorFlow warns as of one function's misuse.
+tf.get_logger().addFilter(lambda record: "triggered tf.function retracing" not in record.getMessage())
 
 
 def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:

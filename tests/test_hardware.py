@@ -57,3 +57,10 @@ def test_the_description_names_what_a_result_depends_on():
     assert described["devices"] == "CPU"
     assert described["tensorflow"].startswith("2.")
     assert set(described) >= {"intra_op_threads", "inter_op_threads", "cpu_short_floats", "onednn", "cores"}
+
+
+def test_tensorflow_warns_of_all_but_functions_traced_anew(caplog):
+    told = hardware.tf.get_logger()
+    told.warning("5 out of the last 5 calls to f triggered tf.function retracing.")
+    told.warning("something else")
+    assert [record.getMessage() for record in caplog.records] == ["something else"]
