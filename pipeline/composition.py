@@ -229,6 +229,11 @@ def quoted(value: Any) -> str:
     return "null" if value is None else repr(value)
 
 
+def literally(text: str) -> str:
+    """As `quoted`, for a text that is taken as it stands: what looks like a reference to another setting is none."""
+    return quoted(re.sub(r"(\\*)\$\{", r"\1\1\\${", text))
+
+
 def _say_set_aside(params: dict[str, Any]) -> None:
     said = [override for key, value in params.items() for override in _as_overrides(key, value)]
     if said:

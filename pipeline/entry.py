@@ -14,7 +14,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pipeline.checkout import main_checkout
-from pipeline.composition import CONF, check_choices, from_hydra, is_override, quoted, register_resolvers, with_params
+from pipeline.composition import (
+    CONF,
+    check_choices,
+    from_hydra,
+    is_override,
+    literally,
+    register_resolvers,
+    with_params,
+)
 from pipeline.errors import PipelineError
 from pipeline.files import is_writable
 from pipeline.identity import experiment_key
@@ -68,11 +76,10 @@ def _through_hydra(stage: str | None) -> None:
         check_choices(overrides)
     if {"-m", "--multirun"} & set(options):
         # The same command again is the same sweep; Hydra carries its name to every job, on other machines too.
-        name = " ".join(given).replace("${", r"\${")
-        overrides.append(f"+hydra.job.env_set.PIPELINE_SWEEP={quoted(name)}")
+        overrides.append(f"+hydra.job.env_set.PIPELINE_SWEEP={literally(' '.join(given))}")
     if "hydra/launcher=ray" in given and not any(each.startswith("hydra.sweep.dir=") for each in given):
         # A worker on another machine starts in a folder of Ray's.
-        overrides.append(f"hydra.sweep.dir={quoted(str(Path.cwd() / 'runs'))}")
+        overrides.append(f"hydra.sweep.dir={literally(str(Path.cwd() / 'runs'))}")
     if not asked:
         _check_place(given, "sweep" if {"-m", "--multirun"} & set(options) else "run")
     sys.argv[1:] = [*options, f"hydra.job.name={stage or 'pipeline'}", *overrides]

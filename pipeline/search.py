@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from pipeline.checkout import resolve
-from pipeline.composition import from_hydra, quoted
+from pipeline.composition import from_hydra, literally, quoted
 from pipeline.errors import PipelineError
 from pipeline.jobs import Outcome
 from pipeline.search_report import log_search
@@ -152,7 +152,7 @@ class Search:
                 "warmup_epochs": self._settings.warmup_epochs,
             },
         }
-        return [*self._fixed, *chosen, f"+hydra.job.env_set.{VARIABLE}={quoted(json.dumps(named))}"]
+        return [*self._fixed, *chosen, f"+hydra.job.env_set.{VARIABLE}={literally(json.dumps(named))}"]
 
     def _tell(self, study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> None:
         trial.set_user_attr("folder", outcome.folder)

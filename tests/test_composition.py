@@ -1,10 +1,11 @@
 """conf/ < params.yaml < the command line."""
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from pipeline import composition
-from pipeline.composition import configuration, is_override, with_params
+from pipeline.composition import configuration, is_override, literally, with_params
 from pipeline.errors import PipelineError
 
 
@@ -137,3 +138,9 @@ def test_the_shipped_params_name_the_keys_that_people_change():
         "tracking.uri",
     ):
         assert OmegaConf.select(shipped, key, default="absent") is None
+
+
+@pytest.mark.parametrize("text", ["unfreeze=${backbone.unfreeze}", r"a='\${b}'", r"\\${b} it's {c: 1} \ ", "plain"])
+def test_a_text_that_is_taken_as_it_stands_reaches_a_job_so(text):
+    override = OverridesParser.create().parse_override(f"+x={literally(text)}")
+    assert OmegaConf.create({"x": override.value()}).x == text

@@ -15,13 +15,14 @@ import onnxruntime
 import tf2onnx  # noqa: F401  (Keras's export takes it, and says less well that it is missing)
 
 from pipeline.deployment.classifier import Classifier
+from pipeline.models.freezing import all_layers
 from pipeline.models.inference import folded
 
 
 def write(classifier: Classifier, pictures: np.ndarray, target: Path) -> None:
     """Write the file `target`."""
     network = folded(classifier.model, "float32")
-    for layer in network._flatten_layers():
+    for layer in all_layers(network):
         if getattr(layer, "activation", None) is keras.activations.gelu:
             layer.activation = _gelu
     # Keras writes no ONNX of a model that was never called.
