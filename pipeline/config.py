@@ -160,6 +160,15 @@ _PHASE_KEYS = {
 }
 
 
+def _are_inner_shares(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and len(value) > 0
+        and all(isinstance(share, int | float) and 0 < share < 1 for share in value)
+    )
+
+
 def _are_phases(value: Any) -> bool:
     return value is None or (
         isinstance(value, Sequence)
@@ -311,6 +320,14 @@ class FinetuneConfig(PhaseConfig):
     """Share of features dropped before the classifier in this phase; null: as in phase 1."""
     stochastic_depth: float | None = _share()
     """Probability that the topmost residual branch is left out of a training step, falling linearly to 0 below; null: as the backbone has it."""
+    interpolate: Any = field(
+        metadata={
+            "choices": "null, or a list of numbers above 0 and below 1, such as [0.25, 0.5, 0.75]",
+            "holds": _are_inner_shares,
+        }
+    )
+    """Shares of the way from a phase's first weights to its kept epoch's: of the weights there and the epoch's own, those stay that are best
+    on validation by `monitor`. Null: the epoch's own."""
     image_size: int | None = _at_least(1)
     """Side in pixels that is trained at; validation and test stay at the top-level `image_size`. Null: the same."""
     phases: Any = field(

@@ -75,6 +75,7 @@ def run(
     metrics = summary(rows, kept, parts.trainable, model)
     metrics["unfreeze"] = phases[-1].unfreeze
     metrics["phase_epochs"] = [len(each.rows) for each in fitted]
+    metrics["kept_share"] = kept["share"]
     metrics["best"] = better_phase(extraction, metrics)
     if metrics["best"] == "train":
         log.warning(
@@ -86,8 +87,7 @@ def run(
     history.to_csv(out / "history.csv", index=False)
     write_rates([row["epoch"] for row in rows], np.concatenate([each.rates for each in fitted]), out / "rates.csv")
     write_json(out / "metrics.json", metrics)
-    epochs = [extraction["kept_epoch"], kept["epoch"]]
-    write_png(training_curves([phase_1, history], epochs, metrics["phase_epochs"]), out / "curves.png")
+    write_png(training_curves([phase_1, history], [extraction, metrics], metrics["phase_epochs"]), out / "curves.png")
     write_augmentation(config.augment, data, config.seed, "finetune", out / "augmentation.png")
     return description() | {"finetune.precision": parts.precision, "finetune.depth": told(phases)}
 
@@ -156,6 +156,7 @@ class Tuning:
             epochs_before,
             factors,
             validated,
+            phase.interpolate or (),
             self._backup,
         )
 

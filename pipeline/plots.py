@@ -1,6 +1,6 @@
 """The pictures that the stages leave."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,12 +80,14 @@ def plot_views(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], file
     write_png(figure, file)
 
 
-def training_curves(histories: Sequence[pd.DataFrame], kept: Sequence[int], phase_epochs: Sequence[int] = ()) -> Figure:
-    """Accuracy and loss of one phase, or of both on one axis of epochs, with the boundaries and each phase's kept epoch.
+def training_curves(
+    histories: Sequence[pd.DataFrame], figures: Sequence[Mapping[str, float]], phase_epochs: Sequence[int] = ()
+) -> Figure:
+    """Accuracy and loss of one phase, or of both on one axis of epochs, with the boundaries and what each phase kept.
 
     Args:
         histories: of each phase, rows as `pipeline.training.epochs.Row`; the second one's epochs go on.
-        kept: the epoch whose weights were kept, of each phase.
+        figures: of what was kept, of each phase: `kept_epoch`, and `val_accuracy` and `val_loss` of its weights.
         phase_epochs: of each phase within fine-tuning.
     """
     history = pd.concat(histories)
@@ -95,8 +97,16 @@ def training_curves(histories: Sequence[pd.DataFrame], kept: Sequence[int], phas
             axes.plot(
                 history["epoch"], history[f"val_{name}"], color=ORANGE, marker="s", markersize=3, label="validation"
             )
-            at = history.set_index("epoch").loc[list(kept), f"val_{name}"]
-            axes.plot(at.index, at, "o", markersize=10, markerfacecolor="none", markeredgecolor=INK, label="kept")
+            kept = pd.DataFrame(figures)
+            axes.plot(
+                kept["kept_epoch"],
+                kept[f"val_{name}"],
+                "o",
+                markersize=10,
+                markerfacecolor="none",
+                markeredgecolor=INK,
+                label="kept",
+            )
             for later in histories[1:]:
                 boundary = later["epoch"].iloc[0] - 0.5
                 axes.axvline(boundary, linestyle="--", linewidth=1, color=INK, alpha=0.6)

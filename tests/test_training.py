@@ -26,7 +26,7 @@ def prepared(configure, tmp_path):
     return read_manifest(tmp_path / "prepare")
 
 
-def fit(config, manifest, phase: str, report=lambda row: None, epochs_before: int = 0, backup=None):
+def fit(config, manifest, phase: str, report=lambda row: None, epochs_before: int = 0, **options):
     strategy = set_up(config.hardware, config.seed)
     model, cache = build_classifier(config, 3), Cache(resolve(config.cache_folder))
     if phase == "train":
@@ -36,7 +36,7 @@ def fit(config, manifest, phase: str, report=lambda row: None, epochs_before: in
         parts = parts_for_finetuning(model, config.backbone, config.finetune, config.hardware.precision)
         settings = config.finetune
     data = training_data(manifest, config, cache)
-    return model, fit_phase(parts, data, config, settings, strategy, cache, report, epochs_before, backup=backup)
+    return model, fit_phase(parts, data, config, settings, strategy, cache, report, epochs_before, **options)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,27 @@ def test_the_kept_epoch_is_the_best_one(configure, prepared):
     probabilities = model.predict(data.pictures.take(data.validation), verbose=0)
     loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
     assert loss == pytest.approx(fitted.kept["val_loss"], rel=1e-4)
+
+
+def test_weights_between_start_and_end_are_kept_where_validation_prefers_them(configure, prepared):
+    # So high a rate that the way leads beyond the best place.
+    config = configure(
+        "finetune.unfreeze=-1",
+        "finetune.learning_rate=0.03",
+        "finetune.epochs=1",
+        "finetune.warmup_epochs=0",
+        "augment=none",
+    )
+    plain = fit(config, prepared, "finetune")[1]
+    model, fitted = fit(config, prepared, "finetune", shares=[0.05, 0.1])
+    assert fitted.rows == plain.rows
+    assert fitted.kept["share"] < 1
+    assert fitted.kept["val_loss"] < plain.kept["val_loss"]
+    data = training_data(prepared, config, Cache(resolve(config.cache_folder)))
+    labels = data.labels[data.validation]
+    probabilities = model.predict(data.pictures.take(data.validation), verbose=0)
+    loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
+    assert loss == pytest.approx(fitted.kept["val_loss"], rel=1e-3)
 
 
 def test_training_stops_when_validation_no_longer_improves(configure, prepared):

@@ -90,7 +90,7 @@ def _class_table(outcome: Outcome, test: TestSet, config: Config) -> pd.DataFram
 def _training(inputs: Path) -> Figure:
     histories = [pd.read_csv(inputs / phase / "history.csv") for phase in PHASES]
     figures = [read_json(inputs / phase / "metrics.json") for phase in PHASES]
-    return training_curves(histories, [each["kept_epoch"] for each in figures], figures[-1]["phase_epochs"])
+    return training_curves(histories, figures, figures[-1]["phase_epochs"])
 
 
 def _reliability(outcome: Outcome, figures: dict[str, Any], test: TestSet, config: Config, out: Path) -> Figure:

@@ -32,7 +32,7 @@ def stage_metrics(stage: str, figures: dict) -> dict[str, float]:
         told = {name: value for name, value in figures.items() if name not in ("class_counts", "class_shares")}
         return {f"prepare/{name.replace('.', '/')}": value for name, value in flat(told)}
     # The rest of a phase's figures stands in its epochs, or in its parameters.
-    phase = {"kept_epoch", "val_loss", "val_accuracy", "trainable_parameters"}
+    phase = {"kept_epoch", "val_loss", "val_accuracy", "trainable_parameters", "kept_share"}
     return {
         f"{stage}/{name}": value for name, value in figures.items() if isinstance(value, int | float) and name in phase
     }

@@ -2,8 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
@@ -20,6 +20,7 @@ from pipeline.models.parts import Parts
 from pipeline.terminal import progress
 from pipeline.training.data import TrainingData, views_seen
 from pipeline.training.epochs import EpochRecorder, Row
+from pipeline.training.interpolation import Place, best_place
 from pipeline.training.keeping import EpochSeeds, Keeping
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.rates import Rates
@@ -34,7 +35,8 @@ class Fitted:
 
     rows: list[Row]
     kept: Row
-    """The row of the epoch whose weights the model now has."""
+    """The row of the epoch whose weights were kept; its validation figures are of what the model now has: the weights at `share` of the way
+    from the first ones to the epoch's."""
     rates: np.ndarray
     """The learning rate of each batch, float64."""
 
@@ -61,6 +63,7 @@ def fit_phase(
     epochs_before: int = 0,
     factors: Mapping[int, float] | None = None,
     validated: tuple[Parts, TrainingData] | None = None,
+    shares: Sequence[float] = (),
     backup: Path | None = None,
 ) -> Fitted:
     """Train the trainable part on what the frozen part makes of the training pictures, watching the validation pictures.
@@ -76,6 +79,7 @@ def fit_phase(
         epochs_before: epochs of the phases before this one.
         factors: what learns at a share of the rate; see `pipeline.models.freezing.rate_factors`.
         validated: the same at the size that is validated at, where that is another one.
+        shares: where between the first weights and the kept epoch's others are tried; see `pipeline.training.interpolation`.
         backup: a folder for what it takes to go on after being cut off, and from which it goes on; None: nothing is kept.
 
     Raises:
@@ -98,14 +102,16 @@ def fit_phase(
         recorder = EpochRecorder(advance, epochs, count, batch_size, limit)
         state_file = backup / f"after_epoch_{epochs_before}.npz" if backup else None
         resuming = Resuming(state_file, parts.trainable, recorder, keeping, phase.epochs, report)
+        start = parts.trainable.get_weights()
         done = resuming.restore(network)
         advance(done * count)
+        validating = batches(
+            validation, data.labels[data.validation], data.class_count, batch_size, in_order(len(data.validation))
+        )
         network.fit(
             training_batches(fed, data, config, phase, parts, epochs[done:] or epochs[-1:]),
             steps_per_epoch=steps,
-            validation_data=batches(
-                validation, data.labels[data.validation], data.class_count, batch_size, in_order(len(data.validation))
-            ),
+            validation_data=validating,
             epochs=phase.epochs,
             initial_epoch=done,
             class_weight=weights,
@@ -113,9 +119,21 @@ def fit_phase(
             shuffle=False,
             verbose=0,
         )
-    rows = recorder.rows
-    kept = rows[keeping.best_epoch] if phase.restore_best else rows[-1]
-    return Fitted(rows, kept, rates.of(len(rows) * steps))
+        rows = recorder.rows
+        kept = rows[keeping.best_epoch] if phase.restore_best else rows[-1]
+        place = Place(1, kept["val_loss"], kept["val_accuracy"])
+        if shares:
+            place = best_place(
+                network,
+                parts.trainable,
+                start,
+                place,
+                shares,
+                validating,
+                phase.monitor,
+                lambda note: advance(0, note=note),
+            )
+    return Fitted(rows, kept | asdict(place), rates.of(len(rows) * steps))
 
 
 def feed(parts: Parts, data: TrainingData, config: Config, phase: PhaseConfig, cache: Cache) -> Fed:

@@ -1,0 +1,76 @@
+"""Between the weights that a phase began with and those that it ended with."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.training.epochs import digits
+
+log = logging.getLogger(__name__)
+
+Weights = Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place on the way: what the network with those weights is worth on validation."""
+
+    share: float
+    """Of the way that was gone: 0 is where the phase began, 1 where it ended."""
+    val_loss: float
+    val_accuracy: float
+
+    def better(self, than: "Place", monitor: str) -> bool:
+        """By `monitor`, val_loss or val_accuracy."""
+        return self.val_loss < than.val_loss if monitor == "val_loss" else self.val_accuracy > than.val_accuracy
+
+
+def best_place(
+    network: keras.Model,
+    trained: keras.Model,
+    start: Weights,
+    end: Place,
+    shares: Sequence[float],
+    validation: tf.data.Dataset,
+    monitor: str,
+    tell: Callable[[str], None],
+) -> Place:
+    """Draw fine-tuned weights back towards their start as far as that is better on validation.
+
+    What was learned from few pictures costs some of what the backbone knew before; between both often lies a better classifier than either
+    (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
+
+    Args:
+        network: compiled; what validation is put through.
+        trained: holds the weights of the phase, within `network`; it is left with the best ones.
+        start: its weights before the phase.
+        end: what it is worth now.
+        shares: of the way, each above 0 and below 1.
+        validation: batches of inputs and labels, the same each time.
+        monitor: val_loss or val_accuracy.
+        tell: called with what is being tried.
+    """
+    ended = trained.get_weights()
+    best = end
+    for share in sorted(shares, reverse=True):
+        tell(f"weights at {share:g} of the way")
+        trained.set_weights(between(start, ended, share))
+        found = network.evaluate(validation, verbose=0, return_dict=True)
+        place = Place(share, digits(found["loss"]), digits(found["accuracy"]))
+        log.info(
+            "weights at %g of the way  val_loss %.4g  val_accuracy %.4g", share, place.val_loss, place.val_accuracy
+        )
+        if place.better(best, monitor):
+            best = place
+    trained.set_weights(between(start, ended, best.share))
+    log.info("the weights at %g of the way from the phase's start are kept", best.share)
+    return best
+
+
+def between(start: Weights, end: Weights, share: float) -> list[np.ndarray]:
+    """Each weight at `share` of the way; those that did not move stay to the bit."""
+    return [last if share == 1 else first + share * (last - first) for first, last in zip(start, end, strict=True)]
