@@ -51,8 +51,8 @@ class EpochRecorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         # A replicated variable is no number until TensorFlow has read it.
         rate = tf.convert_to_tensor(self.model.optimizer.learning_rate)
-        row = {"epoch": self._epochs[epoch] + 1, "learning_rate": digits(rate)}
-        row |= {name: digits(logs[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+        row = {"epoch": self._epochs[epoch] + 1, "learning_rate": seven_digits(rate)}
+        row |= {name: seven_digits(logs[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
         self.rows.append(row)
         told = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
         log.info("epoch %d of %d  %s", row["epoch"], self._epochs.stop, told)
@@ -67,6 +67,6 @@ class EpochRecorder(keras.callbacks.Callback):
         )
 
 
-def digits(value: float) -> float:
-    """The seven that float32 has to tell."""
+def seven_digits(value: float) -> float:
+    """What float32 has to tell."""
     return float(f"{float(value):.7g}")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.training.epochs import digits
+from pipeline.training.epochs import seven_digits
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def best_place(
         tell(f"weights at {share:g} of the way")
         trained.set_weights(between(start, ended, share))
         found = network.evaluate(validation, verbose=0, return_dict=True)
-        place = Place(share, digits(found["loss"]), digits(found["accuracy"]))
+        place = Place(share, seven_digits(found["loss"]), seven_digits(found["accuracy"]))
         log.info(
             "weights at %g of the way  val_loss %.4g  val_accuracy %.4g", share, place.val_loss, place.val_accuracy
         )
