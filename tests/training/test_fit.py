@@ -44,7 +44,11 @@ def tuned(configure, tmp_path):
 def test_phases_go_on_from_one_another_on_one_axis(tuned):
     phases = "[{unfreeze:-1,epochs:2},{unfreeze:all,epochs:1,learning_rate:1e-4},{image_size:48,epochs:2}]"
     out = tuned(
-        f"finetune.phases={phases}", "finetune.warmup_epochs=0", "finetune.schedule=constant", "finetune.unfreeze=all"
+        f"finetune.phases={phases}",
+        "finetune.warmup_epochs=0",
+        "finetune.schedule=constant",
+        "finetune.unfreeze=all",
+        "finetune.interpolate=null",
     )
     history, rates = pd.read_csv(out / "history.csv"), pd.read_csv(out / "rates.csv")
     assert history["epoch"].tolist() == [3, 4, 5, 6, 7]
