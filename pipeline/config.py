@@ -327,7 +327,7 @@ class FinetuneConfig(PhaseConfig):
         }
     )
     """Shares of the way from a phase's first weights to its kept epoch's: of the weights there and the epoch's own, those stay that are best
-    on validation by `monitor`. Null: the epoch's own."""
+    on validation, by accuracy, then by loss. Null: the epoch's own."""
     image_size: int | None = _at_least(1)
     """Side in pixels that is trained at; validation and test stay at the top-level `image_size`. Null: the same."""
     phases: Any = field(

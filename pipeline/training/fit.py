@@ -124,14 +124,7 @@ def fit_phase(
         place = Place(1, kept["val_loss"], kept["val_accuracy"])
         if shares:
             place = best_place(
-                network,
-                parts.trainable,
-                start,
-                place,
-                shares,
-                validating,
-                phase.monitor,
-                lambda note: advance(0, note=note),
+                network, parts.trainable, start, place, shares, validating, lambda note: advance(0, note=note)
             )
     return Fitted(rows, kept | asdict(place), rates.of(len(rows) * steps))
 

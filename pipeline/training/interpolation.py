@@ -24,9 +24,9 @@ class Place:
     val_loss: float
     val_accuracy: float
 
-    def better(self, than: "Place", monitor: str) -> bool:
-        """By `monitor`, val_loss or val_accuracy."""
-        return self.val_loss < than.val_loss if monitor == "val_loss" else self.val_accuracy > than.val_accuracy
+    def better(self, than: "Place") -> bool:
+        """By accuracy, then by loss, as phases are compared: smoothed labels alone raise the loss."""
+        return (self.val_accuracy, -self.val_loss) > (than.val_accuracy, -than.val_loss)
 
 
 def best_place(
@@ -36,7 +36,6 @@ def best_place(
     end: Place,
     shares: Sequence[float],
     validation: tf.data.Dataset,
-    monitor: str,
     tell: Callable[[str], None],
 ) -> Place:
     """Draw fine-tuned weights back towards their start as far as that is better on validation.
@@ -51,7 +50,6 @@ def best_place(
         end: what it is worth now.
         shares: of the way, each above 0 and below 1.
         validation: batches of inputs and labels, the same each time.
-        monitor: val_loss or val_accuracy.
         tell: called with what is being tried.
     """
     ended = trained.get_weights()
@@ -64,7 +62,7 @@ def best_place(
         log.info(
             "weights at %g of the way  val_loss %.4g  val_accuracy %.4g", share, place.val_loss, place.val_accuracy
         )
-        if place.better(best, monitor):
+        if place.better(best):
             best = place
     trained.set_weights(between(start, ended, best.share))
     log.info("the weights at %g of the way from the phase's start are kept", best.share)
