@@ -332,7 +332,7 @@ def test_one_run_holds_the_whole_experiment(experiment):
         "train.precision",
         "finetune.precision",
     }
-    assert params["finetune.learning_rate"] == "0.001"
+    assert params["finetune.learning_rate"] == "0.0003"
     assert params["backbone.name"] == "efficientnet_lite0"
     assert not any(value in ("", "None") for value in params.values())
     reported = read_json(experiment.folder / "evaluate" / "metrics.json")
