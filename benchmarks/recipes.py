@@ -264,9 +264,8 @@ EfficientNet-Lite0. `python -m benchmarks.recipes <folder>` runs what is missing
 Accuracy is on held-out pictures that nothing was trained or chosen by: clothing's given validation split; of cats_dogs and digits 300 that were
 cut off the training pictures. Mean over seeds, their standard deviation, an interval for the choice of pictures; p of the paired comparison with
 the first row, corrected for all pairs of the table (Holm). The ablation is on 1,000 training pictures for eight epochs (cats_dogs and digits: 500 for
-four) at 112 px (digits: 96), at a rate of 1e-3 and with the weights as they were trained (`finetune.interpolate=null`): what it says of single ingredients
-holds for such; where p is large, nothing was shown. Accuracy is of the better
-phase on validation; seconds are of one core with two jobs or more side by side.
+four) at 112 px (digits: 96), at a rate of 1e-3 and with the weights as they were trained (`finetune.interpolate=null`): what it says of single
+ingredients holds for such; where p is large, nothing was shown. Accuracy is of the better phase on validation; seconds are of one core with two jobs or more side by side.
 Measured on {machine}, {date}.
 """
 

@@ -31,7 +31,7 @@ from pipeline.models.tuning import at_size
 from pipeline.plots import training_curves
 from pipeline.training.augmentation import write_augmentation
 from pipeline.training.data import TrainingData, training_data
-from pipeline.training.epochs import Row
+from pipeline.training.epochs import Row, worth
 from pipeline.training.fit import Fitted, fit_phase
 from pipeline.training.outcome import summary, write_rates
 from pipeline.training.phases import finetune_phases, told
@@ -167,8 +167,4 @@ def _better(row: Row, than: Row, monitor: str) -> bool:
 
 def better_phase(train: dict[str, Any], finetune: dict[str, Any]) -> str:
     """Which phase's model is the better one on validation: by accuracy, then by loss; the simpler one where they are equal."""
-    return (
-        "finetune"
-        if (finetune["val_accuracy"], -finetune["val_loss"]) > (train["val_accuracy"], -train["val_loss"])
-        else "train"
-    )
+    return "finetune" if worth(finetune) > worth(train) else "train"

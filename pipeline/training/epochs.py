@@ -1,7 +1,7 @@
 """What is told of each epoch."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -65,6 +65,11 @@ class EpochRecorder(keras.callbacks.Callback):
             f"The training diverged in epoch {self._epoch} ({told}); lower the learning rate of this phase "
             "(python -m pipeline.find_lr suggests one), or give it a longer warm-up"
         )
+
+
+def worth(figures: Mapping[str, float]) -> tuple[float, float]:
+    """What decides between two models, the larger the better: accuracy on validation, then loss (smoothed labels alone raise it)."""
+    return figures["val_accuracy"], -figures["val_loss"]
 
 
 def seven_digits(value: float) -> float:

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -20,7 +20,7 @@ from pipeline.models.parts import Parts
 from pipeline.terminal import progress
 from pipeline.training.data import TrainingData, views_seen
 from pipeline.training.epochs import EpochRecorder, Row
-from pipeline.training.interpolation import Place, best_place
+from pipeline.training.interpolation import best_place
 from pipeline.training.keeping import EpochSeeds, Keeping
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.rates import Rates
@@ -102,7 +102,7 @@ def fit_phase(
         recorder = EpochRecorder(advance, epochs, count, batch_size, limit)
         state_file = backup / f"after_epoch_{epochs_before}.npz" if backup else None
         resuming = Resuming(state_file, parts.trainable, recorder, keeping, phase.epochs, report)
-        start = parts.trainable.get_weights()
+        start = parts.trainable.get_weights() if shares else []
         done = resuming.restore(network)
         advance(done * count)
         validating = batches(
@@ -121,12 +121,12 @@ def fit_phase(
         )
         rows = recorder.rows
         kept = rows[keeping.best_epoch] if phase.restore_best else rows[-1]
-        place = Place(1, kept["val_loss"], kept["val_accuracy"])
+        kept = kept | {"share": 1}
         if shares:
-            place = best_place(
-                network, parts.trainable, start, place, shares, validating, lambda note: advance(0, note=note)
+            kept |= best_place(
+                network, parts.trainable, start, kept, shares, validating, lambda note: advance(0, note=note)
             )
-    return Fitted(rows, kept | asdict(place), rates.of(len(rows) * steps))
+    return Fitted(rows, kept, rates.of(len(rows) * steps))
 
 
 def feed(parts: Parts, data: TrainingData, config: Config, phase: PhaseConfig, cache: Cache) -> Fed:

@@ -2,31 +2,18 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.training.epochs import seven_digits
+from pipeline.training.epochs import seven_digits, worth
 
 log = logging.getLogger(__name__)
 
 Weights = Sequence[np.ndarray]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A place on the way: what the network with those weights is worth on validation."""
-
-    share: float
-    """Of the way that was gone: 0 is where the phase began, 1 where it ended."""
-    val_loss: float
-    val_accuracy: float
-
-    def better(self, than: "Place") -> bool:
-        """By accuracy, then by loss, as phases are compared: smoothed labels alone raise the loss."""
-        return (self.val_accuracy, -self.val_loss) > (than.val_accuracy, -than.val_loss)
+Place = dict[str, float]
+"""A place on the way: `share` of it that was gone (0: where the phase began, 1: where it ended), `val_loss` and `val_accuracy` there."""
 
 
 def best_place(
@@ -58,14 +45,11 @@ def best_place(
         tell(f"weights at {share:g} of the way")
         trained.set_weights(between(start, ended, share))
         found = network.evaluate(validation, verbose=0, return_dict=True)
-        place = Place(share, seven_digits(found["loss"]), seven_digits(found["accuracy"]))
-        log.info(
-            "weights at %g of the way  val_loss %.4g  val_accuracy %.4g", share, place.val_loss, place.val_accuracy
-        )
-        if place.better(best):
-            best = place
-    trained.set_weights(between(start, ended, best.share))
-    log.info("the weights at %g of the way from the phase's start are kept", best.share)
+        place = {"share": share} | {f"val_{name}": seven_digits(found[name]) for name in ("loss", "accuracy")}
+        log.info("weights at %(share)g of the way  val_loss %(val_loss).4g  val_accuracy %(val_accuracy).4g", place)
+        best = max(best, place, key=worth)
+    trained.set_weights(between(start, ended, best["share"]))
+    log.info("the weights at %g of the way from the phase's start are kept", best["share"])
     return best
 
 
