@@ -5,6 +5,8 @@ import json
 import pytest
 
 from pipeline import hardware
+from pipeline.models.assembly import build_classifier
+from pipeline.models.parts import parts_for_finetuning
 
 MIRRORED = """
 import json, sys
@@ -64,3 +66,16 @@ def test_tensorflow_warns_of_all_but_functions_traced_anew(caplog):
     told.warning("5 out of the last 5 calls to f triggered tf.function retracing.")
     told.warning("something else")
     assert [record.getMessage() for record in caplog.records] == ["something else"]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "policy"), [("efficientnet_lite0", "float32"), ("resnet50", "mixed_bfloat16"), ("xception", "float32")]
+)
+def test_depthwise_convolutions_learn_in_float32_on_a_cpu_with_short_floats(configure, monkeypatch, backbone, policy):
+    monkeypatch.setattr(hardware, "_cpu_bfloat16", lambda: ["avx512_bf16"])
+    config = configure(
+        f"backbone={backbone}", "backbone.weights=random", "image_size=71", "hardware.precision=auto", "finetune=light"
+    )
+    model = build_classifier(config, 2)
+    parts = parts_for_finetuning(model, config.backbone, config.finetune, config.hardware.precision)
+    assert (parts.frozen.arithmetic, parts.policy) == ("bfloat16", policy)

@@ -153,11 +153,13 @@ def parts_for_finetuning(
     preprocessing, network, pooling, head = _pieces(model)
     learning = unfreeze(network, finetune.unfreeze, backbone.blocks, finetune.freeze_batch_norm)
     lower, upper = split_below(network, learning)
+    # As long as its convolutions can be told: those that absorb BatchNormalization are all of one kind.
+    policy = trainable_arithmetic(precision, upper)
     highest = finetune.stochastic_depth
     upper = for_learning(upper, None if highest is None else branch_rates(network, highest))
     frozen = FrozenPart(preprocessing, lower, False, frozen_arithmetic(precision))
     trainable = keras.Sequential([upper, pooling, *_with_dropout(head, finetune.dropout)], name="trainable")
-    return Parts(frozen, trainable, upper, trainable_arithmetic(precision, upper))
+    return Parts(frozen, trainable, upper, policy)
 
 
 def _with_dropout(head: keras.Model, rate: float | None) -> list[layers.Layer]:
