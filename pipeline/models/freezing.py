@@ -82,7 +82,7 @@ def first_trainable(backbone: keras.Model, depth: int | str, pattern: str) -> in
         return min(family)
     near = difflib.get_close_matches(depth, [*blocks, *names], n=1)
     raise PipelineError(
-        f"finetune.unfreeze: {depth!r} is no block or layer of this backbone{f'; did you mean {near[0]}?' if near else ''} "
+        f"finetune.unfreeze: {depth!r} is no block or layer of this backbone{f'; did you mean {near[0]}?' if near else '.'} "
         f"Allowed are auto, all, none, a layer's name or index (0 to {len(names) - 1}), -1 to -{len(blocks)}, and the blocks {', '.join(blocks)}"
     )
 
