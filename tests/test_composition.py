@@ -144,3 +144,17 @@ def test_the_shipped_params_name_the_keys_that_people_change():
 def test_a_text_that_is_taken_as_it_stands_reaches_a_job_so(text):
     override = OverridesParser.create().parse_override(f"+x={literally(text)}")
     assert OmegaConf.create({"x": override.value()}).x == text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "size"),
+    [
+        (["dataset=folder", "dataset.path=pictures"], 224),
+        (["dataset.image_size=64"], 64),
+        (["dataset.image_size=64", "backbone=xception"], 71),
+        (["dataset.image_size=64", "image_size=96"], 96),
+    ],
+)
+def test_a_data_sets_own_size_is_one_that_the_backbone_can_take(params, overrides, size):
+    params("")
+    assert configuration(overrides).image_size == size

@@ -100,6 +100,7 @@ def test_weights_between_start_and_end_are_kept_where_validation_prefers_them(co
         "finetune.epochs=1",
         "finetune.warmup_epochs=0",
         "augment=none",
+        "hardware.precision=float32",
     )
     plain = fit(config, prepared, "finetune")[1]
     model, fitted = fit(config, prepared, "finetune", shares=[0.05, 0.1])
