@@ -88,21 +88,19 @@ class Study:
     """On 1,000 or 500 training pictures at 112 px (digits: 96)."""
 
 
-_SHORT = [
-    "finetune=full",
-    "augment=light",
-    "augment.views=0",
-    "train.label_issues=false",
-    "tracking.log_model=none",
-    "evaluate.gallery=0",
-    "evaluate.resamples=100",
-]
 STUDIES = {
-    "ablation": Study("finetune=full with one ingredient changed", ABLATION, _SHORT, reduced=True),
-    "as_trained": Study(
-        "The same at a rate of 1e-3, not drawn back towards phase 1",
+    "ablation": Study(
+        "finetune=full with one ingredient changed",
         ABLATION,
-        [*_SHORT, "finetune.learning_rate=1e-3", "finetune.interpolate=null"],
+        [
+            "finetune=full",
+            "augment=light",
+            "augment.views=0",
+            "train.label_issues=false",
+            "tracking.log_model=none",
+            "evaluate.gallery=0",
+            "evaluate.resamples=100",
+        ],
         reduced=True,
     ),
     "presets": Study("Presets at full size", PRESETS, [], reduced=False),
@@ -222,16 +220,16 @@ def run(study: Study, data: str, row: str, seeds: Sequence[int], folder: Path, w
 def page(store: Store, before: str) -> str:
     """RECIPES.md: a table for each study and set of pictures that anything was measured of.
 
-    One that this machine has no runs of stays as it stands in the page `before`.
+    Any other stays as it stands in the page `before`: measured elsewhere, or of presets that were.
     """
     tables = {table.partition(" (")[0]: table for table in before.split("\n## ")[1:]}
     for study in STUDIES.values():
         for data in DATA:
+            title = f"{study.title}: {data}"
             rows = {row: runs for row, runs in store.found(study, data).items() if runs}
             if rows:
-                tables[f"{study.title}: {data}"] = _table(f"{study.title}: {data}", rows)
-    order = [f"{study.title}: {data}" for study in STUDIES.values() for data in DATA]
-    return "\n## ".join([_ABOVE, *(tables[each] for each in order if each in tables)])
+                tables[title] = _table(title, rows)
+    return "\n## ".join([_ABOVE, *tables.values()])
 
 
 def _table(title: str, rows: dict[str, dict[int, Experiment]]) -> str:
