@@ -50,7 +50,9 @@ def write_png(figure: Figure, file: Path) -> None:
     """Write a figure on white."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(_STYLE):
-        figure.savefig(file, dpi=110, facecolor="white", metadata={"Software": None})
+        # A tenth more bytes than at the usual level, in a quarter of its time.
+        packing = {"compress_level": 2}
+        figure.savefig(file, dpi=110, facecolor="white", metadata={"Software": None}, pil_kwargs=packing)
 
 
 def as_svg(figure: Figure) -> str:

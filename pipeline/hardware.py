@@ -1,5 +1,6 @@
 """Set up the machine for a training: precision, threads, determinism, devices."""
 
+import functools
 import gc
 import logging
 import os
@@ -39,9 +40,9 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
         raise PipelineError(
             f"hardware: threads and GPU memory can't change within one process ({error}); run jobs that differ in them as separate commands"
         ) from error
+    _exempt_imports_from_collection()
+    # Collects garbage too: models hold on to themselves in circles, and a sweep's jobs share a process.
     keras.backend.clear_session()
-    # Models hold on to themselves in circles; a sweep's jobs share a process.
-    gc.collect()
     keras.utils.set_random_seed(seed)
     if hardware.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -55,6 +56,12 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
             "Install requirements-gpu.lock (remove .venv and run make again), and check that nvidia-smi works"
         )
     return _strategy(hardware.strategy, len(gpus))
+
+
+@functools.cache
+def _exempt_imports_from_collection() -> None:
+    """What is imported by now lives as long as the process: a million objects that each collection would look through."""
+    gc.freeze()
 
 
 def _strategy(name: str, gpus: int) -> tf.distribute.Strategy:
