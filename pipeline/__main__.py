@@ -8,13 +8,14 @@ if __name__ == "__main__":
 
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
 
 from pipeline.config import Config
 from pipeline.errors import UndeliveredError
-from pipeline.execution import execute, is_computed, is_done, tidy
+from pipeline.execution import execute, is_computed, is_done, resume_folder, tidy
 from pipeline.identity import experiment_key
 from pipeline.sharing import worker_index
 
@@ -47,7 +48,7 @@ def run_through(last: str | None, config: Config, folder: Path, sweep: bool, key
 
         workers.join(config)
         if worker_index():
-            workers.follow(config, folder, key)
+            workers.follow(config, folder, partial(resume_folder, config, key))
             return
     with FileLock(f"{folder}.lock", is_singleton=True):
         logged, repeats = True, not sweep and all(is_done(folder / stage, key) for stage in wanted)

@@ -8,11 +8,11 @@ import importlib
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
 
-from pipeline.checkout import resolve
 from pipeline.config import Config
 from pipeline.errors import PipelineError
 from pipeline.sharing import TF_CONFIG_EXAMPLE, threads, worker_index
@@ -73,8 +73,10 @@ def lead(stage: str | None) -> None:
     _agree(0 if stage is None else _TRAININGS.index(stage) + 1)
 
 
-def follow(config: Config, folder: Path, key: str) -> None:
+def follow(config: Config, folder: Path, backup: Callable[[str], Path]) -> None:
     """Take part in the chief's trainings until there is no further one; the files of each are thrown away.
+
+    `backup` names the folder from which a training goes on.
 
     Raises:
         PipelineError: what the chief's stages raise.
@@ -82,10 +84,9 @@ def follow(config: Config, folder: Path, key: str) -> None:
     while number := _agree(0):
         stage = _TRAININGS[number - 1]
         log.info("worker %d: %s begins", worker_index(), stage)
-        backup = resolve(config.cache_folder) / f"resume-{key}-{stage}"
         with tempfile.TemporaryDirectory() as out:
             run = importlib.import_module(f"pipeline.{stage}").run
-            run(config, folder, Path(out), lambda row: None, backup=backup)
+            run(config, folder, Path(out), lambda row: None, backup=backup(stage))
 
 
 def _agree(number: int) -> int:

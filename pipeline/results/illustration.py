@@ -65,6 +65,8 @@ def illustrate(
         write_png(figure, out / "plots" / f"{name}.png")
     count = len(test.classes)
     extra = {
+        # What a depth by rule came out as.
+        "unfreeze": read_json(inputs / "finetune" / "metrics.json")["unfreeze"],
         "confusions": top_confusions(best_counts, test.classes),
         "curves_note": f"; the {_MOST_CURVES} classes of {count} with the lowest AUC" * (count > _MOST_CURVES),
     }

@@ -88,7 +88,7 @@ def write_report(
         metrics: as metrics.json has them.
         charts: SVG elements by name.
         shown: the gallery's pictures, `mistakes` and `hits`.
-        extra: confusions (see `top_confusions`), curves_note.
+        extra: confusions (see `top_confusions`), curves_note, and unfreeze: the depth at which fine-tuning ended.
     """
     best = metrics["best"]
     settings = sorted(
@@ -105,7 +105,7 @@ def write_report(
         "report.html",
         file,
         title=f"{config.backbone.name} on {_data_name(config)}",
-        subtitle=f"{PHASE_NAMES[best]} from {config.finetune.unfreeze}" * (best == "finetune")
+        subtitle=f"{PHASE_NAMES[best]} (unfreeze: {extra['unfreeze']})" * (best == "finetune")
         + PHASE_NAMES[best] * (best == "train")
         + f", the better phase on validation; {metrics[best]['images']} test images; seed {config.seed}",
         best=best,
