@@ -4,7 +4,8 @@ import numpy as np
 
 from pipeline.results.outcome import Outcome, TestSet
 
-_IMAGES = 64
+# Each takes the whole network in float32, which with VGG16 would be most of an evaluation if they were many.
+_IMAGES = 32
 
 
 def saved_model_figures(outcome: Outcome, test: TestSet) -> dict[str, float]:
