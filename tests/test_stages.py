@@ -72,7 +72,7 @@ def experiment(tmp_path_factory, pictures):
     config = check(
         composed(
             [
-                "dataset=folder", f"dataset.path={pictures}", "image_size=32", "train.epochs=8", "train.learning_rate=0.02", "finetune.epochs=2", "augment=light",
+                "dataset=folder", f"dataset.path={pictures}", "image_size=32", "train.epochs=8", "train.learning_rate=0.02", "finetune.epochs=3", "augment=light",
                 f"tracking.uri=sqlite:///{folder}/mlflow.db", f"cache_folder={folder}/cache", "tracking.system_metrics_interval=0.5",
                 "hardware.intra_op_threads=2", "hardware.inter_op_threads=2",
             ]
@@ -266,7 +266,7 @@ def test_a_diverged_experiment_is_marked_so(configure, tmp_path):
 def test_epochs_go_on_from_one_phase_to_the_next(experiment):
     train, finetune = (pd.read_csv(experiment.folder / phase / "history.csv") for phase in ("train", "finetune"))
     assert train["epoch"].tolist() == list(range(1, 9))
-    assert finetune["epoch"].tolist() == [9, 10]
+    assert finetune["epoch"].tolist() == [9, 10, 11]
     assert list(train) == ["epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy"]
 
 
@@ -357,7 +357,7 @@ def test_one_run_holds_the_whole_experiment(experiment):
     assert leaderboard.tags().items() <= client.get_experiment("1").tags.items()
     assert set(leaderboard.view()["selectedColumns"]) - told == {"tags.`sweep`"}
     for name in ("training/loss", "validation/accuracy", "learning_rate"):
-        assert [point.step for point in client.get_metric_history(run.info.run_id, name)] == list(range(1, 11))
+        assert [point.step for point in client.get_metric_history(run.info.run_id, name)] == list(range(1, 12))
     assert any(name.startswith("system/") for name in metrics)
     prepared = read_json(experiment.folder / "prepare" / "metrics.json")
     assert metrics["prepare/drift/test/total_variation"] == prepared["drift"]["test"]["total_variation"]
@@ -412,7 +412,7 @@ def test_a_forced_repeat_is_a_new_run_and_fills_in_what_another_one_computed(exp
     assert run.data.tags["train.computed_by"] == first
     assert run.data.tags["evaluate.computed_by"] == second
     assert [point.step for point in experiment.client.get_metric_history(second, "validation/loss")] == list(
-        range(1, 11)
+        range(1, 12)
     )
     took = read_json(tmp_path / "job" / "train" / "run.json")["seconds"]
     assert run.data.metrics["seconds/train"] == took > 0

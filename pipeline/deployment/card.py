@@ -40,7 +40,7 @@ def card(experiment: Experiment) -> dict[str, Any]:
         "backbone": params["backbone.name"],
         "image_size": params["image_size"],
         "phase": tags["best_phase"],
-        "unfreeze": params["finetune.depth"],
+        "unfreeze": tags["finetune.depth"],
         "parameters": int(metrics.get("model/trainable_parameters", 0)),
         "size": metrics.get("model/size_mib"),
         "latency": metrics.get("model/prediction_milliseconds"),
