@@ -40,9 +40,9 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
         raise PipelineError(
             f"hardware: threads and GPU memory can't change within one process ({error}); run jobs that differ in them as separate commands"
         ) from error
-    _exempt_imports_from_collection()
     # Collects garbage too: models hold on to themselves in circles, and a sweep's jobs share a process.
     keras.backend.clear_session()
+    _exempt_imports_from_collection()
     keras.utils.set_random_seed(seed)
     if hardware.deterministic:
         tf.config.experimental.enable_op_determinism()
