@@ -6,6 +6,7 @@ if __name__ == "__main__":
     # Ends the process; what is imported below takes seconds, and `--help` needs none of it.
     main("evaluate")
 
+import functools
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,13 +35,12 @@ from pipeline.metrics import summarise
 from pipeline.models.archive import load_classifier
 from pipeline.models.parts import Parts, parts_for_feature_extraction, parts_for_finetuning
 from pipeline.results.calibration import at_temperature, calibration_figures, fit_temperature
-from pipeline.results.fidelity import saved_model_figures
 from pipeline.results.illustration import illustrate
 from pipeline.results.outcome import PHASES, Outcome, TestSet
 from pipeline.results.paired import compare_hits
 from pipeline.results.report import summary, verdict
 from pipeline.results.robustness import COLUMNS, accuracy_under_corruptions, corrupted_figures
-from pipeline.results.speed import prediction_milliseconds
+from pipeline.results.saved_model import ask_saved_model
 from pipeline.terminal import progress
 from pipeline.training.data import TrainingData, training_data
 
@@ -63,15 +63,14 @@ def run(config: Config, inputs: Path, out: Path, _report: Callable) -> dict[str,
     outcomes = {phase: _outcome(phase, inputs, test, chosen_by, config, cache) for phase in reversed(PHASES)}
     best = read_json(inputs / "finetune" / "metrics.json")["best"]
     metrics = _metrics(outcomes, best, test, chosen_by.labels[chosen_by.training], config)
-    metrics["saved_model"] = saved_model_figures(outcomes[best], test)
+    passes = len(fixed_views(config.evaluate.tta, config.image_size))
+    metrics["saved_model"], milliseconds = ask_saved_model(outcomes[best], test, passes)
     robustness = _robustness(outcomes[best], test, config)
     if len(robustness):
         metrics["corrupted"] = corrupted_figures(robustness, outcomes[best].plain.argmax(axis=1) == test.labels, config)
     write_json(out / "metrics.json", metrics)
     write_json(out / "calibration.json", _temperatures(outcomes, config))
-    passes = len(fixed_views(config.evaluate.tta, config.image_size))
-    speed = {"prediction_milliseconds": prediction_milliseconds(outcomes[best].model, passes), "passes": passes}
-    write_json(out / "speed.json", speed)
+    write_json(out / "speed.json", {"prediction_milliseconds": milliseconds, "passes": passes})
     _write_predictions(test, {phase: outcomes[phase].probabilities for phase in PHASES}, best, out)
     robustness.to_csv(out / "corruptions.csv", index=False)
     (out / "summary.md").write_text(summary(config, metrics), encoding="utf-8")
@@ -96,13 +95,16 @@ def predict(
     The first pass is of the plain pictures, the others of `evaluate.tta`'s views of them. Frozen work on the plain ones is kept if `count`
     pictures and views of it are worth keeping: what training decided on, or all of these pictures.
     """
-    frozen_work, below = FrozenWork(pictures, config, cache), FrozenBelow(parts.frozen, parts.trainable)
-    plain: tuple[Inputs, keras.Model] = frozen_work.pictures(places), below
+    frozen_work, each = FrozenWork(pictures, config, cache), np.zeros(len(places), np.int64)
+    # Folded when it is needed first.
+    below = functools.cache(lambda: FrozenBelow(parts.frozen, parts.trainable))
+    plain: tuple[Inputs, keras.Model]
     if frozen_work.worth_keeping(parts.frozen, count or len(pictures)):
         plain = frozen_work.kept(parts.frozen, places, 1, "frozen part"), parts.trainable
-    each = np.zeros(len(places), np.int64)
+    else:
+        plain = frozen_work.pictures(places), below()
     varied = [
-        (PictureInputs(pictures, places, [view.of(each)]), below)
+        (PictureInputs(pictures, places, [view.of(each)]), below())
         for view in fixed_views(config.evaluate.tta, pictures.size)[1:]
     ]
     return np.stack([_pass(parts, inputs, network, len(places), config) for inputs, network in (plain, *varied)])

@@ -4,6 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import keras
 
@@ -36,15 +37,7 @@ def load_classifier(file: Path) -> tuple[keras.Model, list[str]]:
     # By its name Keras would take it for one of its older formats, whatever it holds.
     if file.suffix != ".keras":
         raise PipelineError(f"{file} is not a classifier of this pipeline: it is no .keras file")
-    try:
-        with zipfile.ZipFile(file) as members:
-            classes = json.loads(members.read(_CLASSES))
-    except (KeyError, ValueError) as error:
-        raise PipelineError(f"{file} is not a classifier of this pipeline: it names no classes ({error})") from error
-    except zipfile.BadZipFile as error:
-        raise PipelineError(
-            f"{file} is not a classifier of this pipeline, or was cut short ({error}); copy it again, or run the stage again that wrote it"
-        ) from error
+    classes = _member(file, _CLASSES)
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # What was put together elsewhere raises anything.
@@ -52,3 +45,25 @@ def load_classifier(file: Path) -> tuple[keras.Model, list[str]]:
     if model.output_shape != (None, len(classes)):
         raise PipelineError(f"{file} names {len(classes)} classes, and its answers are {model.output_shape}")
     return model, classes
+
+
+def classes_and_size(file: Path) -> tuple[list[str], int]:
+    """The names of a saved classifier's classes, and the side in pixels of the pictures that it takes; no network is built.
+
+    Raises:
+        PipelineError: it was not written by `save_classifier`.
+    """
+    first = _member(file, "config.json")["config"]["layers"][0]
+    return _member(file, _CLASSES), first["config"]["batch_shape"][1]
+
+
+def _member(file: Path, name: str) -> Any:
+    try:
+        with zipfile.ZipFile(file) as members:
+            return json.loads(members.read(name))
+    except (KeyError, ValueError) as error:
+        raise PipelineError(f"{file} is not a classifier of this pipeline: it has no {name} ({error})") from error
+    except zipfile.BadZipFile as error:
+        raise PipelineError(
+            f"{file} is not a classifier of this pipeline, or was cut short ({error}); copy it again, or run the stage again that wrote it"
+        ) from error

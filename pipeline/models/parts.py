@@ -40,6 +40,11 @@ class FrozenPart:
         """uint8 [b, size, size, 3] to [b, *shape], in inference mode. Made once, outside of graphs."""
         return self._compiled(self._preprocessing.inputs[0], self._preprocessing.outputs[0], self._lower.inputs[0])
 
+    @property
+    def unpooled(self) -> "FrozenPart":
+        """Up to the backbone's last feature maps where it is pooled; else this one itself."""
+        return FrozenPart(self._preprocessing, self._lower, False, self.arithmetic) if self._pooled else self
+
     @cached_property
     def digest(self) -> str:
         """What the output is a function of, beside the picture: sha256 over operations and weights, and the arithmetic."""
@@ -96,6 +101,14 @@ class Parts:
         below = f"frozen {self.frozen.arithmetic}" if not self.frozen.empty else ""
         above = f"trainable {self.policy}" if self.upper and self.upper.trainable_weights else ""
         return ", ".join(filter(None, (below, above, "head float32")))
+
+    @cached_property
+    def feature_maps(self) -> Infer:
+        """uint8 [b, size, size, 3] to the backbone's last feature maps, in inference mode, in their arithmetic."""
+        below = self.frozen.unpooled.from_pixels
+        if self.upper is None:
+            return below
+        return lambda batch: self.upper(below(batch), training=False)
 
     @contextmanager
     def in_their_arithmetic(self) -> Iterator[None]:

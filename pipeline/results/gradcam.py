@@ -1,5 +1,7 @@
 """Where a classifier looked: Grad-CAM (R. R. Selvaraju et al., 2017) at the backbone's last feature maps."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -8,7 +10,9 @@ from PIL import Image
 _BATCH = 16
 
 
-def heatmaps(model: keras.Model, pictures: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def heatmaps(
+    model: keras.Model, pictures: np.ndarray, targets: np.ndarray, feature_maps: Callable | None = None
+) -> np.ndarray:
     """How much each place of a picture speaks for a class.
 
     Gradients are those of the class's logit, which, unlike its probability, does not stand still where the model is sure. Every backbone
@@ -18,12 +22,14 @@ def heatmaps(model: keras.Model, pictures: np.ndarray, targets: np.ndarray) -> n
         model: as `pipeline.models.assembly.build_classifier` makes it.
         pictures: uint8 [n, size, size, 3].
         targets: the class asked about, int [n].
+        feature_maps: what makes the backbone's last feature maps [b, h, w, c] of pictures; the model itself, unless some faster form is given.
 
     Returns:
         float32 [n, size, size] in 0 to 1, the highest place of each picture 1; all 0 where no place speaks for the class.
     """
+    feature_maps = feature_maps or (lambda batch: _feature_maps(model, batch))
     maps = [
-        _maps(model, pictures[start : start + _BATCH], targets[start : start + _BATCH])
+        _maps(model, feature_maps(pictures[start : start + _BATCH]), targets[start : start + _BATCH])
         for start in range(0, len(pictures), _BATCH)
     ]
     side = pictures.shape[1]
@@ -42,9 +48,12 @@ def overlay(picture: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     )
 
 
-def _maps(model: keras.Model, pictures: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def _feature_maps(model: keras.Model, pictures: np.ndarray) -> tf.Tensor:
+    return model.get_layer("backbone")(model.get_layer("preprocessing")(pictures), training=False)
+
+
+def _maps(model: keras.Model, features: tf.Tensor, targets: np.ndarray) -> np.ndarray:
     """Grad-CAM at the feature maps' own size: float32 [b, h, w], at least 0."""
-    features = model.get_layer("backbone")(model.get_layer("preprocessing")(pictures), training=False)
     features = tf.cast(features, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(features)

@@ -134,6 +134,8 @@ def _shown(outcome: Outcome, test: TestSet, places: np.ndarray) -> list[Shown]:
     if not len(places):
         return []
     pictures, predicted = test.pictures.take(places), outcome.predicted[places]
+    with outcome.parts.in_their_arithmetic():
+        maps = heatmaps(outcome.model, pictures, predicted, outcome.parts.feature_maps)
     rows = test.rows.iloc[places]
     return [
         Shown(
@@ -145,5 +147,5 @@ def _shown(outcome: Outcome, test: TestSet, places: np.ndarray) -> list[Shown]:
             picture=pictures[index],
             overlay=overlay(pictures[index], heatmap),
         )
-        for index, (place, heatmap) in enumerate(zip(places, heatmaps(outcome.model, pictures, predicted), strict=True))
+        for index, (place, heatmap) in enumerate(zip(places, maps, strict=True))
     ]

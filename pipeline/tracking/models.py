@@ -23,25 +23,27 @@ def log_model(file: Path, name: str, temperature: float, applied: bool, tta: dic
     from mlflow.types import ColSpec, Schema
     from mlflow.types.schema import AnyType, Map
 
-    from pipeline.models.archive import load_classifier, save_classifier
+    from pipeline.models.archive import classes_and_size, load_classifier, save_classifier
     from pipeline.models.description import describe
     from pipeline.models.temperature import cool
 
-    model, classes = load_classifier(file)
-    if applied:
-        cool(model, temperature)
+    classes, image_size = classes_and_size(file)
     outputs = [ColSpec("string", "class"), ColSpec("double", "probability"), ColSpec(Map("double"), "probabilities")]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # To try one MLflow would load the model again.
         warnings.filterwarnings("ignore", message=".*An input example was not provided")
-        save_classifier(model, classes, Path(folder) / "model.keras")
+        if applied:
+            model, _ = load_classifier(file)
+            cool(model, temperature)
+            file = Path(folder) / file.name
+            save_classifier(model, classes, file)
         mlflow.pyfunc.log_model(
             name=name,
             # By name: what is pickled could not be trusted.
             loader_module="pipeline.deployment.serving",
-            data_path=str(Path(folder) / "model.keras"),
+            data_path=str(file),
             code_paths=[str(CODE / "pipeline")],
             signature=ModelSignature(Schema([ColSpec(AnyType(), "image")]), Schema(outputs)),
             pip_requirements=[f"{package}=={version(package)}" for package in _SERVING],
-            metadata=describe(classes, model.inputs[0].shape[1], temperature, applied, tta),
+            metadata=describe(classes, image_size, temperature, applied, tta),
         )

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pipeline.composition import GROUPS
 from pipeline.models.assembly import build_classifier
+from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
 from pipeline.results.gradcam import heatmaps, overlay
 from tests.models.test_backbones import small
 
@@ -41,6 +42,21 @@ def test_every_backbone_can_be_asked_where_it_looks(name):
     assert (maps >= 0).all()
     assert all(each.max() in (0, pytest.approx(1)) for each in maps)
     assert overlay(pictures[0], maps[0]).dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_the_parts_of_both_phases_give_the_same_maps(name):
+    """In float32, where folding alone sets them apart from the model."""
+    config = small(name)
+    model, pictures = build_classifier(config, 3), made_pictures(config.image_size)
+    asked = np.array([0, 2])
+    expected = heatmaps(model, pictures, asked)
+    for parts in (
+        parts_for_feature_extraction(model, config.backbone, "float32"),
+        parts_for_finetuning(model, config.backbone, config.finetune, "float32"),
+    ):
+        with parts.in_their_arithmetic():
+            np.testing.assert_allclose(heatmaps(model, pictures, asked, parts.feature_maps), expected, atol=1e-3)
 
 
 def test_it_is_the_gradient_of_the_logit_with_a_hidden_layer_too():

@@ -1,0 +1,47 @@
+"""The saved model on single pictures: how long an answer takes, and whether it is what was evaluated.
+
+It is the plain network, in float32 throughout; in training and evaluation the frozen part is folded, and may compute in short floats.
+"""
+
+from time import perf_counter
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.results.outcome import Outcome, TestSet
+
+# Each takes the whole network in float32, which with VGG16 would be most of an evaluation if they were many.
+_IMAGES = 32
+# An answer before the time is taken: the first ones take more.
+_WARM_UP = 3
+
+
+def ask_saved_model(outcome: Outcome, test: TestSet, passes: int) -> tuple[dict[str, float], float]:
+    """Ask the saved model for test images spread over the whole set, one after the other.
+
+    Args:
+        outcome: the model, and what was evaluated.
+        test: its images.
+        passes: of how many views of a picture a prediction is the mean.
+
+    Returns:
+        - images: how many; same_class: the share that gets the evaluated class; largest_difference: between two probabilities of a class;
+        - median time from a decoded picture to its probabilities, once warm, on this machine as it is, in milliseconds.
+    """
+    places = np.linspace(0, len(test.labels) - 1, min(_IMAGES, len(test.labels))).round().astype(np.int64)
+    ask = tf.function(lambda batch: outcome.model(batch, training=False))
+    batches = test.pictures.take(places)[:, np.newaxis].repeat(passes, axis=1)
+    for _ in range(_WARM_UP):
+        ask(batches[0])
+    saved, seconds = [], []
+    for batch in batches:
+        started = perf_counter()
+        saved.append(ask(batch).numpy()[0])
+        seconds.append(perf_counter() - started)
+    evaluated = outcome.plain[places]
+    figures = {
+        "images": len(places),
+        "same_class": float((np.argmax(saved, axis=1) == evaluated.argmax(axis=1)).mean()),
+        "largest_difference": float(np.abs(saved - evaluated).max()),
+    }
+    return figures, float(np.median(seconds)) * 1000
