@@ -8,12 +8,14 @@ from time import perf_counter
 import numpy as np
 import tensorflow as tf
 
+from pipeline.models.work import multiplications
 from pipeline.results.outcome import Outcome, TestSet
 
-# Each takes the whole network in float32, which with VGG16 would be most of an evaluation if they were many.
-_IMAGES = 32
-# An answer before the time is taken: the first ones take more.
-_WARM_UP = 3
+# Multiplications for which images are asked about: each takes the whole network in float32, and many of them would be most of VGG16's evaluation.
+_WORK = 2.5e11
+_FEWEST, _MOST = 16, 64
+# Answers before the time is taken: the first ones take more.
+_WARM_UP = 2
 
 
 def ask_saved_model(outcome: Outcome, test: TestSet, passes: int) -> tuple[dict[str, float], float]:
@@ -28,7 +30,8 @@ def ask_saved_model(outcome: Outcome, test: TestSet, passes: int) -> tuple[dict[
         - images: how many; same_class: the share that gets the evaluated class; largest_difference: between two probabilities of a class;
         - median time from a decoded picture to its probabilities, once warm, on this machine as it is, in milliseconds.
     """
-    places = np.linspace(0, len(test.labels) - 1, min(_IMAGES, len(test.labels))).round().astype(np.int64)
+    affordable = round(np.clip(_WORK / multiplications(outcome.model.get_layer("backbone")), _FEWEST, _MOST))
+    places = np.linspace(0, len(test.labels) - 1, min(affordable, len(test.labels))).round().astype(np.int64)
     ask = tf.function(lambda batch: outcome.model(batch, training=False))
     batches = test.pictures.take(places)[:, np.newaxis].repeat(passes, axis=1)
     for _ in range(_WARM_UP):
