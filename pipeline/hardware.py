@@ -3,7 +3,9 @@
 import functools
 import gc
 import logging
+import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -16,6 +18,8 @@ from pipeline.sharing import threads
 from pipeline.workers import joined
 
 log = logging.getLogger(__name__)
+# Multiplications for each number read or written, from which on short floats gain more than it costs to convert what comes in and goes out.
+_WIDE = 100
 # Each phase and each job of a sweep traces its own functions, of which TensorFlow warns as of one function's misuse.
 tf.get_logger().addFilter(lambda record: "triggered tf.function retracing" not in record.getMessage())
 
@@ -80,19 +84,46 @@ def frozen_arithmetic(precision: str) -> str:
     return _short_floats() if precision == "auto" else precision.removeprefix("mixed_")
 
 
-def trainable_arithmetic(precision: str, model: keras.Model) -> str:
-    """Keras's dtype policy for the part of a backbone that learns.
+@dataclass(frozen=True)
+class Arithmetic:
+    """What the layers of a backbone's part that learns compute in; their weights are float32 all the time."""
 
-    Under auto it is the device's fastest, but float32 on a CPU for networks with depthwise convolutions, whose gradients are slower in
-    bfloat16 there.
+    policy: str
+    """A Keras dtype policy."""
+    everywhere: bool = True
+    """Else in wide layers alone, the rest in float32."""
+
+    def policy_of(self, layer: keras.layers.Layer) -> keras.DTypePolicy:
+        """`layer` may be what absorbed the BatchNormalization after a convolution."""
+        fits = self.everywhere or _multiplications_a_number(getattr(layer, "convolution", layer)) >= _WIDE
+        return keras.dtype_policies.get(self.policy if fits else "float32")
+
+    def __str__(self) -> str:
+        return self.policy if self.everywhere else f"{self.policy} in wide layers"
+
+
+def _multiplications_a_number(layer: keras.layers.Layer) -> float:
+    """How many a convolution or dense layer does for each number that it reads or writes; 0 for any other."""
+    kernel = getattr(layer, "kernel", None)
+    if kernel is None or len(kernel.shape) < 2:
+        return 0.0
+    return math.prod(kernel.shape) / sum(kernel.shape[-2:])
+
+
+def trainable_arithmetic(precision: str, model: keras.Model) -> Arithmetic:
+    """The arithmetic for the part of a backbone that learns.
+
+    Under auto it is the device's fastest. In networks with depthwise convolutions, whose gradients are slower in bfloat16 than in float32 on
+    CPUs, that is short floats in wide layers alone there.
     """
     if precision != "auto":
-        return precision
+        return Arithmetic(precision)
+    short = _short_floats()
+    if short == "float32":
+        return Arithmetic(short)
     depthwise = (keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
     on_cpu = not tf.config.list_physical_devices("GPU")
-    if on_cpu and any(isinstance(layer, depthwise) for layer in model.layers):
-        return "float32"
-    return {"float32": "float32"}.get(_short_floats(), f"mixed_{_short_floats()}")
+    return Arithmetic(f"mixed_{short}", not (on_cpu and any(isinstance(layer, depthwise) for layer in model.layers)))
 
 
 def _short_floats() -> str:

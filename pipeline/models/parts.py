@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import layers
 
 from pipeline.config import BackboneConfig, FinetuneConfig
-from pipeline.hardware import frozen_arithmetic, trainable_arithmetic
+from pipeline.hardware import Arithmetic, frozen_arithmetic, trainable_arithmetic
 from pipeline.models.cuts import narrow_places, split_below
 from pipeline.models.freezing import all_layers, first_trainable, freeze, unfreeze
 from pipeline.models.inference import folded
@@ -90,8 +90,8 @@ class Parts:
     """From what `frozen` gives to class probabilities; shares its layers with the classifier."""
     upper: keras.Model | None
     """What of the backbone is in `trainable`."""
-    policy: str
-    """Keras's dtype policy for `upper`."""
+    arithmetic: Arithmetic
+    """Of `upper`."""
     waypoint: FrozenPart | None = None
     """A place on the frozen part's way whose results are worth keeping too: where the next phase begins by default."""
 
@@ -99,7 +99,7 @@ class Parts:
     def precision(self) -> str:
         """In words, for people."""
         below = f"frozen {self.frozen.arithmetic}" if not self.frozen.empty else ""
-        above = f"trainable {self.policy}" if self.upper and self.upper.trainable_weights else ""
+        above = f"trainable {self.arithmetic}" if self.upper and self.upper.trainable_weights else ""
         return ", ".join(filter(None, (below, above, "head float32")))
 
     @cached_property
@@ -112,11 +112,11 @@ class Parts:
 
     @contextmanager
     def in_their_arithmetic(self) -> Iterator[None]:
-        """Within the block the layers of `upper` follow their policy. Weights are float32 all the time, pooling and head compute in it."""
+        """Within the block the layers of `upper` compute in theirs. Pooling and head compute in float32."""
         inside = list(all_layers(self.upper)) if self.upper else []
         before = [layer.dtype_policy for layer in inside]
         for layer in inside:
-            layer.dtype_policy = keras.dtype_policies.get(self.policy)
+            layer.dtype_policy = self.arithmetic.policy_of(layer)
         try:
             yield
         finally:
@@ -139,14 +139,14 @@ def parts_for_feature_extraction(model: keras.Model, backbone: BackboneConfig, p
     if backbone.constructor == "scratch_cnn":
         lower = keras.Model(network.inputs[0], network.inputs[0])
         trainable = keras.Sequential([network, pooling, head], name="trainable")
-        policy = trainable_arithmetic(precision, network)
-        return Parts(FrozenPart(preprocessing, lower, False, arithmetic), trainable, network, policy)
+        frozen = FrozenPart(preprocessing, lower, False, arithmetic)
+        return Parts(frozen, trainable, network, trainable_arithmetic(precision, network))
     above = network.layers[first_trainable(network, backbone.unfreeze, backbone.blocks) :]
     freeze(network)
     waypoint = FrozenPart(preprocessing, split_below(network, above)[0], False, arithmetic)
     # One of its own: what a model was compiled with is saved with it, and the head is saved.
     trainable = keras.Model(head.inputs[0], head.outputs[0], name="trainable")
-    return Parts(FrozenPart(preprocessing, network, True, arithmetic), trainable, None, "float32", waypoint)
+    return Parts(FrozenPart(preprocessing, network, True, arithmetic), trainable, None, Arithmetic("float32"), waypoint)
 
 
 def parts_for_finetuning(
@@ -167,12 +167,12 @@ def parts_for_finetuning(
     learning = unfreeze(network, finetune.unfreeze, backbone.blocks, finetune.freeze_batch_norm)
     lower, upper = split_below(network, learning)
     # As long as its convolutions can be told: those that absorb BatchNormalization are all of one kind.
-    policy = trainable_arithmetic(precision, upper)
+    above = trainable_arithmetic(precision, upper)
     highest = finetune.stochastic_depth
     upper = for_learning(upper, None if highest is None else branch_rates(network, highest))
     frozen = FrozenPart(preprocessing, lower, False, frozen_arithmetic(precision))
     trainable = keras.Sequential([upper, pooling, *_with_dropout(head, finetune.dropout)], name="trainable")
-    return Parts(frozen, trainable, upper, policy)
+    return Parts(frozen, trainable, upper, above)
 
 
 def _with_dropout(head: keras.Model, rate: float | None) -> list[layers.Layer]:

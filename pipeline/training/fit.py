@@ -182,7 +182,7 @@ def compiled(
     """Compile a network for a phase, in place; within the strategy's scope."""
     variables = network.trainable_variables
     network.compile(
-        optimizer=make_optimizer(phase, rates, variables, factors, parts.policy == "mixed_float16"),
+        optimizer=make_optimizer(phase, rates, variables, factors, parts.arithmetic.policy == "mixed_float16"),
         loss=keras.losses.CategoricalCrossentropy(),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile=jit,
