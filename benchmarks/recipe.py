@@ -53,13 +53,14 @@ def main() -> None:
     parser.add_argument("--fine-tune-at", type=int, default=15)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--fine-tune-epochs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=42)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(42)
+    keras.utils.set_random_seed(given.seed)
     size = 224
     options = {"image_size": (size, size), "batch_size": 32, "label_mode": "categorical"}
     train, validation = keras.utils.image_dataset_from_directory(
-        given.pictures / "train", validation_split=0.15, subset="both", seed=42, **options
+        given.pictures / "train", validation_split=0.15, subset="both", seed=given.seed, **options
     )
     test = keras.utils.image_dataset_from_directory(given.pictures / "test", shuffle=False, **options)
     train, validation, test = (data.prefetch(-1) for data in (train, validation, test))
