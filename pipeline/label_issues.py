@@ -28,8 +28,8 @@ COLUMNS = ["path", "label", "split", "probability", "suggested", "suggested_prob
 _FOLDS = 5
 # Strong, so that a wrong label is not learned by heart.
 _PENALTY = 1e-2
-# A fold's regression sees no more than this: a few directions among features are known well before.
-_LEARNED_FROM = 10_000
+# Numbers that a fold's regression sees at the most, 32 MiB of them: a few directions among features are known well before.
+_LEARNED_FROM = 2**23
 _AT_ONCE = 2_000
 _SHOWN = 120
 
@@ -89,6 +89,7 @@ def out_of_sample(
     common = np.flatnonzero(count[labels] > 1)
     folds = min(_FOLDS, int(count.max()), len(np.unique(units[common])))
     alone = len(np.unique(units)) == len(units)
+    most = _LEARNED_FROM // features(common[:1]).shape[1]
     splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
     divisions = splitter.split(common, labels[common], None if alone else units[common])
     # Several threads spend their time waiting for one another: a step's products are small. Thrice as slow, and tens of times beside other work.
@@ -99,7 +100,7 @@ def out_of_sample(
         # Its pictures are judged by those of its others that there are.
         warnings.filterwarnings("ignore", "The least populated class")
         for others, held_out in divisions:
-            seen = np.random.default_rng(seed).permutation(common[others])[:_LEARNED_FROM]
+            seen = np.random.default_rng(seed).permutation(common[others])[:most]
             if len(np.unique(labels[seen])) > 1:
                 scaler = StandardScaler(copy=False)
                 for places in _parts(seen):

@@ -12,7 +12,7 @@ from pipeline.models.work import multiplications
 from pipeline.results.outcome import Outcome, TestSet
 
 # Multiplications for which images are asked about: each takes the whole network in float32, and many of them would be most of VGG16's evaluation.
-_WORK = 2.5e11
+_WORK = 1.5e11
 _FEWEST, _MOST = 16, 64
 # Answers before the time is taken: the first ones take more.
 _WARM_UP = 2
