@@ -33,11 +33,11 @@ def ask_saved_model(outcome: Outcome, test: TestSet, passes: int) -> tuple[dict[
     affordable = round(np.clip(_WORK / multiplications(outcome.model.get_layer("backbone")), _FEWEST, _MOST))
     places = np.linspace(0, len(test.labels) - 1, min(affordable, len(test.labels))).round().astype(np.int64)
     ask = tf.function(lambda batch: outcome.model(batch, training=False))
-    batches = test.pictures.take(places)[:, np.newaxis].repeat(passes, axis=1)
-    for _ in range(_WARM_UP):
-        ask(batches[0])
+    batches = (picture[np.newaxis].repeat(passes, axis=0) for picture in test.pictures.take(places))
     saved, seconds = [], []
-    for batch in batches:
+    for number, batch in enumerate(batches):
+        for _ in range(0 if number else _WARM_UP):
+            ask(batch)
         started = perf_counter()
         saved.append(ask(batch).numpy()[0])
         seconds.append(perf_counter() - started)
