@@ -32,14 +32,18 @@ def ask_saved_model(outcome: Outcome, test: TestSet, passes: int) -> tuple[dict[
     """
     affordable = round(np.clip(_WORK / multiplications(outcome.model.get_layer("backbone")), _FEWEST, _MOST))
     places = np.linspace(0, len(test.labels) - 1, min(affordable, len(test.labels))).round().astype(np.int64)
-    ask = tf.function(lambda batch: outcome.model(batch, training=False))
-    batches = (picture[np.newaxis].repeat(passes, axis=0) for picture in test.pictures.take(places))
+    network = tf.function(lambda batch: outcome.model(batch, training=False))
+
+    def answer(picture: np.ndarray) -> np.ndarray:
+        return network(picture[np.newaxis].repeat(passes, axis=0)).numpy()[0]
+
+    pictures = test.pictures.take(places)
+    for _ in range(_WARM_UP):
+        answer(pictures[0])
     saved, seconds = [], []
-    for number, batch in enumerate(batches):
-        for _ in range(0 if number else _WARM_UP):
-            ask(batch)
+    for picture in pictures:
         started = perf_counter()
-        saved.append(ask(batch).numpy()[0])
+        saved.append(answer(picture))
         seconds.append(perf_counter() - started)
     evaluated = outcome.plain[places]
     figures = {
