@@ -2,8 +2,8 @@
 # make test     the same set-up with the test tools, then the tests
 # make ui       browse this checkout's runs
 # make serve    MLflow's scoring server with the champion (the best model so far, where none was registered), on port PORT=5001
-# make demo     a page on this machine to try the best model on: drop a picture, see classes and where it looked
-# make bench    the pipeline against the source article's recipe, on PICTURES=<folder with train/ and test/>; an hour or more
+# make demo     a page on this machine to try the best model on: drop an image, see classes and where it looked
+# make bench    the pipeline against the source article's recipe, on IMAGES=<folder with train/ and test/>; an hour or more
 # make lock     resolve the newest versions that pyproject.toml allows, with hashes
 
 PYTHON ?= python3
@@ -42,8 +42,8 @@ demo: $(VENV)/.installed-$(LOCK)
 	python -m pipeline.demo $(ARGS)
 
 bench: $(VENV)/.installed-$(LOCK)
-	python -m benchmarks.run $(PICTURES) $(ARGS)
-	python -m benchmarks.throughput $(PICTURES)
+	python -m benchmarks.run $(IMAGES) $(ARGS)
+	python -m benchmarks.throughput $(IMAGES)
 	python -m benchmarks.memory
 
 lock:

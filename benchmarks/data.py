@@ -1,10 +1,10 @@
-"""What `prepare` does with pictures, measured on made ones: `python benchmarks/data.py scan|scale|planted|growth|labels`.
+"""What `prepare` does with images, measured on made ones: `python benchmarks/data.py scan|scale|planted|growth|labels`.
 
 scan     10,000 JPEG files of 500x375: the first scan against a bare loop that reads, hashes and decodes them, then again with nothing changed
-scale    100,000 made pictures against 10,000, the memory it takes, and 10 files more
-planted  copies of 5,000 distinct photos: the ones below --pictures, filled up with made ones
+scale    100,000 made images against 10,000, the memory it takes, and 10 files more
+planted  copies of 5,000 distinct photos: the ones below --images, filled up with made ones
 growth   the search for near duplicates alone, by the number of hashes
-labels   5 % of the labels below --pictures (train/ with class folders) exchanged: where label_issues.csv has them; trains for a minute
+labels   5 % of the labels below --images (train/ with class folders) exchanged: where label_issues.csv has them; trains for a minute
 """
 
 import argparse
@@ -33,7 +33,7 @@ SEED = 20
 
 
 class Maker:
-    """Draws pictures that no two are alike of: windows of clouds with the spectrum of photos, laid over each other, with a few shapes."""
+    """Draws images that no two are alike of: windows of clouds with the spectrum of photos, laid over each other, with a few shapes."""
 
     def __init__(self, side: int, sheets: int = 6):
         draws = np.random.default_rng(SEED)
@@ -47,7 +47,7 @@ class Maker:
             self._sheets.append(Image.fromarray(cloud.clip(0, 255).astype(np.uint8).transpose(1, 2, 0)))
 
     def draw(self, number: int, width: int, height: int) -> Image.Image:
-        """The picture with this number."""
+        """The image with this number."""
         draws = np.random.default_rng([SEED, number])
         layers = []
         for _ in range(2):
@@ -65,7 +65,7 @@ class Maker:
 
 
 def make(folder: Path, numbers: range, width: int, height: int) -> None:
-    """Write made pictures as JPEG files of two classes."""
+    """Write made images as JPEG files of two classes."""
     maker = Maker(3 * max(width, height))
     for name in ("even", "odd"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -96,27 +96,27 @@ def bare_loop(folder: Path) -> float:
 
 
 def settings(folder: Path, *overrides: str):
-    from pipeline.composition import composed
-    from pipeline.validation import check
+    from pipeline.config.compose import composed
+    from pipeline.config.validate import check
 
     return check(composed(["dataset=folder", f"dataset.path={folder}", *overrides]))
 
 
 def prepared(folder: Path, cache: Path) -> dict[str, float]:
     """A process of its own that lists, scans and curates; its seconds and its peak memory."""
-    words = [sys.executable, __file__, "_prepare", "--pictures", folder, "--cache", cache]
+    words = [sys.executable, __file__, "_prepare", "--images", folder, "--cache", cache]
     return json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
 def _prepare(folder: Path, cache: Path) -> None:
     from pipeline.data.curation import curate
     from pipeline.data.inspection import inspect
-    from pipeline.data.listing import list_pictures
+    from pipeline.data.sources import list_images
 
     config = settings(folder)
     times = [time.perf_counter()]
-    listing = list_pictures(config.dataset)
-    inspected = inspect(folder, listing.pictures, cache, config.dataset.max_pixels)
+    listing = list_images(config.dataset)
+    inspected = inspect(folder, listing.images, cache, config.dataset.max_pixels)
     times.append(time.perf_counter())
     curated = curate(inspected, listing.classes, config.dataset, config.seed, None)
     times.append(time.perf_counter())
@@ -130,7 +130,7 @@ def _prepare(folder: Path, cache: Path) -> None:
 
 
 def scan(given: argparse.Namespace, work: Path) -> None:
-    folder = work / "pictures"
+    folder = work / "images"
     make(folder, range(given.count), 500, 375)
     rounds = []
     for number in range(given.rounds):
@@ -139,7 +139,7 @@ def scan(given: argparse.Namespace, work: Path) -> None:
         again = prepared(folder, work / f"cache{number}")
         rounds.append((bare / first["scan"], again["scan"] / first["scan"]))
         print(
-            f"{given.count} pictures of 500x375: bare loop {bare:.2f} s, first scan {first['scan']:.2f} s ({bare / first['scan']:.2f} of its throughput), "
+            f"{given.count} images of 500x375: bare loop {bare:.2f} s, first scan {first['scan']:.2f} s ({bare / first['scan']:.2f} of its throughput), "
             f"nothing changed {again['scan']:.2f} s ({again['scan'] / first['scan']:.1%}); duplicates and splits {first['curation']:.2f} s",
             flush=True,
         )
@@ -158,7 +158,7 @@ def scale(given: argparse.Namespace, work: Path) -> None:
             f"{count}: {seconds:.1f} s ({found['scan']:.1f} + {found['curation']:.1f}), {results[-1]:.3f} ms each, peak {found['gib']:.2f} GiB",
             flush=True,
         )
-    print(f"time per picture: {results[1] / results[0]:.2f} times")
+    print(f"time per image: {results[1] / results[0]:.2f} times")
     again = prepared(work / str(large), work / f"cache{large}")
     make(work / str(large), range(large, large + 10), 96, 96)
     more = prepared(work / str(large), work / f"cache{large}")
@@ -170,13 +170,13 @@ def scale(given: argparse.Namespace, work: Path) -> None:
 def planted(given: argparse.Namespace, work: Path) -> None:
     from pipeline.data.duplicates import find_pairs
     from pipeline.data.inspection import inspect
-    from pipeline.data.listing import list_pictures
+    from pipeline.data.sources import list_images
 
-    folder = work / "pictures"
-    originals = _distinct(given.pictures, folder, 5000)
+    folder = work / "images"
+    originals = _distinct(given.images, folder, 5000)
     copies = _plant(folder, originals, 200)
     config = settings(folder)
-    inspected = inspect(folder, list_pictures(config.dataset).pictures, work / "cache", config.dataset.max_pixels)
+    inspected = inspect(folder, list_images(config.dataset).images, work / "cache", config.dataset.max_pixels)
     pairs = find_pairs(inspected.table, inspected.hashes, inspected.mirrored, config.dataset.near_duplicates)
     paths = inspected.table["path"].to_numpy()
     joined = {frozenset(pair) for pair in zip(paths[pairs["first"]], paths[pairs["second"]], strict=True)}
@@ -192,13 +192,13 @@ def planted(given: argparse.Namespace, work: Path) -> None:
         print("   ", *sorted(pair))
 
 
-def _distinct(pictures: list[Path], folder: Path, count: int) -> list[str]:
-    """Write `count` photos, those of `pictures` first, and give their paths."""
+def _distinct(images: list[Path], folder: Path, count: int) -> list[str]:
+    """Write `count` photos, those of `images` first, and give their paths."""
     home = folder / "originals"
     home.mkdir(parents=True)
     (folder / "copies").mkdir()
     files = sorted(
-        file for each in pictures for file in each.rglob("*") if file.suffix.lower() in (".jpg", ".jpeg", ".png")
+        file for each in images for file in each.rglob("*") if file.suffix.lower() in (".jpg", ".jpeg", ".png")
     )[:count]
     for number, file in enumerate(files):
         shutil.copy(file, home / f"{number:05}{file.suffix.lower()}")
@@ -234,8 +234,9 @@ def _plant(folder: Path, originals: list[str], count: int) -> dict[str, list[tup
 
 
 def growth(given: argparse.Namespace, work: Path) -> None:
-    """Hashes of made pictures' low frequencies, one in twenty with a near copy."""
-    from pipeline.data import duplicates, perceptual
+    """Hashes of made images' low frequencies, one in twenty with a near copy."""
+    from pipeline.data import duplicates
+    from pipeline.data import perceptual_hash as perceptual
 
     draws = np.random.default_rng(SEED)
     reach = np.arange(16)
@@ -269,8 +270,8 @@ def labels(given: argparse.Namespace, work: Path) -> None:
     import pandas as pd
 
     draws = np.random.default_rng(SEED)
-    [pictures] = given.pictures
-    files = sorted(file for file in (pictures / "train").rglob("*") if file.is_file())
+    [images] = given.images
+    files = sorted(file for file in (images / "train").rglob("*") if file.is_file())
     classes = sorted({file.parent.name for file in files})
     swapped = set(draws.permutation(len(files))[: len(files) // 20].tolist())
     wrong = set()
@@ -279,14 +280,14 @@ def labels(given: argparse.Namespace, work: Path) -> None:
         if number in swapped:
             label = draws.choice([name for name in classes if name != label])
             wrong.add(f"train/{label}/{file.name}")
-        target = work / "pictures" / "train" / label / file.name
+        target = work / "images" / "train" / label / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, target)
     for split in ("test", "validation"):
-        if (pictures / split).is_dir():
-            shutil.copytree(pictures / split, work / "pictures" / split)
+        if (images / split).is_dir():
+            shutil.copytree(images / split, work / "images" / split)
     words = [
-        sys.executable, "-m", "pipeline.train", "dataset=folder", f"dataset.path={work}/pictures", f"cache_folder={work}/cache", "dataset.label_conflicts=keep",
+        sys.executable, "-m", "pipeline.train", "dataset=folder", f"dataset.path={work}/images", f"cache_folder={work}/cache", "dataset.label_conflicts=keep",
         f"hydra.run.dir={work}/job", f"tracking.uri=sqlite:///{work}/mlflow.db", "tracking.system_metrics_interval=null", "train.epochs=1", *given.overrides,
     ]  # fmt: skip
     ran = subprocess.run(words, cwd=HERE.parent, capture_output=True, text=True)
@@ -297,21 +298,21 @@ def labels(given: argparse.Namespace, work: Path) -> None:
     for share in (0.05, 0.1):
         first = set(table["path"].head(round(share * len(table))))
         print(
-            f"{len(looked_at & first)} of {len(looked_at)} exchanged labels ({len(looked_at & first) / len(looked_at):.1%}) are among the first {share:.0%} of {len(table)} pictures"
+            f"{len(looked_at & first)} of {len(looked_at)} exchanged labels ({len(looked_at & first) / len(looked_at):.1%}) are among the first {share:.0%} of {len(table)} images"
         )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["scan", "scale", "planted", "growth", "labels", "_prepare"])
-    parser.add_argument("--pictures", type=Path, nargs="*", default=[])
+    parser.add_argument("--images", type=Path, nargs="*", default=[])
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--count", type=int)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--overrides", nargs="*", default=[])
     given = parser.parse_args()
     if given.what == "_prepare":
-        return _prepare(given.pictures[0], given.cache)
+        return _prepare(given.images[0], given.cache)
     given.count = given.count or {"scan": 10_000, "scale": 100_000}.get(given.what)
     work = Path(tempfile.mkdtemp(prefix="bench-data-"))
     try:

@@ -1,4 +1,4 @@
-"""How long evaluate takes where there are many classes: made pictures, the real stages, and what of evaluate is no forward pass.
+"""How long evaluate takes where there are many classes: made images, the real stages, and what of evaluate is no forward pass.
 
 python -m benchmarks.evaluation --classes 1000 --images 10
 """
@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 _SIZE = 32
 
 
-def write_pictures(folder: Path, classes: int, images: int) -> None:
+def write_images(folder: Path, classes: int, images: int) -> None:
     """train/ and test/ with class folders: a colour a class, with noise."""
     generator = np.random.default_rng(0)
     colours = generator.integers(40, 216, (classes, 1, 1, 3))
@@ -27,22 +27,22 @@ def write_pictures(folder: Path, classes: int, images: int) -> None:
             home = folder / split / f"class_{number:04}"
             home.mkdir(parents=True)
             noise = generator.integers(-40, 40, (count, _SIZE, _SIZE, 3))
-            for index, picture in enumerate((colour + noise).astype(np.uint8)):
-                Image.fromarray(picture).save(home / f"{index}.png", compress_level=1)
+            for index, image in enumerate((colour + noise).astype(np.uint8)):
+                Image.fromarray(image).save(home / f"{index}.png", compress_level=1)
 
 
 def main() -> None:
     """Print what evaluate took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--images", type=int, default=10, help="test pictures a class")
+    parser.add_argument("--images", type=int, default=10, help="test images a class")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        write_pictures(work / "pictures", given.classes, given.images)
+        write_images(work / "images", given.classes, given.images)
         settings = {
             "dataset": "folder",
-            "dataset.path": work / "pictures",
+            "dataset.path": work / "images",
             "backbone": "scratch_cnn",
             "augment": "none",
             "image_size": _SIZE,

@@ -1,6 +1,6 @@
 """Kill the whole pipeline at random moments and start it again: `python -m benchmarks.kills --kills 30 --seed 1 --folder <empty folder>`.
 
-Made pictures, a small network from scratch, all four stages. An experiment is killed (SIGKILL) again and again, each time after a number of seconds drawn
+Made images, a small network from scratch, all four stages. An experiment is killed (SIGKILL) again and again, each time after a number of seconds drawn
 from 0 to those of the undisturbed run, until it has ended; then the next one begins, until there were as many kills. Each one's files have to equal
 those of the undisturbed run to the last digit, and MLflow has to have it once, complete, with each epoch once.
 """
@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from pipeline.checkout import CODE
-from pipeline.files import read_json, write_json
-from tests.conftest import write_pictures
+from pipeline.storage.files import read_json, write_json
+from pipeline.system.paths import CODE
+from tests.conftest import write_images
 
 STAGES = ("prepare", "train", "finetune", "evaluate")
 EPOCHS = 25
@@ -37,27 +37,27 @@ SETTINGS = [
 ]
 
 
-def start(folder: Path, pictures: Path) -> subprocess.Popen:
+def start(folder: Path, images: Path) -> subprocess.Popen:
     """The pipeline on an experiment in a folder of its own, with a cache and a store of its own."""
     folder.mkdir(exist_ok=True)
     environment = os.environ | {"PYTHONPATH": str(CODE), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-    arguments = ["dataset=folder", f"dataset.path={pictures}", f"cache_folder={folder}/cache", *SETTINGS]
+    arguments = ["dataset=folder", f"dataset.path={images}", f"cache_folder={folder}/cache", *SETTINGS]
     with open(folder / "said.txt", "a") as said:
         return subprocess.Popen(
             [sys.executable, "-m", "pipeline", *arguments], cwd=folder, env=environment, stdout=said, stderr=said
         )
 
 
-def differences(folder: Path, undisturbed: Path) -> list[str]:
+def differences(folder: Path, defer_interrupts: Path) -> list[str]:
     """What of a finished experiment is not as in the undisturbed one, or not once in MLflow."""
     wrong = []
     names = [f"{stage}/metrics.json" for stage in STAGES] + [f"{phase}/history.csv" for phase in ("train", "finetune")]
     for name in names:
-        if (folder / "job" / name).read_text() != (undisturbed / "job" / name).read_text():
+        if (folder / "job" / name).read_text() != (defer_interrupts / "job" / name).read_text():
             wrong.append(name)
     ours, theirs = (
         np.stack(pd.read_parquet(place / "job" / "evaluate" / "predictions.parquet")["probabilities"])
-        for place in (folder, undisturbed)
+        for place in (folder, defer_interrupts)
     )
     if not np.array_equal(ours, theirs):
         wrong.append("evaluate/predictions.parquet")
@@ -101,9 +101,9 @@ def main() -> None:
     given = parser.parse_args()
     console, draws = Console(), np.random.default_rng(given.seed)
     root = given.folder.resolve()
-    pictures = write_pictures(root / "pictures", per_class=40)
+    images = write_images(root / "images", per_class=40)
     began = time.monotonic()
-    if start(root / "undisturbed", pictures).wait():
+    if start(root / "undisturbed", images).wait():
         sys.exit(f"The undisturbed run failed; see {root / 'undisturbed' / 'said.txt'}")
     whole = time.monotonic() - began
     console.print(f"undisturbed: {whole:.0f} s")
@@ -111,7 +111,7 @@ def main() -> None:
     while kills < given.kills:
         folder = root / f"experiment-{experiments}"
         while True:
-            process = start(folder, pictures)
+            process = start(folder, images)
             try:
                 status = process.wait(draws.uniform(0, whole) if kills < given.kills else None)
                 break
@@ -130,7 +130,7 @@ def main() -> None:
         if found:
             wrong[folder.name] = found
         experiments += 1
-        console.print(f"{folder.name}: {found or 'as the undisturbed run'}")
+        console.print(f"{folder.name}: {found or 'as the defer_interrupts run'}")
     result = {
         "kills": kills,
         "seed": given.seed,

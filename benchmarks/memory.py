@@ -1,4 +1,4 @@
-"""Peak anonymous memory of train and finetune on few and on many made pictures; adds to RESULTS.md. Part of `make bench`.
+"""Peak anonymous memory of train and finetune on few and on many made images; adds to RESULTS.md. Part of `make bench`.
 
 Mapped files are left out: the system takes their pages back when it wants to.
 """
@@ -51,10 +51,10 @@ def peak_of(command: list[str]) -> int:
 
 
 def peaks(count: int, folder: Path) -> list[int]:
-    """Of each stage, with so many pictures."""
-    make_pictures(folder / "pictures", count)
+    """Of each stage, with so many images."""
+    make_pictures(folder / "images", count)
     common = [
-        "dataset=folder", f"dataset.path={folder}/pictures", "image_size=96", f"cache_folder={folder}/cache",
+        "dataset=folder", f"dataset.path={folder}/images", "image_size=96", f"cache_folder={folder}/cache",
         f"tracking.uri=sqlite:///{folder}/mlflow.db", f"hydra.run.dir={folder}/job", "augment.views=1",
         "train.epochs=2", "finetune.epochs=2",
     ]  # fmt: skip
@@ -75,7 +75,7 @@ def main() -> None:
         note = f"{few / 2**20:.0f} MiB, {many / 2**20:.0f} MiB: {many / few:.2f} times as much"
         print(stage, note)
         keep(
-            f"peak anonymous memory of {stage}, {given.few:,} and {given.many:,} pictures, EfficientNet-Lite0 at 96 px",
+            f"peak anonymous memory of {stage}, {given.few:,} and {given.many:,} images, EfficientNet-Lite0 at 96 px",
             [],
             [],
             note=note,

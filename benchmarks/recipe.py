@@ -1,6 +1,6 @@
 """The recipe of the source article as one script: what the pipeline is measured against.
 
-The frozen backbone and the augmentation are layers of the model, all in float32, and every epoch of both phases passes every picture through
+The frozen backbone and the augmentation are layers of the model, all in float32, and every epoch of both phases passes every image through
 them; then the top layers are unfrozen by index, and training goes on at a small rate.
 """
 
@@ -49,7 +49,7 @@ def backbone(name: str, size: int) -> tuple[keras.Model, layers.Layer]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pictures", type=Path, help="train/ and test/ with class sub-folders")
+    parser.add_argument("images", type=Path, help="train/ and test/ with class sub-folders")
     parser.add_argument("out", type=Path)
     parser.add_argument("--backbone", default="vgg16")
     parser.add_argument("--fine-tune-at", type=int, default=15)
@@ -62,9 +62,9 @@ def main() -> None:
     size = 224
     options = {"image_size": (size, size), "batch_size": 32, "label_mode": "categorical"}
     train, validation = keras.utils.image_dataset_from_directory(
-        given.pictures / "train", validation_split=0.15, subset="both", seed=given.seed, **options
+        given.images / "train", validation_split=0.15, subset="both", seed=given.seed, **options
     )
-    test = keras.utils.image_dataset_from_directory(given.pictures / "test", shuffle=False, **options)
+    test = keras.utils.image_dataset_from_directory(given.images / "test", shuffle=False, **options)
     train, validation, test = (data.prefetch(-1) for data in (train, validation, test))
 
     base, preprocess = backbone(given.backbone, size)

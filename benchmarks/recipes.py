@@ -17,19 +17,19 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.results import machine
-from pipeline.comparison.evidence import weigh
 from pipeline.comparison.experiments import Experiment, experiment_of
+from pipeline.comparison.ranking import rank
 from pipeline.comparison.rows import Row
-from pipeline.composition import configuration
 from pipeline.config import Config
-from pipeline.data.digits import write_digits
-from pipeline.files import whole_folder
+from pipeline.config.compose import configuration
+from pipeline.data.sources.digits import write_digits
+from pipeline.storage.files import whole_folder
 from pipeline.tracking import complete_runs, connect
 
 ROOT = Path(__file__).resolve().parents[1]
-PICTURES = ROOT / "cache" / "recipes"
+IMAGES = ROOT / "cache" / "recipes"
 EXPERIMENT = "recipes"
-# What the ablation takes of each: training pictures and epochs, cats_dogs and digits at half of either, so that a day is not needed for it.
+# What the ablation takes of each: training images and epochs, cats_dogs and digits at half of either, so that a day is not needed for it.
 _REDUCED = {"clothing": (1000, 8), "cats_dogs": (500, 4), "digits": (500, 4)}
 _HELD_OUT = 300
 
@@ -74,13 +74,13 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Study:
-    """Rows that are compared with the first one on the same pictures."""
+    """Rows that are compared with the first one on the same images."""
 
     title: str
     rows: dict[str, list[str]]
     shared: list[str]
     reduced: bool
-    """On 1,000 or 500 training pictures at 112 px (digits: 96)."""
+    """On 1,000 or 500 training images at 112 px (digits: 96)."""
 
 
 STUDIES = {
@@ -103,12 +103,12 @@ STUDIES = {
 DATA = ("clothing", "cats_dogs", "digits")
 
 
-def pictures(name: str, reduced: bool, source: Path | None) -> Path:
+def images(name: str, reduced: bool, source: Path | None) -> Path:
     """A folder with train/ and validation/, made where it is missing: the same files each time.
 
-    cats_dogs and digits have no validation split: one is cut off their training pictures; a test split is left alone.
+    cats_dogs and digits have no validation split: one is cut off their training images; a test split is left alone.
     """
-    folder = PICTURES / f"{name}-{'reduced' if reduced else 'full'}"
+    folder = IMAGES / f"{name}-{'reduced' if reduced else 'full'}"
     if folder.exists():
         return folder
     with whole_folder(folder) as out:
@@ -148,7 +148,7 @@ def overrides(study: Study, data: str, row: str, folder: Path) -> list[str]:
     """What is said of one row on the command line, but for the seed."""
     own = ["dataset=folder", f"dataset.path={folder}", "dataset.test=validation", f"tracking.experiment={EXPERIMENT}"]
     if data == "cats_dogs":
-        # Two of its training pictures show the same, and one of them was cut off.
+        # Two of its training images show the same, and one of them was cut off.
         own.append("dataset.on_leak=drop")
     if data == "digits":
         own += ["dataset.mirror=false", "image_size=96"]
@@ -185,7 +185,7 @@ class Store:
 
     def found(self, study: Study, data: str) -> dict[str, dict[int, Experiment]]:
         """By row and seed: the latest complete run that was configured so, but for what no row of the study decides."""
-        folder = PICTURES / f"{data}-{'reduced' if study.reduced else 'full'}"
+        folder = IMAGES / f"{data}-{'reduced' if study.reduced else 'full'}"
         if not folder.exists():
             return {}
         wanted = {row: _flat(configuration(overrides(study, data, row, folder))) for row in study.rows}
@@ -205,7 +205,7 @@ def run(study: Study, data: str, row: str, seeds: Sequence[int], folder: Path, w
     if workers > 1:
         own += ["hardware.intra_op_threads=1", "hardware.inter_op_threads=1"]
     command = [sys.executable, "-m", "pipeline", "-m", *own, f"seed={','.join(map(str, seeds))}"]
-    log = PICTURES / "logs" / f"{data} {row}.log"
+    log = IMAGES / "logs" / f"{data} {row}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w") as stream:
         done = subprocess.run(command, cwd=ROOT, stdout=stream, stderr=stream)
@@ -213,7 +213,7 @@ def run(study: Study, data: str, row: str, seeds: Sequence[int], folder: Path, w
 
 
 def page(store: Store, before: str) -> str:
-    """RECIPES.md: a table for each study and set of pictures that anything was measured of.
+    """RECIPES.md: a table for each study and set of images that anything was measured of.
 
     Any other stays as it stands in the page `before`: measured elsewhere, or of presets that were.
     """
@@ -230,11 +230,11 @@ def page(store: Store, before: str) -> str:
 def _table(title: str, rows: dict[str, dict[int, Experiment]]) -> str:
     named = {row: Row({}, [runs[seed] for seed in sorted(runs)]) for row, runs in rows.items()}
     names = {id(made): row for row, made in named.items()}
-    evidence = weigh(list(named.values()), "accuracy", 5, 0.95)
+    evidence = rank(list(named.values()), "accuracy", 5, 0.95)
     places = {names[id(judged.row)]: place for place, judged in enumerate(evidence.judged)}
     reference = places[next(iter(rows))]
     lines = [
-        f"{title} ({evidence.images} held-out pictures)",
+        f"{title} ({evidence.images} held-out images)",
         "",
         f"Measured on {machine()}, {date.today()}.",
         "",
@@ -259,9 +259,9 @@ def _table(title: str, rows: dict[str, dict[int, Experiment]]) -> str:
 _ABOVE = """# Which ingredient of fine-tuning earns its place
 
 EfficientNet-Lite0. `python -m benchmarks.recipes <folder>` runs what is missing and writes this page from MLflow's experiment "recipes".
-Accuracy is on held-out pictures that nothing was trained or chosen by: clothing's given validation split; of cats_dogs and digits 300 that were
-cut off the training pictures. Mean over seeds, their standard deviation, an interval for the choice of pictures; p of the paired comparison with
-the first row, corrected for all pairs of the table (Holm): where it is large, nothing was shown. The ablation is on 1,000 training pictures for
+Accuracy is on held-out images that nothing was trained or chosen by: clothing's given validation split; of cats_dogs and digits 300 that were
+cut off the training images. Mean over seeds, their standard deviation, an interval for the choice of images; p of the paired comparison with
+the first row, corrected for all pairs of the table (Holm): where it is large, nothing was shown. The ablation is on 1,000 training images for
 eight epochs (cats_dogs and digits: 500 for four) at 112 px (digits: 96). Accuracy is of the better phase on validation; seconds are of one core
 with two jobs or more side by side.
 """
@@ -283,7 +283,7 @@ def main() -> None:
     jobs = []
     for study in () if given.page else map(STUDIES.get, given.studies):
         for data in given.data:
-            folder, there = pictures(data, study.reduced, given.source), store.found(study, data)
+            folder, there = images(data, study.reduced, given.source), store.found(study, data)
             for row in study.rows:
                 missing = [seed for seed in given.seeds if seed not in there.get(row, {})]
                 if missing and (not given.rows or row in given.rows):

@@ -11,16 +11,16 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 _ABOVE = """# The pipeline against the source article's recipe, and its parts against bare loops
 
-Whole processes from start to exit, in turn, on the same pictures, epochs (5 frozen, 3 fine-tuned), batches of 32, 224 px, the cache empty at
+Whole processes from start to exit, in turn, on the same images, epochs (5 frozen, 3 fine-tuned), batches of 32, 224 px, the cache empty at
 the start, on 1,000 photos for training and 400 for testing. "Scaled": the recipe ran once, an epoch a phase, which counts for the others, and
 serves all rows of its backbone; what compiling took counts once since 2026-11-26, in rows before as often as there are epochs.
 "Times faster" is the median of the pairs' ratios, which follow it; each pair has a seed of its own. VGG16 and ResNet50 have random weights.
 With the same arithmetic on both sides and no BatchNormalization to fold, 6.3 is all that can be gained from doing frozen work once with VGG16: the
-recipe passes 8,800 pictures through the network, the pipeline 1,400. Short floats multiply that: by two at most where AVX512-BF16 does them, which
+recipe passes 8,800 images through the network, the pipeline 1,400. Short floats multiply that: by two at most where AVX512-BF16 does them, which
 multiplies two pairs for each of float32's one, by more with AMX. Start-up and what the recipe has not (splits, label issues, intervals, Grad-CAM,
 report, tracking) take 20 seconds of each job here. On processors without instructions for neural networks (AVX2 alone) TensorFlow leaves oneDNN's
 kernels out unless it is told; the pipeline tells it, the recipe runs as it stands.
-`make bench PICTURES=<folder>` measures; `python -m benchmarks.run`, `.throughput` and `.memory` in parts.
+`make bench IMAGES=<folder>` measures; `python -m benchmarks.run`, `.throughput` and `.memory` in parts.
 """
 
 

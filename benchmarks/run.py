@@ -1,4 +1,4 @@
-"""The pipeline against the source article's recipe, whole processes in turn; writes RESULTS.md. `make bench PICTURES=<folder>`."""
+"""The pipeline against the source article's recipe, whole processes in turn; writes RESULTS.md. `make bench IMAGES=<folder>`."""
 
 import argparse
 import itertools
@@ -23,7 +23,7 @@ EPOCHS, FINE_TUNE_EPOCHS = 5, 3
 
 @dataclass(frozen=True)
 class Workload:
-    """A recipe's run and the pipeline's on the same pictures, epochs, batch size and unfreeze depth."""
+    """A recipe's run and the pipeline's on the same images, epochs, batch size and unfreeze depth."""
 
     title: str
     backbone: str
@@ -57,13 +57,13 @@ def timed(command: list[object], folder: Path) -> float:
 
 
 def recipe(
-    backbone: str, fine_tune_at: int, scaled: bool, fine_tune_epochs: int, seed: int, pictures: Path, folder: Path
+    backbone: str, fine_tune_at: int, scaled: bool, fine_tune_epochs: int, seed: int, images: Path, folder: Path
 ) -> tuple[float, float]:
     """Seconds and test accuracy after phase 1."""
     epochs = (1, 1) if scaled else (EPOCHS, fine_tune_epochs)
     seconds = timed(
         [
-            sys.executable, "-m", "benchmarks.recipe", pictures, folder, "--backbone", backbone, "--fine-tune-at", fine_tune_at,
+            sys.executable, "-m", "benchmarks.recipe", images, folder, "--backbone", backbone, "--fine-tune-at", fine_tune_at,
             "--epochs", epochs[0], "--fine-tune-epochs", epochs[1], "--seed", seed,
         ],
         folder,
@@ -76,7 +76,7 @@ def recipe(
 
 
 def pipeline(
-    backbone: str, fine_tune_at: object, fine_tune_epochs: int, pictures: Path, folder: Path, *more: str
+    backbone: str, fine_tune_at: object, fine_tune_epochs: int, images: Path, folder: Path, *more: str
 ) -> float:
     """Seconds of a job below `folder`/job, or of a sweep; its cache and its store lie in `folder`."""
     weights = "imagenet" if backbone == "efficientnet_lite0" else "random"
@@ -85,7 +85,7 @@ def pipeline(
         more += ("train.diverged_above=1e9", "finetune.diverged_above=1e9")
     return timed(
         [
-            sys.executable, "-m", "pipeline", "dataset=folder", f"dataset.path={pictures}", f"backbone={backbone}",
+            sys.executable, "-m", "pipeline", "dataset=folder", f"dataset.path={images}", f"backbone={backbone}",
             f"backbone.weights={weights}", "image_size=224", f"train.epochs={EPOCHS}", f"finetune.epochs={fine_tune_epochs}",
             "train.early_stopping_patience=null", "finetune.early_stopping_patience=null", f"finetune.unfreeze={fine_tune_at}",
             f"cache_folder={folder}/cache", f"tracking.uri=sqlite:///{folder}/mlflow.db", *more,
@@ -102,23 +102,23 @@ def in_new_folder(measure: Callable, *arguments):
         shutil.rmtree(folder)
 
 
-def job(workload: Workload, seed: int, pictures: Path, folder: Path) -> tuple[float, float]:
+def job(workload: Workload, seed: int, images: Path, folder: Path) -> tuple[float, float]:
     """Seconds and test accuracy after phase 1; with an empty cache."""
     seconds = pipeline(
-        workload.backbone, workload.fine_tune_at, FINE_TUNE_EPOCHS, pictures, folder,
+        workload.backbone, workload.fine_tune_at, FINE_TUNE_EPOCHS, images, folder,
         f"augment.views={workload.views}", f"seed={seed}", f"hydra.run.dir={folder}/job",
     )  # fmt: skip
     return seconds, json.loads((folder / "job" / "evaluate" / "metrics.json").read_text())["train"]["accuracy"]
 
 
-def measure_pairs(name: str, pairs: int, pictures: Path, baselines: dict) -> None:
+def measure_pairs(name: str, pairs: int, images: Path, baselines: dict) -> None:
     workload = WORKLOADS[name]
     measured = []
     for seed in range(1, 2 if workload.scaled else pairs + 1):
         shared = (workload.backbone, workload.fine_tune_at)
         if not (workload.scaled and shared in baselines):
-            baselines[shared] = in_new_folder(recipe, *shared, workload.scaled, FINE_TUNE_EPOCHS, seed, pictures)
-        measured.append((baselines[shared], in_new_folder(job, workload, seed, pictures)))
+            baselines[shared] = in_new_folder(recipe, *shared, workload.scaled, FINE_TUNE_EPOCHS, seed, images)
+        measured.append((baselines[shared], in_new_folder(job, workload, seed, images)))
         print(name, measured[-1], flush=True)
     theirs, ours = zip(*measured, strict=True)
     keep(
@@ -144,17 +144,17 @@ def fine_tuning_steps(log: str, epochs: int) -> float:
     return total
 
 
-def measure_sweep(pictures: Path, fine_tune_epochs: int, folder: Path) -> None:
+def measure_sweep(images: Path, fine_tune_epochs: int, folder: Path) -> None:
     """Six unfreeze depths of VGG16 in one sweep, cache empty at the start, against six runs of the recipe; then the same with another head (another seed would draw other weights)."""
     deepest, shallowest = (
-        in_new_folder(recipe, "vgg16", depth, True, fine_tune_epochs, 1, pictures)[0] for depth in (SWEEP[0], SWEEP[-1])
+        in_new_folder(recipe, "vgg16", depth, True, fine_tune_epochs, 1, images)[0] for depth in (SWEEP[0], SWEEP[-1])
     )
     share = [(depth - SWEEP[0]) / (SWEEP[-1] - SWEEP[0]) for depth in SWEEP]
     theirs = sum(deepest + (shallowest - deepest) * part for part in share)
     depths = ",".join(map(str, SWEEP))
     options = ("augment.views=0", f"hydra.sweep.dir={folder}/jobs")
-    ours = pipeline("vgg16", depths, fine_tune_epochs, pictures, folder, *options, "-m")
-    again = pipeline("vgg16", depths, fine_tune_epochs, pictures, folder, *options, "train.hidden_units=64", "-m")
+    ours = pipeline("vgg16", depths, fine_tune_epochs, images, folder, *options, "-m")
+    again = pipeline("vgg16", depths, fine_tune_epochs, images, folder, *options, "train.hidden_units=64", "-m")
     beyond = (again - fine_tuning_steps((folder / "log").read_text(), fine_tune_epochs)) / len(SWEEP)
     told = (
         f"{fine_tune_epochs} fine-tuning epochs; recipe at layers {SWEEP[0]} and {SWEEP[-1]}, the others interpolated"
@@ -177,19 +177,19 @@ def measure_sweep(pictures: Path, fine_tune_epochs: int, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pictures", type=Path, help="train/ and test/ with two class sub-folders each")
+    parser.add_argument("images", type=Path, help="train/ and test/ with two class sub-folders each")
     parser.add_argument("--pairs", type=int, default=3, help="of each workload whose recipe is short")
     parser.add_argument(
         "--sweep-epochs", type=int, default=FINE_TUNE_EPOCHS, help="fine-tuning epochs of the sweep's jobs"
     )
     parser.add_argument("--only", nargs="*", choices=[*WORKLOADS, "sweep"], default=[*WORKLOADS, "sweep"])
     given = parser.parse_args()
-    pictures, baselines = given.pictures.resolve(), {}
+    images, baselines = given.images.resolve(), {}
     for name in given.only:
         if name == "sweep":
-            in_new_folder(measure_sweep, pictures, given.sweep_epochs)
+            in_new_folder(measure_sweep, images, given.sweep_epochs)
         else:
-            measure_pairs(name, given.pairs, pictures, baselines)
+            measure_pairs(name, given.pairs, images, baselines)
 
 
 if __name__ == "__main__":

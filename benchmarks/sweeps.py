@@ -16,9 +16,9 @@ import mlflow
 import numpy as np
 from rich.console import Console
 
-from pipeline.checkout import CODE
-from pipeline.files import write_json
-from tests.conftest import write_pictures
+from pipeline.storage.files import write_json
+from pipeline.system.paths import CODE
+from tests.conftest import write_images
 
 SETTINGS = [
     "backbone=scratch_cnn",
@@ -31,11 +31,11 @@ SETTINGS = [
 FIGURES = ("prepare/metrics.json", "train/metrics.json", "finetune/metrics.json", "evaluate/metrics.json")
 
 
-def start(folder: Path, pictures: Path, jobs: int, more: list[str]) -> subprocess.Popen:
+def start(folder: Path, images: Path, jobs: int, more: list[str]) -> subprocess.Popen:
     """The sweep, in a folder with a cache and a store of its own."""
     folder.mkdir(exist_ok=True)
     environment = os.environ | {"PYTHONPATH": str(CODE), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-    arguments = ["dataset=folder", f"dataset.path={pictures}", f"cache_folder={folder}/cache", *SETTINGS, *more]
+    arguments = ["dataset=folder", f"dataset.path={images}", f"cache_folder={folder}/cache", *SETTINGS, *more]
     seeds = "seed=" + ",".join(map(str, range(jobs // 2)))
     with open(folder / "said.txt", "a") as said:
         return subprocess.Popen(
@@ -44,12 +44,12 @@ def start(folder: Path, pictures: Path, jobs: int, more: list[str]) -> subproces
         )  # fmt: skip
 
 
-def run(folder: Path, pictures: Path, jobs: int, workers: int, kills: int = 0, seed: int = 1) -> float:
+def run(folder: Path, images: Path, jobs: int, workers: int, kills: int = 0, seed: int = 1) -> float:
     """Run the sweep to its end, killed so often at random moments (SIGKILL to all its processes); seconds of the last start."""
     more = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={workers}"] if workers > 1 else []
     draws = np.random.default_rng(seed)
     for _ in range(kills):
-        process = start(folder, pictures, jobs, more)
+        process = start(folder, images, jobs, more)
         # Some jobs have ended by then, others are in the midst of their work.
         ended, wanted = 0, complete(folder) + int(draws.integers(2, jobs // (kills + 1) + 1))
         while ended < wanted and process.poll() is None:
@@ -59,7 +59,7 @@ def run(folder: Path, pictures: Path, jobs: int, workers: int, kills: int = 0, s
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     began = time.monotonic()
-    status = start(folder, pictures, jobs, more).wait()
+    status = start(folder, images, jobs, more).wait()
     if status:
         sys.exit(f"The sweep ended with status {status}; see {folder / 'said.txt'}")
     return time.monotonic() - began
@@ -107,9 +107,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="an empty folder for both sweeps")
     given = parser.parse_args()
     root = given.folder.resolve()
-    pictures = write_pictures(root / "pictures")
-    parallel = run(root / "parallel", pictures, given.jobs, given.workers, given.kills)
-    sequential = run(root / "sequential", pictures, given.jobs, 1)
+    images = write_images(root / "images")
+    parallel = run(root / "parallel", images, given.jobs, given.workers, given.kills)
+    sequential = run(root / "sequential", images, given.jobs, 1)
     result = {
         "jobs": given.jobs,
         "workers": given.workers,

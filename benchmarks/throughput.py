@@ -18,21 +18,21 @@ import pandas as pd
 from PIL import Image
 
 from benchmarks.results import keep
-from pipeline.cache import Cache
-from pipeline.composition import composed
 from pipeline.config import Config
-from pipeline.data.listing import list_pictures
-from pipeline.data.pictures import Pictures
-from pipeline.features import FrozenWork
-from pipeline.files import file_sha256
-from pipeline.hardware import set_up
-from pipeline.models.assembly import build_classifier
+from pipeline.config.compose import composed
+from pipeline.config.validate import check
+from pipeline.data.sources import list_images
+from pipeline.inputs.images import DecodedImages
+from pipeline.models.classifier import build_classifier
 from pipeline.models.parts import FrozenPart, parts_for_feature_extraction
-from pipeline.validation import check
+from pipeline.storage.cache import Cache
+from pipeline.storage.files import file_sha256
+from pipeline.training.features import FeatureCache
+from pipeline.training.hardware import set_up
 
 SIZE = 224
 BACKBONES = {"vgg16": 96, "resnet50": 256, "efficientnet_lite0": 768}
-"""By backbone, so many pictures that a round takes seconds."""
+"""By backbone, so many images that a round takes seconds."""
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -55,7 +55,7 @@ def measure_decoding(folder: Path, rows: pd.DataFrame, rounds: int, scratch: Pat
 
     def ours() -> None:
         shutil.rmtree(scratch, ignore_errors=True)
-        Pictures(folder, rows, SIZE, Cache(scratch), 50.0, "decoding")
+        DecodedImages(folder, rows, SIZE, Cache(scratch), 50.0, "decoding")
 
     bare()
     loops, kept = zip(*[(seconds(bare), seconds(ours)) for _ in range(rounds)], strict=True)
@@ -67,9 +67,9 @@ def measure_decoding(folder: Path, rows: pd.DataFrame, rounds: int, scratch: Pat
     )
 
 
-def measure_extraction(config: Config, pictures: Pictures, rounds: int, scratch: Path) -> None:
-    count, name = len(pictures), config.backbone.name
-    in_memory = pictures.take(np.arange(count))
+def measure_extraction(config: Config, images: DecodedImages, rounds: int, scratch: Path) -> None:
+    count, name = len(images), config.backbone.name
+    in_memory = images.take(np.arange(count))
     model = build_classifier(config, 2)
     plain = keras.Model(model.inputs, model.get_layer("pooling").output)
     part = parts_for_feature_extraction(model, config.backbone, config.hardware.precision).frozen
@@ -84,35 +84,35 @@ def measure_extraction(config: Config, pictures: Pictures, rounds: int, scratch:
 
     def ours() -> None:
         shutil.rmtree(scratch, ignore_errors=True)
-        FrozenWork(pictures, config, Cache(scratch)).kept(part, np.arange(count), 1, name)
+        FeatureCache(images, config, Cache(scratch)).kept(part, np.arange(count), 1, name)
 
     warm_up(plain, part, in_memory)
     measured = [(seconds(bare), seconds(folded), seconds(ours)) for _ in range(rounds)]
     loops, networks, kept = zip(*measured, strict=True)
-    title, note = f"{name}, {part.arithmetic}: features of {count} decoded pictures", rate(count, kept)
+    title, note = f"{name}, {part.arithmetic}: features of {count} decoded images", rate(count, kept)
     keep(f"{title}, against `model(x)` in float32", list(loops), list(kept), note=note)
     keep(f"{title}, against the folded network alone", list(networks), list(kept), note=note)
 
 
-def warm_up(plain: keras.Model, part: FrozenPart, pictures: np.ndarray) -> None:
+def warm_up(plain: keras.Model, part: FrozenPart, images: np.ndarray) -> None:
     """Both trace, and choose their kernels, when they first see a shape."""
-    for size in {64, len(pictures) % 64} - {0}:
-        plain(pictures[:size], training=False)
-        part.from_pixels(pictures[:size])
+    for size in {64, len(images) % 64} - {0}:
+        plain(images[:size], training=False)
+        part.from_pixels(images[:size])
 
 
 def rate(count: int, measured: tuple[float, ...]) -> str:
-    return f"{count / float(np.median(measured)):.0f} pictures/s"
+    return f"{count / float(np.median(measured)):.0f} images/s"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pictures", type=Path, help="train/ with class sub-folders")
+    parser.add_argument("images", type=Path, help="train/ with class sub-folders")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    folder = given.pictures.resolve()
+    folder = given.images.resolve()
     dataset = check(composed(["dataset=folder", f"dataset.path={folder}"])).dataset
-    files = [picture.path for picture in list_pictures(dataset).pictures if picture.split == "train"]
+    files = [image.path for image in list_images(dataset).images if image.split == "train"]
     rows = pd.DataFrame({"path": files, "sha256": [file_sha256(folder / path) for path in files]})
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         measure_decoding(folder, rows, given.rounds, Path(scratch) / "decoded")
@@ -120,8 +120,8 @@ def main() -> None:
             weights = "imagenet" if backbone == "efficientnet_lite0" else "random"
             config = check(composed([f"backbone={backbone}", f"backbone.weights={weights}", f"image_size={SIZE}"]))
             set_up(config.hardware, config.seed)
-            pictures = Pictures(folder, rows[:count], SIZE, Cache(Path(scratch) / "pictures"), 50.0, "decoding")
-            measure_extraction(config, pictures, given.rounds, Path(scratch) / "features")
+            images = DecodedImages(folder, rows[:count], SIZE, Cache(Path(scratch) / "images"), 50.0, "decoding")
+            measure_extraction(config, images, given.rounds, Path(scratch) / "features")
 
 
 if __name__ == "__main__":

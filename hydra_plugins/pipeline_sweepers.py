@@ -1,4 +1,4 @@
-"""What Hydra finds as `hydra/sweeper=grid` and `hydra/sweeper=optuna`; it takes plugins from this package alone. The work is in `pipeline.sweeping`."""
+"""What Hydra finds as `hydra/sweeper=grid` and `hydra/sweeper=optuna`; it takes plugins from this package alone. The work is in `pipeline.sweeps.sweep`."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class GridSweeper(BasicSweeper):
     """Hydra's own sweeper, which goes on after anything that happens to jobs, and ends with a table of what became of them."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        from pipeline.sweeping import Sweep
+        from pipeline.sweeps.sweep import Sweep
 
         with Sweep(self.config) as sweep:
             self.launcher = sweep.persistent(self.launcher)
@@ -21,7 +21,7 @@ class GridSweeper(BasicSweeper):
 
 
 class OptunaSweeper(Sweeper):
-    """Optuna chooses what is tried next; see `pipeline.search` and conf/hydra/sweeper/optuna.yaml."""
+    """Optuna chooses what is tried next; see `pipeline.sweeps.optuna_search` and conf/hydra/sweeper/optuna.yaml."""
 
     def __init__(self, **settings: Any):
         self.settings = settings
@@ -33,8 +33,8 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from pipeline.search import Search
-        from pipeline.sweeping import Sweep
+        from pipeline.sweeps.optuna_search import Search
+        from pipeline.sweeps.sweep import Sweep
 
         with Sweep(self.config) as sweep:
             Search(self.settings, self.config, arguments).run(sweep.persistent(self.launcher))

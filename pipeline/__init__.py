@@ -1,4 +1,4 @@
-"""Transfer learning on a folder of labelled pictures, as repeatable experiments."""
+"""Transfer learning on a folder of labelled images, as repeatable experiments."""
 
 import os
 

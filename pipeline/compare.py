@@ -3,13 +3,13 @@
 import argparse
 from pathlib import Path
 
-from pipeline.command import carry_out
-from pipeline.files import whole_file
+from pipeline.storage.files import whole_file
+from pipeline.system.cli import run_command
 
 
 def main() -> None:
     """Compare complete experiments on the same test images: table, intervals, tests, and which of them the data can't tell apart."""
-    carry_out(compare, _arguments())
+    run_command(compare, _arguments())
 
 
 def compare(given: argparse.Namespace) -> None:
@@ -19,18 +19,18 @@ def compare(given: argparse.Namespace) -> None:
         PipelineError: there is nothing to compare, or the test images differ.
     """
     # Seconds to import, and --help needs none of it.
-    from pipeline.comparison.evidence import weigh
+    from pipeline.comparison.best import winner
     from pipeline.comparison.experiments import find, select
-    from pipeline.comparison.frontier import winner
     from pipeline.comparison.page import write_comparison
+    from pipeline.comparison.ranking import rank
     from pipeline.comparison.rows import make_rows
     from pipeline.comparison.table import as_frame, print_best, print_comparison
-    from pipeline.composition import configuration
+    from pipeline.config.compose import configuration
 
     config = configuration(given.overrides)
     found = find(config.tracking, given.filter, given.sweep, given.runs)
     selection = select(found, strict=given.runs is not None, test=given.test)
-    evidence = weigh(make_rows(selection.experiments), given.metric, config.evaluate.top_k, config.evaluate.confidence)
+    evidence = rank(make_rows(selection.experiments), given.metric, config.evaluate.top_k, config.evaluate.confidence)
     chosen = winner(evidence, given.cost)
     tell = print_best if given.best else print_comparison
     tell(evidence, selection, chosen, given.cost)

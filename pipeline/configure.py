@@ -2,9 +2,9 @@
 
 import sys
 
-from pipeline.composition import configuration
-from pipeline.errors import PipelineError
-from pipeline.resolved import write_resolved
+from pipeline.config.compose import configuration
+from pipeline.config.resolved import write_resolved
+from pipeline.system.errors import PipelineError
 
 if __name__ == "__main__":
     try:

@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.command import carry_out, whole_number
+from pipeline.system.cli import run_command, whole_number
 
 
 def main() -> None:
-    """Open a page on this machine: drop a picture, see the classes and what the classifier looked at."""
-    carry_out(demo, _arguments())
+    """Open a page on this machine: drop an image, see the classes and what the classifier looked at."""
+    run_command(demo, _arguments())
 
 
 def demo(given: argparse.Namespace) -> None:
@@ -21,10 +21,10 @@ def demo(given: argparse.Namespace) -> None:
     # Seconds to import, and --help needs none of it.
     import uvicorn
 
-    from pipeline.composition import configuration
+    from pipeline.config.compose import configuration
     from pipeline.deployment.classifier import load
-    from pipeline.deployment.finding import find_model
-    from pipeline.deployment.page import build_page
+    from pipeline.deployment.demo import build_page
+    from pipeline.deployment.find_model import find_model
 
     page = build_page(load(find_model(given.model, configuration())), given.examples)
     print(f"Try it: http://127.0.0.1:{given.port}", file=sys.stderr)
@@ -40,7 +40,7 @@ def _arguments() -> argparse.Namespace:
         help="a .keras file, a folder that holds one, runs:/<id>/model or models:/<name>@<alias> (this checkout's best)",
     )
     parser.add_argument(
-        "--examples", type=Path, nargs="+", default=[], metavar="FILE", help="pictures to try with a click"
+        "--examples", type=Path, nargs="+", default=[], metavar="FILE", help="images to try with a click"
     )
     parser.add_argument("--port", type=whole_number(1, 65535), default=7860, help="(7860)")
     return parser.parse_intermixed_args()

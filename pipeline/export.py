@@ -4,14 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.command import carry_out
+from pipeline.system.cli import run_command
 
 FORMATS = ("saved_model", "tflite", "tflite_int8", "onnx")
 
 
 def main() -> None:
     """Write a classifier in other formats, after each has answered as the classifier does from the same files' bytes; else nothing is written."""
-    carry_out(export, _arguments())
+    run_command(export, _arguments())
 
 
 def export(given: argparse.Namespace) -> None:
@@ -23,18 +23,18 @@ def export(given: argparse.Namespace) -> None:
     # Seconds to import, and --help needs none of it.
     from rich.console import Console
 
-    from pipeline.composition import configuration
+    from pipeline.config.compose import configuration
     from pipeline.deployment.classifier import load
-    from pipeline.deployment.exporting import as_table, export
-    from pipeline.deployment.finding import find_model
-    from pipeline.deployment.sample import folder_sample, own_sample, run_of
+    from pipeline.deployment.exports.export import as_table, export
+    from pipeline.deployment.exports.sample import folder_sample, own_sample, run_of
+    from pipeline.deployment.find_model import find_model
 
     config = configuration(given.overrides)
     found = find_model(given.model, config)
     classifier = load(found)
-    counts = config.export.images, config.export.int8_pictures
-    if given.pictures:
-        sample = folder_sample(given.pictures, classifier.classes, *counts)
+    counts = config.export.images, config.export.int8_images
+    if given.images:
+        sample = folder_sample(given.images, classifier.classes, *counts)
     else:
         sample = own_sample(found, classifier.classes, config.tracking, *counts)
     results = export(classifier, given.format, sample, config.export, given.out)
@@ -65,7 +65,7 @@ def _arguments() -> argparse.Namespace:
         "--out", type=Path, default=Path("exports"), metavar="DIR", help="what the formats are written into (exports)"
     )
     parser.add_argument(
-        "--pictures", type=Path, metavar="DIR", help="compare on these instead of on the experiment's test pictures"
+        "--images", type=Path, metavar="DIR", help="compare on these instead of on the experiment's test images"
     )
     given = parser.parse_intermixed_args()
     models = [word for word in given.words if not _is_override(word)]
@@ -76,7 +76,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _is_override(word: str) -> bool:
-    from pipeline.composition import is_override
+    from pipeline.config.compose import is_override
 
     return is_override(word)
 

@@ -5,7 +5,7 @@ import logging
 import math
 from pathlib import Path
 
-from pipeline.command import carry_out
+from pipeline.system.cli import run_command
 
 # As a program this module has no name of its own.
 log = logging.getLogger("pipeline.find_lr")
@@ -23,7 +23,7 @@ def main() -> None:
     )
     parser.add_argument("--phase", choices=["finetune", "train"], default="finetune", help="what to test (finetune)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the configuration")
-    carry_out(find_lr, parser.parse_intermixed_args())
+    run_command(find_lr, parser.parse_intermixed_args())
 
 
 def find_lr(given: argparse.Namespace) -> None:
@@ -33,14 +33,14 @@ def find_lr(given: argparse.Namespace) -> None:
         PipelineError: the configuration, or whatever the stages before find wrong.
     """
     # Seconds to import, and --help needs none of it.
-    from pipeline.__main__ import run_through
-    from pipeline.composition import configuration
-    from pipeline.files import whole_folder, write_json
-    from pipeline.identity import experiment_key
-    from pipeline.plots import plot_rate_range
-    from pipeline.terminal import start_logging
+    from pipeline.config.compose import configuration
+    from pipeline.jobs.identity import experiment_key
+    from pipeline.jobs.pipeline import run_through
+    from pipeline.reports.training_charts import plot_rate_range
+    from pipeline.stages.find_lr import range_test
+    from pipeline.storage.files import whole_folder, write_json
+    from pipeline.system.terminal import start_logging
     from pipeline.tracking import log_rate_range
-    from pipeline.training.range_test import range_test
 
     config = configuration(given.overrides)
     folder = Path("runs") / experiment_key(config)

@@ -1,4 +1,4 @@
-"""Ask a classifier about pictures: `python -m pipeline.predict [MODEL] PATHS...`"""
+"""Ask a classifier about images: `python -m pipeline.predict [MODEL] PATHS...`"""
 
 import argparse
 import os
@@ -6,15 +6,15 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipeline.command import carry_out, whole_number
-from pipeline.errors import PipelineError
+from pipeline.system.cli import run_command, whole_number
+from pipeline.system.errors import PipelineError
 
 
 def main() -> None:
-    """Ask a classifier about pictures: a row for each, in order, on standard output; what can't be read gets its reason instead of a class."""
+    """Ask a classifier about images: a row for each, in order, on standard output; what can't be read gets its reason instead of a class."""
     given = _arguments()
     try:
-        carry_out(predict, given)
+        run_command(predict, given)
     except BrokenPipeError:
         # Whoever reads has seen enough; Python would complain again when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -27,23 +27,22 @@ def predict(given: argparse.Namespace) -> None:
         PipelineError: there is no such classifier.
     """
     # Seconds to import, and --help needs none of it.
-    from pipeline.composition import configuration
-    from pipeline.deployment.answers import answers
+    from pipeline.config.compose import configuration
     from pipeline.deployment.classifier import load
-    from pipeline.deployment.finding import find_model, is_model
-    from pipeline.deployment.requested import STANDARD_INPUT, requested
-    from pipeline.deployment.rows import writer
-    from pipeline.deployment.shown import Gallery, HeatMaps
-    from pipeline.terminal import progress
+    from pipeline.deployment.find_model import find_model, is_model
+    from pipeline.deployment.prediction.gallery import Gallery, HeatmapWriter
+    from pipeline.deployment.prediction.output import writer
+    from pipeline.deployment.prediction.predictions import STANDARD_INPUT, answers, expand_paths
+    from pipeline.system.terminal import progress
 
     words = list(given.words)
     model = words.pop(0) if is_model(words[0]) else None
     if not words:
         raise PipelineError(
-            f"{model} is the classifier; name pictures as well: files, folders, patterns, or - for a list"
+            f"{model} is the classifier; name images as well: files, folders, patterns, or - for a list"
         )
     classifier = load(find_model(model, configuration()), given.tta)
-    paths = requested(words)
+    paths = expand_paths(words)
     total = None
     if STANDARD_INPUT in words:
         # As the file system has them, whatever the locale.
@@ -54,7 +53,7 @@ def predict(given: argparse.Namespace) -> None:
     gallery = Gallery(classifier) if given.html else None
     watching = [gallery] if gallery else []
     if given.gradcam:
-        watching.append(HeatMaps(given.gradcam, classifier))
+        watching.append(HeatmapWriter(given.gradcam, classifier))
     failed = 0
     with ExitStack() as stack:
         stream = stack.enter_context(_stream(given.output))
@@ -77,7 +76,7 @@ def _stream(output: Path | None):
     """Where rows go: a file, whole or not at all, or standard output. A path's bytes come out as they came in."""
     from contextlib import contextmanager, nullcontext
 
-    from pipeline.files import whole_file
+    from pipeline.storage.files import whole_file
 
     if output is None:
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
@@ -103,7 +102,7 @@ def _arguments() -> argparse.Namespace:
         "without it this checkout's best classifier is asked. PATHS are files, folders, patterns in quotes ('photos/**/*.jpg'), "
         "or - for a list on standard input.",
     )
-    parser.add_argument("words", nargs="+", metavar="[MODEL] PATHS", help="the classifier and the pictures; see below")
+    parser.add_argument("words", nargs="+", metavar="[MODEL] PATHS", help="the classifier and the images; see below")
     parser.add_argument("--format", choices=["csv", "jsonl", "table"], default="csv", help="of the rows (csv)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write rows here instead of to standard output")
     parser.add_argument(
@@ -114,16 +113,16 @@ def _arguments() -> argparse.Namespace:
         type=whole_number(1),
         default=64,
         metavar="N",
-        help="pictures asked about at once (64); with 1, a list on standard input is answered line by line",
+        help="images asked about at once (64); with 1, a list on standard input is answered line by line",
     )
     parser.add_argument(
         "--tta",
         choices=["none", "flip", "crops", "flip_crops"],
         default="none",
-        help="the mean over the picture and its mirror image (2 passes), five crops (6), or both (12), instead of one pass",
+        help="the mean over the image and its mirror image (2 passes), five crops (6), or both (12), instead of one pass",
     )
     parser.add_argument(
-        "--gradcam", type=Path, metavar="DIR", help="write what the classifier looked at, a picture each"
+        "--gradcam", type=Path, metavar="DIR", help="write what the classifier looked at, an image each"
     )
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write a gallery of the least sure answers, with heat maps"

@@ -4,13 +4,13 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from pipeline.command import carry_out
+from pipeline.system.cli import run_command
 
 
 def main() -> None:
     """Register the best model of a comparison as challenger; it becomes champion if it passes the gate: parity of its export, and on the
     same test images better by the paired test, or not worse and cheaper (conf/register)."""
-    carry_out(register, _arguments())
+    run_command(register, _arguments())
 
 
 def register(given: argparse.Namespace) -> None:
@@ -20,11 +20,11 @@ def register(given: argparse.Namespace) -> None:
         PipelineError: there is nothing to register, or nothing to go back to.
     """
     # Seconds to import, and --help needs none of it.
-    from pipeline.composition import configuration
-    from pipeline.deployment.best import best_experiment
-    from pipeline.deployment.card import write_card
-    from pipeline.deployment.gate import judge
-    from pipeline.registry import CHAMPION, Registry
+    from pipeline.comparison.best import best_experiment
+    from pipeline.config.compose import configuration
+    from pipeline.deployment.registration.gate import judge
+    from pipeline.deployment.registration.model_card import write_card
+    from pipeline.deployment.registration.registry import CHAMPION, Registry
 
     config = configuration(given.overrides)
     registry = Registry(config.tracking, config.register.model)

@@ -4,14 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.command import carry_out
-from pipeline.errors import PipelineError
+from pipeline.system.cli import run_command
+from pipeline.system.errors import PipelineError
 
 
 def main() -> None:
     """Run an experiment again, from its MLflow run: its commit's code beside this one, an environment from its lock, its configuration;
     then compare every figure. Exit status 1 where one differs by more than the tolerance."""
-    sys.exit(carry_out(reproduce, _arguments()))
+    sys.exit(run_command(reproduce, _arguments()))
 
 
 def reproduce(given: argparse.Namespace) -> int:
@@ -26,8 +26,8 @@ def reproduce(given: argparse.Namespace) -> int:
     from rich.table import Table
 
     from pipeline.comparison.experiments import find
-    from pipeline.composition import configuration
     from pipeline.config import TrackingConfig
+    from pipeline.config.compose import configuration
     from pipeline.deployment.reproduction import check_out, compare, environment, meant, run_again, verdict
 
     tracking = configuration(given.overrides).tracking

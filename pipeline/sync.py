@@ -3,14 +3,14 @@
 import argparse
 from pathlib import Path
 
-from pipeline.command import carry_out
+from pipeline.system.cli import run_command
 
 
 def main() -> None:
     """Deliver all that is kept in the cache folder for a tracking store that was away."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sync", description=main.__doc__)
     parser.add_argument("--folder", type=Path, help="instead of the configured cache_folder")
-    carry_out(sync, parser.parse_args())
+    run_command(sync, parser.parse_args())
 
 
 def sync(given: argparse.Namespace) -> None:
@@ -20,8 +20,8 @@ def sync(given: argparse.Namespace) -> None:
         PipelineError: the store is away, or some run could not be delivered; the others were.
     """
     # Seconds to import, and --help needs none of it.
-    from pipeline.checkout import resolve
-    from pipeline.composition import composed, with_params
+    from pipeline.config.compose import composed, with_params
+    from pipeline.system.paths import resolve
     from pipeline.tracking.delivery import deliver_all
 
     folder = given.folder or resolve(composed(with_params([])).cache_folder)

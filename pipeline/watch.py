@@ -2,9 +2,9 @@
 
 import sys
 
-from pipeline.errors import PipelineError
-from pipeline.identity import watched
-from pipeline.resolved import read_resolved, write_watched
+from pipeline.config.resolved import read_resolved, write_watched
+from pipeline.jobs.identity import watched
+from pipeline.system.errors import PipelineError
 
 if __name__ == "__main__":
     try:

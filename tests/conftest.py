@@ -1,4 +1,4 @@
-"""What the tests share: made pictures, small configurations, and a tracking store of each test's own."""
+"""What the tests share: made images, small configurations, and a tracking store of each test's own."""
 
 import os
 import shutil
@@ -16,10 +16,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline.checkout import CODE
-from pipeline.composition import composed
 from pipeline.config import Config
-from pipeline.validation import check
+from pipeline.config.compose import composed
+from pipeline.config.validate import check
+from pipeline.system.paths import CODE
 
 # TensorFlow's runtime fixes them when the first test starts it.
 tf.config.threading.set_intra_op_parallelism_threads(2)
@@ -35,33 +35,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def draw(colour: tuple[int, int, int], number: int, size: int = 40) -> Image.Image:
-    """A noisy picture of one colour, each number another one."""
+    """A noisy image of one colour, each number another one."""
     noise = np.random.default_rng([number, *colour]).integers(-40, 40, (size, size, 3))
     return Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8))
 
 
-def write_pictures(folder: Path, per_class: int = 20, classes: tuple[str, ...] = tuple(COLOURS)) -> Path:
+def write_images(folder: Path, per_class: int = 20, classes: tuple[str, ...] = tuple(COLOURS)) -> Path:
     """A folder of class sub-folders with PNG files."""
     for name in classes:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(per_class):
-            # The same picture in two classes would be a conflict.
+            # The same image in two classes would be a conflict.
             draw(COLOURS.get(name, tuple(sha256(name.encode()).digest()[:3])), number).save(
                 folder / name / f"{number:03}.png"
             )
     return folder
 
 
-def small_arguments(pictures: Path) -> list[str]:
+def small_arguments(images: Path) -> list[str]:
     """Overrides for the shortest whole experiment."""
     short = ["image_size=32", "train.epochs=1", "finetune.epochs=1"]
-    return ["dataset=folder", f"dataset.path={pictures}", f"cache_folder={pictures.parent}/cache", *short]
+    return ["dataset=folder", f"dataset.path={images}", f"cache_folder={images.parent}/cache", *short]
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory) -> Path:
-    """Sixty pictures of three classes, no splits; not to be changed."""
-    return write_pictures(tmp_path_factory.mktemp("pictures") / "colours")
+def images(tmp_path_factory) -> Path:
+    """Sixty images of three classes, no splits; not to be changed."""
+    return write_images(tmp_path_factory.mktemp("images") / "colours")
 
 
 @pytest.fixture(scope="session")
@@ -73,14 +73,14 @@ def empty_store(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def configure(tmp_path, pictures, empty_store):
-    """Makes checked configurations of a small experiment on the made pictures, logged to a store in the test's folder."""
+def configure(tmp_path, images, empty_store):
+    """Makes checked configurations of a small experiment on the made images, logged to a store in the test's folder."""
     shutil.copy(empty_store, tmp_path / "mlflow.db")
 
     def make(*overrides: str) -> Config:
         small = [
             "dataset=folder",
-            f"dataset.path={pictures}",
+            f"dataset.path={images}",
             "image_size=32",
             "train.epochs=2",
             "finetune.epochs=2",

@@ -8,7 +8,7 @@ from itertools import chain
 import pytest
 import yaml
 
-from pipeline.checkout import CODE
+from pipeline.system.paths import CODE
 
 STAGES = yaml.safe_load((CODE / "dvc.yaml").read_text())["stages"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from pipeline.config import TrackingConfig
-from pipeline.errors import PipelineError
+from pipeline.system.errors import PipelineError
 from pipeline.tracking import artifact, complete_runs
 
 
@@ -37,7 +37,7 @@ class Experiment:
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """What makes it another experiment: its configuration, and the pictures that it learned from."""
+        """What makes it another experiment: its configuration, and the images that it learned from."""
         decides = {
             key: value
             for key, value in self.params.items()

@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from pipeline.charts import as_svg
 from pipeline.comparison import plots
-from pipeline.comparison.evidence import Evidence
+from pipeline.comparison.best import reason
 from pipeline.comparison.experiments import Selection
-from pipeline.comparison.frontier import reason
+from pipeline.comparison.ranking import Ranking
 from pipeline.comparison.rows import COSTS
 from pipeline.comparison.table import OTHERS, letters, told_cost
-from pipeline.pages import write_page
+from pipeline.visuals.pages import write_page
+from pipeline.visuals.style import as_svg
 
 
-def write_comparison(file: Path, evidence: Evidence, selection: Selection, chosen: int | None, cost: str) -> None:
+def write_comparison(file: Path, evidence: Ranking, selection: Selection, chosen: int | None, cost: str) -> None:
     """Write the page; `chosen` is the place of the row that the rule picks by `cost`."""
     keys = list(evidence.judged[0].row.differences)
     charts = {
@@ -53,6 +53,6 @@ def write_comparison(file: Path, evidence: Evidence, selection: Selection, chose
     )
 
 
-def others(evidence: Evidence) -> list[str]:
+def others(evidence: Ranking) -> list[str]:
     """The figures that stand beside the one asked for."""
     return [name for name in OTHERS if name != evidence.metric]

@@ -5,11 +5,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
 
-from pipeline.charts import BLUE, INK, SERIES, charting
-from pipeline.comparison.evidence import Evidence
+from pipeline.comparison.best import gains, on_frontier
 from pipeline.comparison.experiments import Experiment
-from pipeline.comparison.frontier import gains, on_frontier
+from pipeline.comparison.ranking import Ranking
 from pipeline.comparison.rows import COSTS
+from pipeline.visuals.style import BLUE, INK, SERIES, charting
 
 HISTORIES = ("train/history.csv", "finetune/history.csv")
 _COST_WORDS = {
@@ -21,7 +21,7 @@ _COST_WORDS = {
 _MOST_CURVES, _MOST_AXES = 10, 3
 
 
-def ranking(evidence: Evidence) -> Figure:
+def ranking(evidence: Ranking) -> Figure:
     """Every row's figure with its interval, best on top, and a bar beside each group that the data can't tell apart."""
     count, found = len(evidence.judged), evidence.judged
     with charting(9.5, 1.0 + 0.3 * count) as figure:
@@ -52,7 +52,7 @@ def ranking(evidence: Evidence) -> Figure:
         return figure
 
 
-def frontiers(evidence: Evidence) -> Figure | None:
+def frontiers(evidence: Ranking) -> Figure | None:
     """The figure against each cost, and the models that nothing beats in both; None where no run says what it costs."""
     found, better = evidence.judged, gains(evidence)
     costs = {name: [each.row.mean(key) for each in found] for name, key in COSTS.items()}
@@ -86,7 +86,7 @@ def frontiers(evidence: Evidence) -> Figure | None:
         return figure
 
 
-def sweep_axes(evidence: Evidence) -> dict[str, Figure]:
+def sweep_axes(evidence: Ranking) -> dict[str, Figure]:
     """For each setting that was swept: the figure along it, one line for each choice of the others, intervals as bands."""
     keys = list(evidence.judged[0].row.differences)
     swept = [key for key in keys if key.endswith("unfreeze") or _numeric(evidence, key)][:_MOST_AXES]
@@ -95,7 +95,7 @@ def sweep_axes(evidence: Evidence) -> dict[str, Figure]:
     return {key: figure for key in swept if (figure := _along(evidence, key, [each for each in keys if each != key]))}
 
 
-def _along(evidence: Evidence, key: str, others: list[str]) -> Figure | None:
+def _along(evidence: Ranking, key: str, others: list[str]) -> Figure | None:
     ticks = _ordered_values(evidence, key)
     lines: dict[str, list] = {}
     for each in evidence.judged:
@@ -125,7 +125,7 @@ def _along(evidence: Evidence, key: str, others: list[str]) -> Figure | None:
         return figure
 
 
-def learning_curves(evidence: Evidence) -> Figure | None:
+def learning_curves(evidence: Ranking) -> Figure | None:
     """Validation accuracy and loss by epoch, the best rows' runs overlaid; a ring marks where fine-tuning begins."""
     shown = evidence.judged[:_MOST_CURVES]
     histories = [[history for run in each.row.experiments if (history := _history(run))] for each in shown]
@@ -160,7 +160,7 @@ def _history(run: Experiment) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     return None if None in files else tuple(pd.read_csv(file) for file in files)
 
 
-def _numeric(evidence: Evidence, key: str) -> bool:
+def _numeric(evidence: Ranking, key: str) -> bool:
     return all(_is_number(each.row.differences[key]) for each in evidence.judged)
 
 
@@ -172,7 +172,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _ordered_values(evidence: Evidence, key: str) -> list[str]:
+def _ordered_values(evidence: Ranking, key: str) -> list[str]:
     """The values of a setting from small to large; of an unfreeze depth, from few to many trained parameters."""
     values = {each.row.differences[key] for each in evidence.judged}
     if key.endswith("unfreeze"):

@@ -6,23 +6,23 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.comparison.evidence import Evidence
+from pipeline.comparison.best import reason
 from pipeline.comparison.experiments import Selection
-from pipeline.comparison.frontier import reason
+from pipeline.comparison.ranking import Ranking
 from pipeline.comparison.rows import COSTS
-from pipeline.errors import PipelineError
-from pipeline.pages import p_value
+from pipeline.system.errors import PipelineError
+from pipeline.visuals.pages import p_value
 
 # Beside the figure asked for, from MLflow.
 OTHERS = ("accuracy", "macro_f1", "loss", "ece")
 
 
-def letters(evidence: Evidence, place: int) -> str:
+def letters(evidence: Ranking, place: int) -> str:
     """The groups that a row is in: A is that of the best. Rows that share one can't be told apart."""
     return " ".join(_letter(number) for number, group in enumerate(evidence.groups) if place in group)
 
 
-def as_frame(evidence: Evidence) -> pd.DataFrame:
+def as_frame(evidence: Ranking) -> pd.DataFrame:
     """All that is known of each row, best first: rank, settings that differ, the figure with its interval, seeds, tests, costs, run ids."""
     rows = []
     for place, each in enumerate(evidence.judged):
@@ -37,7 +37,7 @@ def as_frame(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def as_table(evidence: Evidence, chosen: int | None) -> Table:
+def as_table(evidence: Ranking, chosen: int | None) -> Table:
     """What the terminal shows; `chosen` is the place of the row that the rule picks."""
     keys = list(evidence.judged[0].row.differences) or ["run"]
     columns = [*(key.removesuffix(".name") for key in keys), evidence.metric, "interval", "groups", "p against best"]
@@ -60,7 +60,7 @@ def as_table(evidence: Evidence, chosen: int | None) -> Table:
     return table
 
 
-def print_comparison(evidence: Evidence, selection: Selection, chosen: int | None, cost: str) -> None:
+def print_comparison(evidence: Ranking, selection: Selection, chosen: int | None, cost: str) -> None:
     """The table on standard output, with what was left out and what the rule picks."""
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(as_table(evidence, chosen))
@@ -79,7 +79,7 @@ def print_comparison(evidence: Evidence, selection: Selection, chosen: int | Non
         console.print(f"Take {evidence.judged[chosen].row.label}. {reason(evidence, chosen, cost)}", highlight=False)
 
 
-def print_best(evidence: Evidence, _: Selection, chosen: int | None, cost: str) -> None:
+def print_best(evidence: Ranking, _: Selection, chosen: int | None, cost: str) -> None:
     """The winner: run ids on standard output, for other programs; what it is and why on standard error.
 
     Raises:

@@ -1,1 +1,1 @@
-"""From files on disk to batches: listing, splits, decoding, views, tf.data."""
+"""From a data source to a manifest."""

@@ -1,4 +1,4 @@
-"""From what was read to what the stages train on: readable pictures of one label each, split so that nothing leaks."""
+"""From what was read to what the stages train on: readable images of one label each, split so that nothing leaks."""
 
 import logging
 from collections.abc import Callable
@@ -10,9 +10,9 @@ import pandas as pd
 from pipeline.config import DatasetConfig
 from pipeline.data.duplicates import find_pairs, tied_together
 from pipeline.data.inspection import STATISTICS, Inspected
-from pipeline.data.sameness import Leaks, conflicting, find_leaks, names_of, units_of
+from pipeline.data.leaks import Leaks, conflicting, find_leaks, group_ids, group_names
 from pipeline.data.splits import cut_splits, serving
-from pipeline.errors import PipelineError
+from pipeline.system.errors import PipelineError
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +27,11 @@ class Curated:
     """A data set that can be trusted, and what it took."""
 
     manifest: pd.DataFrame
-    """COLUMNS, a row a picture; group: what was not torn apart by a split, None for a picture that stands alone."""
+    """COLUMNS, a row an image; group: what was not torn apart by a split, None for an image that stands alone."""
     quarantined: pd.DataFrame
     """path, reason and sha256 (empty where the file can't be read) of what is left out."""
     duplicates: pd.DataFrame
-    """group (from 1), path, label, given (split) of all pictures that have duplicates; and of their group ties (how they were found) and
+    """group (from 1), path, label, given (split) of all images that have duplicates; and of their group ties (how they were found) and
     distance (the largest, in bits)."""
     leaks: Leaks
     figures: dict[str, int]
@@ -45,7 +45,7 @@ def curate(
     seed: int,
     refuse: Callable[[pd.DataFrame, Leaks], None],
 ) -> Curated:
-    """Leave out what can't be read and what has two labels, and assign splits that share neither pictures nor groups.
+    """Leave out what can't be read and what has two labels, and assign splits that share neither images nor groups.
 
     Args:
         inspected: what the files hold.
@@ -55,13 +55,13 @@ def curate(
         refuse: called with the duplicates and the leaks where given splits leak and `dataset.on_leak` is fail; raises.
 
     Raises:
-        PipelineError: a given split without a readable picture, or splits that can't be cut.
+        PipelineError: a given split without a readable image, or splits that can't be cut.
     """
-    pictures, rows = _served(inspected.table, dataset.test)
-    pairs = find_pairs(pictures, inspected.hashes[rows], inspected.mirrored[rows], dataset.near_duplicates)
-    same = tied_together(len(pictures), pairs["first"], pairs["second"])
-    duplicates = _listed(pictures, pairs, same)
-    in_conflict = conflicting(pictures["label"], same)
+    images, rows = _served(inspected.table, dataset.test)
+    pairs = find_pairs(images, inspected.hashes[rows], inspected.mirrored[rows], dataset.near_duplicates)
+    same = tied_together(len(images), pairs["first"], pairs["second"])
+    duplicates = _listed(images, pairs, same)
+    in_conflict = conflicting(images["label"], same)
     groups = int(duplicates["group"].nunique())
     figures = {
         "duplicate_groups": groups,
@@ -70,59 +70,57 @@ def curate(
     }
     quarantined = inspected.table.loc[inspected.table["reason"].notna(), _QUARANTINED]
     if dataset.label_conflicts == "quarantine" and in_conflict.any():
-        quarantined = pd.concat([quarantined, _conflicts(pictures[in_conflict], same[in_conflict])], ignore_index=True)
-        pictures, pairs = _without(pictures, pairs, in_conflict)
+        quarantined = pd.concat([quarantined, _conflicts(images[in_conflict], same[in_conflict])], ignore_index=True)
+        images, pairs = _without(images, pairs, in_conflict)
 
-    pictures["unit"] = units_of(pairs, pictures["group"])
-    leaks = find_leaks(pictures, pairs)
+    images["unit"] = group_ids(pairs, images["group"])
+    leaks = find_leaks(images, pairs)
     if len(leaks.rows) and dataset.on_leak == "fail":
         refuse(duplicates, leaks)
     figures |= {"leaked": len(leaks.rows), "dropped": 0}
     if dataset.on_leak == "drop":
-        figures["dropped"] = len(leaks.surplus)
-        pictures = pictures.drop(index=leaks.surplus).reset_index(drop=True)
-    pictures["label"] = pd.Categorical(pictures["label"], categories=classes)
-    pictures["split"] = cut_splits(pictures, dataset, seed)
-    pictures["group"] = names_of(pictures["unit"].to_numpy(), pictures["path"], pictures["group"])
-    manifest = pictures[COLUMNS].astype(_TYPES)
+        figures["dropped"] = len(leaks.removable)
+        images = images.drop(index=leaks.removable).reset_index(drop=True)
+    images["label"] = pd.Categorical(images["label"], categories=classes)
+    images["split"] = cut_splits(images, dataset, seed)
+    images["group"] = group_names(images["unit"].to_numpy(), images["path"], images["group"])
+    manifest = images[COLUMNS].astype(_TYPES)
     return Curated(manifest, quarantined.sort_values("path", ignore_index=True), duplicates, leaks, figures)
 
 
 def _served(table: pd.DataFrame, test: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """The readable pictures that serve for something, `split` saying for what where it is given, and their rows in the table."""
+    """The readable images that serve for something, `split` saying for what where it is given, and their rows in the table."""
     rows = np.flatnonzero(table["reason"].isna())
-    pictures = table.iloc[rows].reset_index(drop=True)
-    lost = set(table["split"].dropna()) - set(pictures["split"].dropna())
+    images = table.iloc[rows].reset_index(drop=True)
+    lost = set(table["split"].dropna()) - set(images["split"].dropna())
     if lost:
-        raise PipelineError(
-            f"No picture of the given {' and '.join(sorted(lost))} split can be read; mend or remove it"
-        )
-    pictures["given"] = pictures["split"]
-    pictures["split"] = serving(pictures["split"], test)
-    served = pictures["split"].notna().to_numpy()
+        raise PipelineError(f"No image of the given {' and '.join(sorted(lost))} split can be read; mend or remove it")
+    images["given"] = images["split"]
+    images["split"] = serving(images["split"], test)
+    served = images["split"].notna().to_numpy()
     if not served.all():
-        log.warning("%d pictures of the given test split put aside, since dataset.test=validation", (~served).sum())
-    return pictures[served].reset_index(drop=True), rows[served]
+        log.warning("%d images of the given test split put aside, since dataset.test=validation", (~served).sum())
+    return images[served].reset_index(drop=True), rows[served]
 
 
-def _conflicts(pictures: pd.DataFrame, same: np.ndarray) -> pd.DataFrame:
-    """The quarantine's rows of pictures that have several labels."""
-    labels = pictures["label"].groupby(same).transform(lambda names: ", ".join(sorted(set(names))))
-    return pictures.assign(reason="the same picture under several labels: " + labels)[_QUARANTINED]
+def _conflicts(images: pd.DataFrame, same: np.ndarray) -> pd.DataFrame:
+    """The quarantine's rows of images that have several labels."""
+    labels = images["label"].groupby(same).transform(lambda names: ", ".join(sorted(set(names))))
+    return images.assign(reason="the same image under several labels: " + labels)[_QUARANTINED]
 
 
-def _without(pictures: pd.DataFrame, pairs: pd.DataFrame, gone: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The pictures that are not `gone`, bool [n], and the pairs among them."""
+def _without(images: pd.DataFrame, pairs: pd.DataFrame, gone: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The images that are not `gone`, bool [n], and the pairs among them."""
     place = np.cumsum(~gone) - 1
     left = pairs[~gone[pairs["first"]] & ~gone[pairs["second"]]]
-    return pictures[~gone].reset_index(drop=True), left.assign(first=place[left["first"]], second=place[left["second"]])
+    return images[~gone].reset_index(drop=True), left.assign(first=place[left["first"]], second=place[left["second"]])
 
 
-def _listed(pictures: pd.DataFrame, pairs: pd.DataFrame, same: np.ndarray) -> pd.DataFrame:
-    """All pictures that have duplicates, group by group."""
+def _listed(images: pd.DataFrame, pairs: pd.DataFrame, same: np.ndarray) -> pd.DataFrame:
+    """All images that have duplicates, group by group."""
     numbers = pd.Series(same)
     members = numbers[numbers.duplicated(keep=False)].sort_values(kind="stable")
-    listed = pictures.loc[members.index, ["path", "label", "given"]]
+    listed = images.loc[members.index, ["path", "label", "given"]]
     ties = pairs.assign(group=same[pairs["first"]]).groupby("group")
     kinds = ties["kind"].agg(lambda kind: " and ".join(sorted(set(kind))))
     table = listed.assign(

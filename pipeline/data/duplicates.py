@@ -1,4 +1,4 @@
-"""Files that show the same picture: by their bytes, and by perceptual hashes that hardly differ."""
+"""Files that show the same image: by their bytes, and by perceptual hashes that hardly differ."""
 
 import math
 
@@ -8,9 +8,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.config import NearDuplicatesConfig
-from pipeline.data.perceptual import HASH_BYTES
-from pipeline.data.pictures import on_all_cores
-from pipeline.terminal import progress
+from pipeline.data.perceptual_hash import HASH_BYTES
+from pipeline.system.machine import on_all_cores
+from pipeline.system.terminal import progress
 
 # Hashes are sorted by some of their bits, in many draws of them, and each is compared with a few that follow it.
 _KEY_BITS, _NEIGHBOURS = 32, 4
@@ -21,12 +21,12 @@ _MISSED = 0.005
 def find_pairs(
     table: pd.DataFrame, hashes: np.ndarray, mirrored: np.ndarray, near: NearDuplicatesConfig
 ) -> pd.DataFrame:
-    """Pairs that tie all pictures which are the same together; not every pair of a large group.
+    """Pairs that tie all images which are the same together; not every pair of a large group.
 
     Args:
-        table: sha256, width, height and detail of each picture.
+        table: sha256, width, height and detail of each image.
         hashes: perceptual hashes, uint8 [n, 32].
-        mirrored: those of the mirrored pictures.
+        mirrored: those of the mirrored images.
         near: what counts as near.
 
     Returns:
@@ -68,7 +68,7 @@ def _pairs(first: np.ndarray, second: np.ndarray, kind: str, distance: np.ndarra
 
 def _near(rows: np.ndarray, hashes: np.ndarray, limit: int) -> pd.DataFrame:
     _, representatives, codes = np.unique(_as_items(hashes), return_index=True, return_inverse=True)
-    # Pictures with the very same hash stand in for each other.
+    # Images with the very same hash stand in for each other.
     same = _chains(codes, "near")
     first, second, distance = _close(hashes[representatives], limit)
     others = _pairs(*_ordered(representatives[first], representatives[second]), "near", distance)
@@ -94,7 +94,7 @@ def _close(hashes: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray, np.n
     words = np.ascontiguousarray(np.ascontiguousarray(hashes).view(np.uint64).T)
     bits = np.ascontiguousarray(np.unpackbits(hashes, axis=1).T)
     found, draws = [np.empty(0, np.int64)], _draws(len(hashes), limit)
-    with progress("comparing pictures", draws, "rounds") as advance:
+    with progress("comparing images", draws, "rounds") as advance:
         for pairs in on_all_cores(lambda draw: _close_in_a_draw(words, bits, draw, limit), range(draws)):
             found.append(pairs)
             advance()

@@ -1,106 +1,59 @@
-"""Which pictures a data set has, with their labels, and the splits and groups that it gives."""
+"""What a data set lists, wherever it comes from: images with their labels."""
 
-import hashlib
-import os
-import re
-from dataclasses import replace
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from pipeline.checkout import resolve
-from pipeline.config import DatasetConfig
-from pipeline.data.folders import ENDINGS, list_folder, walk
-from pipeline.data.listed import Listing
-from pipeline.data.tables import list_table, table_paths
-from pipeline.errors import PipelineError
-from pipeline.files import file_sha256
+from pipeline.system.errors import PipelineError
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+}
+"""The names that splits go by."""
 
 
-def pictures_folder(dataset: DatasetConfig) -> Path:
-    """The folder that the paths of a data set's pictures start from; pictures that come from elsewhere are written there first.
+class LabelledImage(NamedTuple):
+    """A file that is said to be an image of a class."""
 
-    Raises:
-        PipelineError: what `dataset.path` names does not exist, or is of another kind.
-    """
-    # Either loads heavy libraries, and only when it has something to write.
-    if dataset.source == "digits":
-        from pipeline.data.digits import write_digits
+    path: str
+    """Relative to the data set's folder, with forward slashes."""
+    label: str
+    split: str | None
+    """train, validation or test; None where the data set gives no splits."""
+    group: str | None = None
+    """What it must not be torn from by a split; None where nothing is said."""
 
-        return write_digits(resolve("data/digits"))
-    if dataset.source == "tfds":
-        from pipeline.data.tfds import write_tfds
 
-        return write_tfds(dataset.tfds, resolve("data"))
-    path = resolve(dataset.path)
-    if dataset.source == "csv":
-        if not path.is_file():
+@dataclass(frozen=True)
+class Listing:
+    """The images of a data set."""
+
+    images: list[LabelledImage]
+    """Sorted by path."""
+    classes: list[str]
+    """Sorted by name; those without an image among them."""
+    left_out: dict[str, int]
+    """Why other files were left out, and how many."""
+
+
+def refuse_classes(where: str, names: list[str], home: str) -> None:
+    """Raise what makes the training classes `names`, sorted, useless; they are read off each `home` (a folder, a row's label)."""
+    if len(names) < 2:
+        raise PipelineError(
+            f"{where} holds one class only ({', '.join(names)}); a classifier needs two {home}s at least, one a class"
+        )
+    by_case: dict[str, str] = {}
+    for name in names:
+        twin = by_case.setdefault(name.casefold(), name)
+        if twin != name:
             raise PipelineError(
-                f"dataset.path: {dataset.path!r} is no file (looked at {path}); give a CSV file with a row a picture"
+                f"{where}: the classes {twin!r} and {name!r} differ only in case; rename or merge their {home}s"
             )
-        return path.parent
-    if not path.is_dir():
-        kind = "is a file" if path.exists() else "does not exist"
-        raise PipelineError(
-            f"dataset.path: {dataset.path!r} {kind} (looked at {path}); give a folder with one sub-folder of pictures a class"
-        )
-    return path
-
-
-def list_pictures(dataset: DatasetConfig) -> Listing:
-    """All pictures of a data set, sorted by path.
-
-    Raises:
-        PipelineError: there are none, they are of one class, or labels, splits or groups contradict each other.
-    """
-    folder = pictures_folder(dataset)
-    if dataset.source != "csv":
-        listing = list_folder(folder)
-        return listing if dataset.groups is None else _grouped(listing, dataset.groups)
-    return list_table(resolve(dataset.path), dataset.columns, dataset.groups)
-
-
-def listing_digest(dataset: DatasetConfig) -> str:
-    """sha256 over path, size and modification time of each picture: changes when pictures come, go or change."""
-    digest = hashlib.sha256(dataset.source.encode())
-    if dataset.source == "digits":
-        digest.update(version("scikit-learn").encode())
-    elif dataset.source == "tfds":
-        digest.update(dataset.tfds.encode())
-    else:
-        folder = pictures_folder(dataset)
-        if dataset.source == "csv":
-            digest.update(file_sha256(resolve(dataset.path)).encode())
-            paths = table_paths(resolve(dataset.path), dataset.columns)
-        else:
-            paths = (path for path, _ in walk(folder) if os.path.splitext(path)[1].lower() in ENDINGS)
-        for path in paths:
-            size, changed = file_state(os.path.join(folder, path))
-            digest.update(os.fsencode(f"{path}\0{size}\0{changed}\n"))
-    return digest.hexdigest()
-
-
-def file_state(file: str) -> tuple[int, int]:
-    """Size in bytes and time of change in ns, by which a file is known again; -1, -1 where it can't be asked."""
-    try:
-        status = os.stat(file)
-        return status.st_size, status.st_mtime_ns
-    except OSError:
-        return -1, -1
-
-
-def _grouped(listing: Listing, pattern: str) -> Listing:
-    """The listing with groups as a regular expression finds them in the paths."""
-    expression, pictures, without = re.compile(pattern), [], []
-    for picture in listing.pictures:
-        match = expression.search(picture.path)
-        # A group that takes no part in the match is none.
-        group = match and (match[1] if expression.groups else match[0])
-        if not group:
-            without.append(picture.path)
-        pictures.append(picture._replace(group=group))
-    if without:
-        raise PipelineError(
-            f"dataset.groups: {pattern!r} names no group for {len(without)} of {len(pictures)} pictures, first {without[0]!r}; "
-            "mend it so that it matches every path, and its first group something in it"
-        )
-    return replace(listing, pictures=pictures)
+    unreadable = [name for name in names if not name.isprintable()]
+    if unreadable:
+        raise PipelineError(f"{where}: class names that can't be printed: {unreadable!a}; rename their {home}s")

@@ -1,4 +1,4 @@
-"""Which picture serves for training, validation and testing."""
+"""Which image serves for training, validation and testing."""
 
 from fractions import Fraction
 
@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from pipeline.config import DatasetConfig
-from pipeline.errors import PipelineError
+from pipeline.system.errors import PipelineError
 
 SPLITS = ("train", "validation", "test")
 # Fractions are cut in steps of a twentieth, where groups are large and not to be torn apart.
@@ -15,7 +15,7 @@ _FOLDS = 20
 
 
 def serving(given: pd.Series, test: str) -> pd.Series:
-    """What each picture's given split (None where there is none) serves as: train, validation, test, or None for what `dataset.test` puts aside.
+    """What each image's given split (None where there is none) serves as: train, validation, test, or None for what `dataset.test` puts aside.
 
     Raises:
         PipelineError: a validation split is asked for and not given.
@@ -25,16 +25,16 @@ def serving(given: pd.Series, test: str) -> pd.Series:
         return split
     if "validation" not in set(split):
         raise PipelineError(
-            "dataset.test: 'validation' takes a validation/ (or val/) folder with readable pictures, and there is none; say dataset.test=auto"
+            "dataset.test: 'validation' takes a validation/ (or val/) folder with readable images, and there is none; say dataset.test=auto"
         )
     return split.map({"train": "train", "validation": "test"}.get).astype(object)
 
 
-def cut_splits(pictures: pd.DataFrame, dataset: DatasetConfig, seed: int) -> pd.Series:
-    """A split for each picture: the one it has, or one cut off the training pictures, stratified by class and seeded.
+def cut_splits(images: pd.DataFrame, dataset: DatasetConfig, seed: int) -> pd.Series:
+    """A split for each image: the one it has, or one cut off the training images, stratified by class and seeded.
 
     Args:
-        pictures: columns `label` (categorical), `split` (as `serving` gives it) and `unit` (int: pictures of one are not torn apart), in a
+        images: columns `label` (categorical), `split` (as `serving` gives it) and `unit` (int: images of one are not torn apart), in a
             fixed order.
         dataset: fractions, and whether there are groups, which may be large and hold several classes.
         seed: of the cuts.
@@ -43,19 +43,19 @@ def cut_splits(pictures: pd.DataFrame, dataset: DatasetConfig, seed: int) -> pd.
         train, validation or test.
 
     Raises:
-        PipelineError: a class with too few pictures, or a cut that can't be made.
+        PipelineError: a class with too few images, or a cut that can't be made.
     """
-    split = pictures["split"].copy()
+    split = images["split"].copy()
     given = set(split)
-    _refuse_small_classes(pictures["label"], split, dataset.min_images_per_class)
+    _refuse_small_classes(images["label"], split, dataset.min_images_per_class)
     for name, fraction in (("test", dataset.test_fraction), ("validation", dataset.validation_fraction)):
         if name not in given:
-            training = pictures[split == "train"]
+            training = images[split == "train"]
             try:
                 cut = (_cut_groups if dataset.groups else _cut_units)(training, fraction, seed)
             except ValueError as error:
                 raise PipelineError(
-                    f"No {name} split of {fraction:.0%} can be cut off {len(training)} training pictures: {error}; change dataset.{name}_fraction"
+                    f"No {name} split of {fraction:.0%} can be cut off {len(training)} training images: {error}; change dataset.{name}_fraction"
                 ) from error
             split[cut] = name
     return split
@@ -70,13 +70,13 @@ def _refuse_small_classes(labels: pd.Series, split: pd.Series, least: int) -> No
     ]
     if small:
         raise PipelineError(
-            f"Too few readable pictures for training, at least {least} a class are needed: {', '.join(small)}; "
-            "add pictures, remove the class, or lower dataset.min_images_per_class"
+            f"Too few readable images for training, at least {least} a class are needed: {', '.join(small)}; "
+            "add images, remove the class, or lower dataset.min_images_per_class"
         )
 
 
 def _cut_units(training: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
-    """Single pictures and small units of one class: the first of each is drawn, and the others follow it."""
+    """Single images and small units of one class: the first of each is drawn, and the others follow it."""
     first = training[~training["unit"].duplicated()]
     _, cut = train_test_split(first.index, test_size=fraction, stratify=first["label"], random_state=seed)
     return training.index[training["unit"].isin(training["unit"][cut])]
@@ -88,7 +88,7 @@ def _cut_groups(training: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
     lonely = [repr(label) for label, count in units.items() if count < 2]
     if lonely:
         raise ValueError(
-            f"all pictures of {', '.join(lonely)} are in one group, which can't be in both parts (dataset.groups)"
+            f"all images of {', '.join(lonely)} are in one group, which can't be in both parts (dataset.groups)"
         )
     most = min(_FOLDS, training["unit"].nunique(), int(training["label"].value_counts().min()))
     every = set(training["label"])
@@ -103,4 +103,4 @@ def _cut_groups(training: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
             # Few groups may leave a class to one side.
             if set(training["label"].iloc[cut]) == every == set(training["label"].iloc[left]):
                 return training.index[cut]
-    raise ValueError("whole groups leave a class without pictures in one of the parts (dataset.groups)")
+    raise ValueError("whole groups leave a class without images in one of the parts (dataset.groups)")

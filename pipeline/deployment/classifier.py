@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.data.views import fixed_views
-from pipeline.deployment.finding import Found
-from pipeline.models.archive import load_classifier
+from pipeline.deployment.find_model import ModelReference
+from pipeline.inputs.augmentation import fixed_views
+from pipeline.models.classifier import apply_temperature
 from pipeline.models.description import describe
-from pipeline.models.inference import folded
-from pipeline.models.temperature import cool
+from pipeline.models.folding import folded
+from pipeline.models.saving import load_classifier
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Calibration:
 
 
 class Classifier:
-    """A loaded classifier, in float32 whatever it was trained in, and in the form that answers fastest (`pipeline.models.inference`)."""
+    """A loaded classifier, in float32 whatever it was trained in, and in the form that answers fastest (`pipeline.models.folding`)."""
 
     def __init__(
         self, model: keras.Model, classes: list[str], calibration: Calibration, origin: str, tta: str = "none"
@@ -45,10 +45,10 @@ class Classifier:
         """Side in pixels of the square that it takes."""
         return self.model.inputs[0].shape[1]
 
-    def probabilities(self, pictures: np.ndarray) -> np.ndarray:
-        """uint8 RGB [b, size, size, 3] to float32 [b, classes]: of the pictures, or the mean over their views."""
-        each = np.zeros(len(pictures), np.int64)
-        views = [view.of(each).apply(pictures) if view else pictures for view in fixed_views(self.tta, self.image_size)]
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """uint8 RGB [b, size, size, 3] to float32 [b, classes]: of the images, or the mean over their views."""
+        each = np.zeros(len(images), np.int64)
+        views = [view.of(each).apply(images) if view else images for view in fixed_views(self.tta, self.image_size)]
         return np.mean([self._answer(view).numpy() for view in views], axis=0)
 
     def calibrated(self, probabilities: np.ndarray) -> np.ndarray | None:
@@ -64,7 +64,7 @@ class Classifier:
         if temperature is None:
             return None
         # It brings statistics along, which a server has no use for.
-        from pipeline.results.calibration import at_temperature
+        from pipeline.evaluation.calibration import at_temperature
 
         return at_temperature(probabilities, temperature)
 
@@ -74,13 +74,13 @@ class Classifier:
         return describe(self.classes, self.image_size, own.temperature, own.applied, own.tta)
 
 
-def load(found: Found, tta: str = "none") -> Classifier:
+def load(found: ModelReference, tta: str = "none") -> Classifier:
     """Load a classifier that was found, to be asked with test-time augmentation or without; nothing in its file is run.
 
     Raises:
         PipelineError: the file is none of this pipeline's.
     """
     model, classes = load_classifier(found.file)
-    if found.calibrated and not found.cooled:
-        cool(model, found.temperature)
+    if found.calibrated and not found.temperature_in_weights:
+        apply_temperature(model, found.temperature)
     return Classifier(model, classes, Calibration(found.temperature, found.calibrated, found.tta), found.origin, tta)

@@ -10,11 +10,11 @@ from math import inf, isnan
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkout import CODE, resolve
 from pipeline.comparison.experiments import Experiment
-from pipeline.composition import quoted
-from pipeline.errors import PipelineError
-from pipeline.files import file_sha256
+from pipeline.config.compose import quoted
+from pipeline.storage.files import file_sha256
+from pipeline.system.errors import PipelineError
+from pipeline.system.paths import CODE, resolve
 
 LOCK = "requirements.lock"
 _LISTED = 5

@@ -1,7 +1,7 @@
 """The classifier as MLflow serves it: from what clients have, images as they are in files, to classes and probabilities.
 
 MLflow imports this module by its name when it loads the model (`loader_module`): nothing is pickled. It lies with the model, together with
-all of this package, so that a picture is decoded there as it was for training.
+all of this package, so that an image is decoded there as it was for training.
 """
 
 import base64
@@ -13,17 +13,17 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from pipeline.data.decoding import UndecodableError
 from pipeline.deployment.classifier import Classifier, load
-from pipeline.deployment.finding import Found
-from pipeline.deployment.received import received
+from pipeline.deployment.demo import decode_upload
+from pipeline.deployment.find_model import ModelReference
+from pipeline.inputs.decoding import UndecodableError
 
 COLUMN = "image"
 MOST = 256
 """Images of one request."""
 
 
-class Served:
+class ServedClassifier:
     """What `mlflow.pyfunc.load_model` gives."""
 
     def __init__(self, classifier: Classifier):
@@ -49,8 +49,8 @@ class Served:
         given = _images(data)
         if not 1 <= len(given) <= MOST:
             raise _refused(f"{len(given)} images in one request; it takes 1 to {MOST}, in the column {COLUMN!r}")
-        pictures = [self._pixels(number, each) for number, each in enumerate(given, 1)]
-        probabilities = self.classifier.probabilities(np.stack(pictures))
+        images = [self._pixels(number, each) for number, each in enumerate(given, 1)]
+        probabilities = self.classifier.probabilities(np.stack(images))
         classes = self.classifier.classes
         return pd.DataFrame(
             {
@@ -65,15 +65,15 @@ class Served:
             if isinstance(image, str):
                 image = _from_base64(image)
             if isinstance(image, bytes | bytearray):
-                return received(bytes(image), self.classifier.image_size)
+                return decode_upload(bytes(image), self.classifier.image_size)
             return _checked(image, self.classifier.image_size)
         except (UndecodableError, ValueError) as error:
             raise _refused(f"image {number} of the request: {error}") from error
 
 
-def _load_pyfunc(path: str) -> Served:
+def _load_pyfunc(path: str) -> ServedClassifier:
     """How MLflow loads it; `path` is the `.keras` file."""
-    return Served(load(Found(Path(path), "a logged model")))
+    return ServedClassifier(load(ModelReference(Path(path), "a logged model")))
 
 
 def _images(data: Any) -> list[Any]:

@@ -4,17 +4,33 @@ import logging
 
 import keras
 import numpy as np
+from keras import layers
 
-from pipeline.checkout import resolve
 from pipeline.config import BackboneConfig
-from pipeline.errors import PipelineError
 from pipeline.models.depthwise import with_depthwise_layers
 from pipeline.models.efficientnet_lite0 import efficientnet_lite0
-from pipeline.models.scratch_cnn import scratch_cnn
+from pipeline.system.errors import PipelineError
+from pipeline.system.paths import resolve
 
 log = logging.getLogger(__name__)
 
 _IMAGENET_DEVIATION = np.float32([0.229, 0.224, 0.225])
+
+
+def scratch_cnn(input_shape: tuple[int, int, int], weights: None = None) -> keras.Model:
+    """Four blocks of convolution and pooling: float [b, h, w, 3] to [b, h/16, w/16, 128]; always random weights.
+
+    Args:
+        input_shape: (height, width, 3).
+        weights: only None.
+    """
+    inputs = x = layers.Input(input_shape)
+    for number, filters in enumerate((16, 32, 64, 128), start=1):
+        x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"block{number}_conv")(x)
+        x = layers.MaxPooling2D(2, name=f"block{number}_pool")(x)
+    return keras.Model(inputs, x, name="backbone")
+
+
 _OWN = {"efficientnet_lite0": efficientnet_lite0, "scratch_cnn": scratch_cnn}
 
 

@@ -1,7 +1,12 @@
-"""What has to be known of a classifier to use it elsewhere; travels with it in every form."""
+"""What a saved classifier says of itself, without building the network."""
 
+import json
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from pipeline.system.errors import PipelineError
 
 DECODING = [
     "the first frame of the file, decoded by Pillow",
@@ -9,7 +14,7 @@ DECODING = [
     "16 bits a channel scaled to 8; transparency put on white; converted to RGB",
     "stretched to the square by Pillow's Image.resize with Resampling.BILINEAR, which is antialiased",
 ]
-"""What `pipeline.data.decoding.pixels` does, for who has to do the same elsewhere."""
+"""What `pipeline.inputs.decoding.pixels` does, for who has to do the same elsewhere."""
 
 
 def describe(
@@ -32,3 +37,29 @@ def describe(
         "decoding": DECODING,
         "calibration": {"temperature": temperature, "applied": applied} | ({"tta": tta} if tta else {}),
     }
+
+
+# Member of the .keras archive, beside Keras's own.
+_CLASSES = "classes.json"
+
+
+def classes_and_size(file: Path) -> tuple[list[str], int]:
+    """The names of a saved classifier's classes, and the side in pixels of the images that it takes; no network is built.
+
+    Raises:
+        PipelineError: it was not written by `save_classifier`.
+    """
+    first = _member(file, "config.json")["config"]["layers"][0]
+    return _member(file, _CLASSES), first["config"]["batch_shape"][1]
+
+
+def _member(file: Path, name: str) -> Any:
+    try:
+        with zipfile.ZipFile(file) as members:
+            return json.loads(members.read(name))
+    except (KeyError, ValueError) as error:
+        raise PipelineError(f"{file} is not a classifier of this pipeline: it has no {name} ({error})") from error
+    except zipfile.BadZipFile as error:
+        raise PipelineError(
+            f"{file} is not a classifier of this pipeline, or was cut short ({error}); copy it again, or run the stage again that wrote it"
+        ) from error

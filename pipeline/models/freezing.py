@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import keras
 
-from pipeline.errors import PipelineError
-from pipeline.models.cuts import narrow_places
+from pipeline.models.graph import cut_points
+from pipeline.system.errors import PipelineError
 
 
 def block_starts(backbone: keras.Model, pattern: str) -> dict[str, int]:
@@ -39,7 +39,7 @@ def _first_start(backbone: keras.Model, pattern: str, end: int) -> int:
         return first
     below = [
         backbone.layers.index(layer)
-        for layer, tensor in narrow_places(backbone)
+        for layer, tensor in cut_points(backbone)
         if tensor is not None and layer in backbone.layers[:end]
     ]
     return max(below) + 1

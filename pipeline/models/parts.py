@@ -12,11 +12,11 @@ import tensorflow as tf
 from keras import layers
 
 from pipeline.config import BackboneConfig, FinetuneConfig
-from pipeline.hardware import Arithmetic, frozen_arithmetic, trainable_arithmetic
-from pipeline.models.cuts import narrow_places, split_below
+from pipeline.models.folding import folded
 from pipeline.models.freezing import all_layers, first_trainable, freeze, unfreeze
-from pipeline.models.inference import folded
-from pipeline.models.tuning import branch_rates, for_learning
+from pipeline.models.fused_training import absorb_frozen_batch_norm, branch_rates
+from pipeline.models.graph import cut_points, split_below
+from pipeline.models.precision import Arithmetic, frozen_arithmetic, trainable_arithmetic
 
 Infer = Callable[[tf.Tensor], tf.Tensor]
 
@@ -30,7 +30,7 @@ class FrozenPart:
         self.arithmetic = dtype
         #: Nothing was learned below the cut, so nothing is computed that would be worth keeping.
         self.empty = not lower.weights
-        #: Of the output for one picture.
+        #: Of the output for one image.
         self.shape = (lower.output.shape[-1],) if pooled else tuple(lower.output.shape[1:])
         #: Of the output, by NumPy's name: the arithmetic's own, so that what is kept equals what is computed.
         self.dtype = "float32" if pooled or self.empty else dtype
@@ -47,7 +47,7 @@ class FrozenPart:
 
     @cached_property
     def digest(self) -> str:
-        """What the output is a function of, beside the picture: sha256 over operations and weights, and the arithmetic."""
+        """What the output is a function of, beside the image: sha256 over operations and weights, and the arithmetic."""
         return self._name(list(_digests(self._lower))[-1][1], self._pooled)
 
     def below(self) -> Iterator[tuple[str, Callable[[], "FrozenPart"]]]:
@@ -56,7 +56,7 @@ class FrozenPart:
         for tensor, digest in reversed(places if self._pooled else places[:-1]):
             yield self._name(digest, False), lambda tensor=tensor: self._up_to(tensor)
 
-    def way_from(self, lower: "FrozenPart") -> Infer:
+    def continue_from(self, lower: "FrozenPart") -> Infer:
         """What leads from the output of a part below to that of this one."""
         start = lower._lower.outputs[0]
         first = layers.Input(start.shape[1:], dtype=lower.dtype)
@@ -92,7 +92,7 @@ class Parts:
     """What of the backbone is in `trainable`."""
     arithmetic: Arithmetic
     """Of `upper`."""
-    waypoint: FrozenPart | None = None
+    intermediate: FrozenPart | None = None
     """A place on the frozen part's way whose results are worth keeping too: where the next phase begins by default."""
 
     @property
@@ -130,7 +130,7 @@ def parts_for_feature_extraction(model: keras.Model, backbone: BackboneConfig, p
     A backbone that nobody has pretrained has nothing worth freezing: then the preprocessing alone is frozen.
 
     Args:
-        model: as `pipeline.models.assembly.build_classifier` makes it.
+        model: as `pipeline.models.classifier.build_classifier` makes it.
         backbone: what it was made from.
         precision: `hardware.precision`.
     """
@@ -143,10 +143,12 @@ def parts_for_feature_extraction(model: keras.Model, backbone: BackboneConfig, p
         return Parts(frozen, trainable, network, trainable_arithmetic(precision, network))
     above = network.layers[first_trainable(network, backbone.unfreeze, backbone.blocks) :]
     freeze(network)
-    waypoint = FrozenPart(preprocessing, split_below(network, above)[0], False, arithmetic)
+    intermediate = FrozenPart(preprocessing, split_below(network, above)[0], False, arithmetic)
     # One of its own: what a model was compiled with is saved with it, and the head is saved.
     trainable = keras.Model(head.inputs[0], head.outputs[0], name="trainable")
-    return Parts(FrozenPart(preprocessing, network, True, arithmetic), trainable, None, Arithmetic("float32"), waypoint)
+    return Parts(
+        FrozenPart(preprocessing, network, True, arithmetic), trainable, None, Arithmetic("float32"), intermediate
+    )
 
 
 def parts_for_finetuning(
@@ -155,9 +157,9 @@ def parts_for_finetuning(
     """Phase 2: all below the unfreeze depth, as far as one tensor holds it, and the rest.
 
     Args:
-        model: as `pipeline.models.assembly.build_classifier` makes it.
+        model: as `pipeline.models.classifier.build_classifier` makes it.
         backbone: what it was made from.
-        finetune: how; its depth is one of the backbone's, no rule (see `pipeline.training.phases`).
+        finetune: how; its depth is one of the backbone's, no rule (see `pipeline.finetuning.phases`).
         precision: `hardware.precision`.
 
     Raises:
@@ -169,7 +171,7 @@ def parts_for_finetuning(
     # As long as its convolutions can be told: those that absorb BatchNormalization are all of one kind.
     above = trainable_arithmetic(precision, upper)
     highest = finetune.stochastic_depth
-    upper = for_learning(upper, None if highest is None else branch_rates(network, highest))
+    upper = absorb_frozen_batch_norm(upper, None if highest is None else branch_rates(network, highest))
     frozen = FrozenPart(preprocessing, lower, False, frozen_arithmetic(precision))
     trainable = keras.Sequential([upper, pooling, *_with_dropout(head, finetune.dropout)], name="trainable")
     return Parts(frozen, trainable, upper, above)
@@ -187,9 +189,35 @@ def _pieces(model: keras.Model) -> tuple[keras.Model, keras.Model, layers.Layer,
 def _digests(backbone: keras.Model) -> Iterator[tuple[Any, str]]:
     """Each narrow place of a backbone from bottom to top, the input first, with the sha256 of all that leads to it."""
     digest = hashlib.sha256()
-    for operation, tensor in narrow_places(backbone):
+    for operation, tensor in cut_points(backbone):
         digest.update(f"{type(operation).__name__} {tuple(operation.output.shape[1:])}\n".encode())
         for weight in getattr(operation, "weights", ()):
             digest.update(keras.ops.convert_to_numpy(weight).tobytes())
         if tensor is not None:
             yield tensor, digest.hexdigest()
+
+
+class FrozenBelow(keras.Model):
+    """A network in training whose lower part is frozen, and computed anew for each batch."""
+
+    def __init__(self, frozen: FrozenPart, trainable: keras.Model):
+        super().__init__()
+        self.frozen = frozen.from_pixels
+        self.trainable_part = trainable
+        # There is nothing that Keras could build by calling it.
+        self.built = True
+
+    def call(self, inputs, training=None):
+        return self.trainable_part(self.frozen(inputs), training=training)
+
+
+class AtTwoSizes(keras.Model):
+    """A network that learns at one size of images and is validated at another: two that share their weights."""
+
+    def __init__(self, learning: keras.Model, validated: keras.Model):
+        super().__init__()
+        self.learning, self.validated = learning, validated
+        self.built = True
+
+    def call(self, inputs, training=None):
+        return (self.learning if training else self.validated)(inputs, training=training)

@@ -7,8 +7,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pipeline.errors import PipelineError
-from pipeline.files import file_sha256
+from pipeline.storage.files import file_sha256
+from pipeline.system.errors import PipelineError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

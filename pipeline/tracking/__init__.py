@@ -11,8 +11,8 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
-from pipeline.tracking.models import log_model
-from pipeline.tracking.rate_range import log_rate_range
+from pipeline.tracking.find_lr import log_rate_range
+from pipeline.tracking.logged_model import log_model
 from pipeline.tracking.run import ExperimentRun, mark_dead, open_run
 from pipeline.tracking.store import (
     artifact,

@@ -8,10 +8,10 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from pipeline.config import TrackingConfig
-from pipeline.errors import PipelineError
-from pipeline.tracking import processes
-from pipeline.tracking.spool import Undelivered
-from pipeline.tracking.stages import StageLog
+from pipeline.system import processes
+from pipeline.system.errors import PipelineError
+from pipeline.tracking.outbox import PendingLog
+from pipeline.tracking.stage_log import StageLog
 from pipeline.tracking.store import connect, masked
 
 
@@ -28,7 +28,7 @@ def deliver_all(cache: Path) -> list[str]:
     for file in sorted(cache.glob("undelivered-*.json")):
         try:
             with FileLock(f"{file}.lock", timeout=0):
-                told.append(_deliver(Undelivered.read(file)))
+                told.append(_deliver(PendingLog.read(file)))
         except Timeout:
             told.append(f"{file.name}: another command is delivering it")
         except FileNotFoundError as error:
@@ -42,7 +42,7 @@ def deliver_all(cache: Path) -> list[str]:
     return told
 
 
-def _deliver(left: Undelivered) -> str:
+def _deliver(left: PendingLog) -> str:
     run_id = left.run["id"]
     if processes.is_alive(left.run["process"]):
         return f"run {run_id}: its own process is at work, and delivers it"

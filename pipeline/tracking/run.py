@@ -12,17 +12,16 @@ from mlflow.entities import Metric, Run, RunTag
 from mlflow.exceptions import MlflowException
 from requests import RequestException
 
-from pipeline import leaderboard
-from pipeline.checkout import resolve
 from pipeline.config import Config, TrackingConfig
-from pipeline.errors import DivergedError, PipelineError
-from pipeline.files import read_json
-from pipeline.interruption import interrupted, undisturbed
-from pipeline.tracking import processes
-from pipeline.tracking.creation import create_run
-from pipeline.tracking.figures import epoch_metrics
-from pipeline.tracking.spool import Outbox, Undelivered, patiently
-from pipeline.tracking.stages import StageLog
+from pipeline.storage.files import read_json
+from pipeline.system import processes
+from pipeline.system.errors import DivergedError, PipelineError
+from pipeline.system.paths import resolve
+from pipeline.system.signals import defer_interrupts, interrupted
+from pipeline.tracking.metric_names import epoch_metrics
+from pipeline.tracking.new_run import create_run
+from pipeline.tracking.outbox import Outbox, PendingLog, retry_until
+from pipeline.tracking.stage_log import StageLog
 from pipeline.tracking.store import connect, masked, store_uri
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ class ExperimentRun:
         self._client, self._tracking = client, config.tracking
         self.stages = StageLog(client, run_id, config.dataset.name, config.tracking.log_model)
         run = {"id": run_id, "dataset": config.dataset.name, "tracking": asdict(config.tracking)}
-        self._undelivered = Undelivered.of_run(resolve(config.cache_folder), run | {"process": processes.own()})
+        self._undelivered = PendingLog.of_run(resolve(config.cache_folder), run | {"process": processes.own()})
         self._undelivered.status = None
         self._outbox = Outbox(self._undelivered, self._send)
         self._reported = {metric[3] for batch in self._undelivered.metrics for metric in batch}
@@ -54,7 +53,7 @@ class ExperimentRun:
         """Take note of epochs that the store has."""
         self._reported |= reported
 
-    def fill_in(self, root: Path, inputs: tuple[str, ...]) -> None:
+    def log_missing_inputs(self, root: Path, inputs: tuple[str, ...]) -> None:
         """Log the inputs that the run lacks: other runs computed them, or the store was away."""
         try:
             tags = self._client.get_run(self.run_id).data.tags
@@ -68,7 +67,7 @@ class ExperimentRun:
             self.log_stage(root / name)
 
     def report_epoch(self, row: dict[str, float]) -> None:
-        """Log an epoch's figures, in the background; see `pipeline.training.epochs.Row`. An epoch that was reported is not reported again."""
+        """Log an epoch's figures, in the background; see `pipeline.training.history.Row`. An epoch that was reported is not reported again."""
         if row["epoch"] not in self._reported:
             self._reported.add(row["epoch"])
             self._outbox.put(epoch_metrics(row))
@@ -83,7 +82,7 @@ class ExperimentRun:
         try:
             if [other for other in waiting if other != place] or not self._outbox.delivered(waits):
                 raise MlflowException("what came before is waiting too")
-            patiently(lambda: self._log(folder), waits)
+            retry_until(lambda: self._log(folder), waits)
         except MlflowException as error:
             log.warning("tracking: %s is not in the store (%s), but whole in %s", folder.name, masked(error), folder)
             if place not in waiting:
@@ -105,7 +104,7 @@ class ExperimentRun:
         """End the run in MLflow as FINISHED, FAILED or KILLED, or write down that it has."""
         self._outbox.delivered(_AT_THE_END)
         try:
-            with undisturbed():
+            with defer_interrupts():
                 _end(self._client, self.run_id, status)
         except MlflowException as error:
             log.warning("tracking: that the run is %s could not be told to the store: %s", status, masked(error))
@@ -145,7 +144,6 @@ def open_run(
         run_id = _find(client, experiment_id, key, stage, root, inputs, resumes)
         run = ExperimentRun(client, run_id or create_run(client, experiment_id, key, config), config)
         run.learn(run.stages.reported_epochs())
-        _offer_views(client, experiment_id)
         _begin(client, run.run_id, stage, root, config.tracking)
     except MlflowException as error:
         known = _known_run(root, (*inputs, stage), key)
@@ -157,7 +155,7 @@ def open_run(
         run = ExperimentRun(mlflow.MlflowClient(store_uri(config.tracking)), known, config)
     status = "FINISHED"
     try:
-        run.fill_in(root, inputs)
+        run.log_missing_inputs(root, inputs)
         yield run
     except BaseException as error:
         killed = interrupted() or isinstance(error, KeyboardInterrupt)
@@ -263,11 +261,3 @@ def _known_run(root: Path, stages: tuple[str, ...], key: str, logged: bool = Tru
         if told.get("experiment_key") == key and (logged or not told["logged"]):
             return told["run_id"]
     return None
-
-
-def _offer_views(client: mlflow.MlflowClient, experiment_id: str) -> None:
-    """Store what the list of runs looks best in; see `pipeline.leaderboard`."""
-    there = client.get_experiment(experiment_id).tags
-    for key, value in leaderboard.tags().items():
-        if there.get(key) != value:
-            client.set_experiment_tag(experiment_id, key, value)

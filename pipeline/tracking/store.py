@@ -12,10 +12,10 @@ from filelock import FileLock
 from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
-from pipeline.checkout import main_checkout, resolve
 from pipeline.config import TrackingConfig
-from pipeline.errors import PipelineError
-from pipeline.tracking.figures import flat
+from pipeline.system.errors import PipelineError
+from pipeline.system.paths import main_checkout, resolve
+from pipeline.tracking.metric_names import flat
 
 log = logging.getLogger(__name__)
 

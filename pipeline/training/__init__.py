@@ -1,1 +1,1 @@
-"""The fit loop that both phases share: what is learned from, at which rates, what is told of each epoch."""
+"""The fit loop of both phases, and the features of the frozen part."""

@@ -10,21 +10,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.cache import Cache
 from pipeline.config import Config, PhaseConfig
-from pipeline.data.batches import Inputs, Plan, balanced, batches, in_order, shuffled
-from pipeline.data.mixing import Softening
-from pipeline.features import AtTwoSizes, FrozenBelow, FrozenWork
-from pipeline.imbalance import class_weights
-from pipeline.models.parts import Parts
-from pipeline.terminal import progress
-from pipeline.training.data import TrainingData, views_seen
-from pipeline.training.epochs import EpochRecorder, Row
-from pipeline.training.interpolation import best_place
-from pipeline.training.keeping import EpochSeeds, Keeping
-from pipeline.training.optimizers import make_optimizer
-from pipeline.training.rates import Rates
-from pipeline.training.resuming import Resuming
+from pipeline.finetuning.selection import best_place
+from pipeline.inputs.batches import Inputs, Plan, balanced, batches, in_order, shuffled
+from pipeline.inputs.mixup import Softening
+from pipeline.models.parts import AtTwoSizes, FrozenBelow, Parts
+from pipeline.storage.cache import Cache
+from pipeline.system.terminal import progress
+from pipeline.training.callbacks import EarlyStoppingWithEma, EpochRecorder, EpochSeeds
+from pipeline.training.checkpoint import EpochCheckpoint
+from pipeline.training.data import TrainingData, class_weights, variants_seen
+from pipeline.training.features import FeatureCache
+from pipeline.training.history import Row
+from pipeline.training.optimizers import Rates, make_optimizer
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +40,13 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Fed:
+class PhaseInputs:
     """A classifier as a fit sees it at one size: what it is fed, and the network that takes that."""
 
     training: Inputs
     validation: Inputs
     views: int | None
-    """Versions of each training picture; None: a new one each epoch."""
+    """Versions of each training image; None: a new one each epoch."""
     network: keras.Model
 
 
@@ -66,11 +64,11 @@ def fit_phase(
     shares: Sequence[float] = (),
     backup: Path | None = None,
 ) -> Fitted:
-    """Train the trainable part on what the frozen part makes of the training pictures, watching the validation pictures.
+    """Train the trainable part on what the frozen part makes of the training images, watching the validation images.
 
     Args:
         parts: the classifier; its trainable weights are changed in place.
-        data: pictures and labels.
+        data: images and labels.
         config: seed, augmentation and hardware.
         phase: epochs, batch size, rates, and when to stop.
         strategy: in whose scope the classifier was built.
@@ -79,7 +77,7 @@ def fit_phase(
         epochs_before: epochs of the phases before this one.
         factors: what learns at a share of the rate; see `pipeline.models.freezing.rate_factors`.
         validated: the same at the size that is validated at, where that is another one.
-        shares: where between the first weights and the kept epoch's others are tried; see `pipeline.training.interpolation`.
+        shares: where between the first weights and the kept epoch's others are tried; see `pipeline.finetuning.selection`.
         backup: a folder for what it takes to go on after being cut off, and from which it goes on; None: nothing is kept.
 
     Raises:
@@ -94,14 +92,14 @@ def fit_phase(
     epochs = range(epochs_before, epochs_before + phase.epochs)
     labels, steps = data.labels[data.training], math.ceil(count / batch_size)
     rates, weights = Rates(phase, steps), class_weights(phase.class_weight, labels, data.classes)
-    keeping = Keeping(phase)
+    keeping = EarlyStoppingWithEma(phase)
     with parts.in_their_arithmetic(), strategy.scope(), progress("epoch 1", phase.epochs * count) as advance:
         compiled(network, parts, phase, rates, factors or {}, config.hardware.jit_compile)
         guessing = math.log(max(2, data.class_count)) * max(weights.values() if weights else [1.0])
         limit = phase.diverged_above * (guessing + float(sum(network.losses)))
         recorder = EpochRecorder(advance, epochs, count, batch_size, limit)
         state_file = backup / f"after_epoch_{epochs_before}.npz" if backup else None
-        resuming = Resuming(state_file, parts.trainable, recorder, keeping, phase.epochs, report)
+        resuming = EpochCheckpoint(state_file, parts.trainable, recorder, keeping, phase.epochs, report)
         start = parts.trainable.get_weights() if shares else []
         done = resuming.restore(network)
         advance(done * count)
@@ -129,31 +127,35 @@ def fit_phase(
     return Fitted(rows, kept, rates.of(len(rows) * steps))
 
 
-def feed(parts: Parts, data: TrainingData, config: Config, phase: PhaseConfig, cache: Cache) -> Fed:
-    """What a phase learns from: frozen work by way of the cache, where that can serve, else the pictures themselves."""
-    frozen_work = FrozenWork(data.pictures, config, cache)
-    views, shown = views_seen(config, phase), data.shown(config, phase)
+def feed(parts: Parts, data: TrainingData, config: Config, phase: PhaseConfig, cache: Cache) -> PhaseInputs:
+    """What a phase learns from: frozen work by way of the cache, where that can serve, else the images themselves."""
+    feature_cache = FeatureCache(data.images, config, cache)
+    views, shown = variants_seen(config, phase), data.shown(config, phase)
     mixed = learns_from_mixed(parts, config)
-    if mixed or not frozen_work.worth_keeping(parts.frozen, shown):
+    if mixed or not feature_cache.fits_budget(parts.frozen, shown):
         network = FrozenBelow(parts.frozen, parts.trainable)
         # What is too large to be kept is given in the same views as if it were.
         endless = (parts.frozen.empty or mixed) and config.augment.varies
         views = None if endless else 1 if mixed or parts.frozen.empty else views
-        return Fed(frozen_work.pictures(data.training), frozen_work.pictures(data.validation), views, network)
-    waypoint = parts.waypoint if parts.waypoint and frozen_work.worth_keeping(parts.waypoint, shown) else None
-    training = frozen_work.kept(parts.frozen, data.training, views, "frozen part", waypoint)
-    return Fed(training, frozen_work.kept(parts.frozen, data.validation, 1, "frozen part"), views, parts.trainable)
+        return PhaseInputs(feature_cache.images(data.training), feature_cache.images(data.validation), views, network)
+    intermediate = (
+        parts.intermediate if parts.intermediate and feature_cache.fits_budget(parts.intermediate, shown) else None
+    )
+    training = feature_cache.kept(parts.frozen, data.training, views, "frozen part", intermediate)
+    return PhaseInputs(
+        training, feature_cache.kept(parts.frozen, data.validation, 1, "frozen part"), views, parts.trainable
+    )
 
 
 def learns_from_mixed(parts: Parts, config: Config) -> bool:
-    """Whether pictures are mixed for this training: not where only a head learns, since mixing is to be seen by convolutions."""
+    """Whether images are mixed for this training: not where only a head learns, since mixing is to be seen by convolutions."""
     if config.augment.mixes and parts.upper is None:
         log.info("augment.mixup and cutmix mix pixels: they act where convolutions learn, not on a head alone")
     return config.augment.mixes and parts.upper is not None
 
 
 def training_batches(
-    fed: Fed, data: TrainingData, config: Config, phase: PhaseConfig, parts: Parts, epochs: range
+    fed: PhaseInputs, data: TrainingData, config: Config, phase: PhaseConfig, parts: Parts, epochs: range
 ) -> tf.data.Dataset:
     """The batches of all epochs of a phase, with the labels that it learns from."""
     labels, seed = data.labels[data.training], config.seed

@@ -1,0 +1,1 @@
+"""A classifier in other formats, compared with the original before anything is written."""

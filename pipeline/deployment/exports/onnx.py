@@ -1,0 +1,74 @@
+"""ONNX, for ONNX Runtime and all that reads it; the description stands in `metadata_props`, a property for each of its entries."""
+
+import gc
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import tf2onnx  # noqa: F401  (Keras's export takes it, and says less well that it is missing)
+
+from pipeline.deployment.classifier import Classifier
+from pipeline.models.folding import folded
+from pipeline.models.freezing import all_layers
+
+
+def write(classifier: Classifier, images: np.ndarray, target: Path) -> None:
+    """Write the file `target`."""
+    network = folded(classifier.model, "float32")
+    for layer in all_layers(network):
+        if getattr(layer, "activation", None) is keras.activations.gelu:
+            layer.activation = _gelu
+    # Keras writes no ONNX of a model that was never called.
+    network(images[:1])
+    with _garbage_collected_often():
+        network.export(str(target), format="onnx", verbose=False)
+    model = onnx.load(target)
+    told = {name: json.dumps(value, ensure_ascii=False) for name, value in classifier.description().items()}
+    onnx.helper.set_model_props(model, told)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, target)
+
+
+def _gelu(x: keras.KerasTensor) -> keras.KerasTensor:
+    """The exact gelu; TensorFlow's own takes Erfc, which ONNX has not."""
+    return 0.5 * x * (1 + keras.ops.erf(x / sqrt(2)))
+
+
+@contextmanager
+def _garbage_collected_often() -> Iterator[None]:
+    """Keeps tf2onnx's copies of the graph, one for each of its optimizations, from piling up: of ResNet50 they took 7 GiB, so 4."""
+    usual = gc.get_threshold()
+    gc.collect()
+    # What is there already is not looked through each time.
+    gc.freeze()
+    gc.set_threshold(500, 0, 0)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
+
+
+class OnnxRuntime:
+    """See `pipeline.deployment.exports.formats.Exported`."""
+
+    def __init__(self, target: Path):
+        self._session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+        told = self._session.get_modelmeta().custom_metadata_map
+        self.description: dict[str, Any] = {name: json.loads(value) for name, value in told.items()}
+        [given] = self._session.get_inputs()
+        self._input = given.name
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        [answers] = self._session.run(None, {self._input: images})
+        return answers
+
+
+read = OnnxRuntime

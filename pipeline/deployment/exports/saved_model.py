@@ -1,0 +1,37 @@
+"""TensorFlow's SavedModel, for TensorFlow Serving and all that loads one; the description lies in `assets.extra/`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.deployment.classifier import Classifier
+from pipeline.storage.files import read_json, write_json
+
+# Of a SavedModel, this folder is the user's own.
+_DESCRIPTION = Path("assets.extra/classifier.json")
+
+
+def write(classifier: Classifier, _images: np.ndarray, target: Path) -> None:
+    """Write the folder `target`."""
+    classifier.model.export(str(target), format="tf_saved_model", verbose=False)
+    write_json(target / _DESCRIPTION, classifier.description())
+
+
+class SavedModel:
+    """See `pipeline.deployment.exports.formats.Exported`."""
+
+    def __init__(self, target: Path):
+        self.description: dict[str, Any] = read_json(target / _DESCRIPTION)
+        # Its functions live as long as it does.
+        self._loaded = tf.saved_model.load(str(target))
+        self._answer = self._loaded.signatures["serving_default"]
+        [self._input] = self._answer.structured_input_signature[1]
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        [answers] = self._answer(**{self._input: tf.constant(images)}).values()
+        return answers.numpy()
+
+
+read = SavedModel

@@ -1,0 +1,55 @@
+"""LiteRT (TensorFlow Lite), for phones and small boards.
+
+Description and labels are associated files as its metadata has them: members of a ZIP archive at the file's end.
+"""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from pipeline.deployment.classifier import Classifier
+
+_DESCRIPTION, _LABELS = "classifier.json", "labels.txt"
+
+
+def write(classifier: Classifier, _images: np.ndarray, target: Path) -> None:
+    """Write the file `target`, in float32."""
+    convert(classifier, target, [tf.lite.OpsSet.TFLITE_BUILTINS])
+
+
+def convert(classifier: Classifier, target: Path, operations: list[tf.lite.OpsSet], **settings: Any) -> None:
+    """Write `target` with the converter's `settings`, from LiteRT's own `operations` alone: any device that has it can run them."""
+    settings["target_spec"] = {"supported_ops": operations}
+    classifier.model.export(str(target), format="litert", verbose=False, **settings)
+    with zipfile.ZipFile(target, "a") as members:
+        members.writestr(_LABELS, "".join(f"{name}\n" for name in classifier.classes))
+        members.writestr(_DESCRIPTION, json.dumps(classifier.description(), ensure_ascii=False, indent=2))
+
+
+class LiteRT:
+    """See `pipeline.deployment.exports.formats.Exported`. One image at a time, as phones have them."""
+
+    def __init__(self, target: Path):
+        with zipfile.ZipFile(target) as members:
+            self.description: dict[str, Any] = json.loads(members.read(_DESCRIPTION))
+        self._interpreter = Interpreter(str(target), num_threads=os.cpu_count())
+        self._interpreter.allocate_tensors()
+        [given], [answer] = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self._input, self._output = given["index"], answer["index"]
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        return np.concatenate([self._one(image[np.newaxis]) for image in images])
+
+    def _one(self, image: np.ndarray) -> np.ndarray:
+        self._interpreter.set_tensor(self._input, image)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)
+
+
+read = LiteRT

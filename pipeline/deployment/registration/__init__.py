@@ -1,0 +1,1 @@
+"""MLflow's model registry: challenger, champion, and the gate between them."""

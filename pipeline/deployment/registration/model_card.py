@@ -1,0 +1,86 @@
+"""What a registered model is, on one page: its model card (M. Mitchell et al., Model Cards for Model Reporting, 2019)."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.comparison.experiments import Experiment
+from pipeline.reports.evaluation_page import headline
+from pipeline.system.errors import PipelineError
+from pipeline.visuals.pages import figure, render
+
+_PER_CLASS = "evaluate/per_class.csv"
+
+
+def write_card(experiment: Experiment, folder: Path) -> list[Path]:
+    """Write card.md and card.html into `folder`; returns their paths.
+
+    Raises:
+        PipelineError: the run has lost what they tell.
+    """
+    content = card(experiment)
+    written = []
+    for ending in ("md", "html"):
+        file = folder / f"card.{ending}"
+        file.write_text(render(f"card.{ending}", **content), encoding="utf-8")
+        written.append(file)
+    return written
+
+
+def card(experiment: Experiment) -> dict[str, Any]:
+    """All that the templates card.md and card.html tell."""
+    params, metrics, tags = experiment.params, experiment.metrics, experiment.tags
+    test = {name.removeprefix("test/"): value for name, value in metrics.items() if name.startswith("test/")}
+    classes = _per_class(experiment)
+    weakest = classes.loc[classes["recall"].idxmin()]
+    return {
+        "title": f"Model card: {experiment.name}",
+        "run_id": experiment.run_id,
+        "backbone": params["backbone.name"],
+        "image_size": params["image_size"],
+        "phase": tags["best_phase"],
+        "unfreeze": tags["finetune.depth"],
+        "parameters": int(metrics.get("model/trainable_parameters", 0)),
+        "size": metrics.get("model/size_mib"),
+        "latency": metrics.get("model/prediction_milliseconds"),
+        "data": Path(params["dataset.path"]).name if "dataset.path" in params else params["dataset.name"],
+        "training_data": tags.get("training_data", ""),
+        "test_data": tags.get("test_data", ""),
+        "splits": _splits(metrics),
+        "figures": [(words, _told(test, name)) for words, name in headline(test)],
+        "confidence": float(params.get("evaluate.confidence", 0.95)),
+        "temperature": test.get("calibration/temperature"),
+        "calibrated": params.get("evaluate.calibrate") == "True",
+        "ece": (test.get("calibration/ece_before"), test.get("calibration/ece_after")),
+        "classes": classes.to_dict("records"),
+        "weakest": weakest["class"],
+        "weakest_recall": float(weakest["recall"]),
+        "corrupted": test.get("corrupted/mean"),
+        "commit": tags.get("git_commit", ""),
+        "dirty": tags.get("git_dirty") == "true",
+        "lock": tags.get("lock_sha256", ""),
+    }
+
+
+def _per_class(experiment: Experiment) -> pd.DataFrame:
+    file = experiment.file(_PER_CLASS)
+    if file is None:
+        raise PipelineError(
+            f"{experiment.name} ({experiment.run_id}) has no {_PER_CLASS} in MLflow; run its experiment again"
+        )
+    table = pd.read_csv(file, keep_default_na=False, dtype={"class": str})
+    return table[table["phase"] == experiment.tags["best_phase"]].reset_index(drop=True)
+
+
+def _splits(metrics: dict[str, float]) -> list[tuple[str, int, float]]:
+    """Name, images and share of each split."""
+    counts = {name: int(metrics.get(f"prepare/{name}_images", 0)) for name in ("train", "validation", "test")}
+    whole = sum(counts.values()) or 1
+    return [(name, count, count / whole) for name, count in counts.items()]
+
+
+def _told(figures: dict[str, float], name: str) -> str:
+    if f"{name}_low" not in figures:
+        return figure(figures[name])
+    return f"{figure(figures[name])} ({figure(figures[f'{name}_low'])} to {figure(figures[f'{name}_high'])})"

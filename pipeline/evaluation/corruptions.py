@@ -1,0 +1,134 @@
+"""Damage that images meet outside of data sets, at five severities, on the user's own test images.
+
+After D. Hendrycks, T. Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and Perturbations (ICLR 2019, "ImageNet-C"),
+with the strengths given there for images of 224 pixels; lengths in pixels scale with the image. Left out are frost, snow and glass
+blur, which take photographs of their own or seconds an image, and the elastic transform, whose strengths mean nothing at other sizes.
+"""
+
+import io
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage, signal
+
+SEVERITIES = (1, 2, 3, 4, 5)
+_SIDE = 224
+
+Generator = np.random.Generator
+
+
+def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
+    """An image uint8 [size, size, 3] after one of `CORRUPTIONS` at a severity of 1 to 5; seeded, so that it comes out the same again."""
+    generator = np.random.default_rng([seed, severity, zlib.crc32(name.encode())])
+    values = CORRUPTIONS[name](image.astype(np.float32) / 255, severity - 1, generator)
+    return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def _gaussian_noise(x: np.ndarray, level: int, generator: Generator) -> np.ndarray:
+    return x + generator.normal(0, (0.08, 0.12, 0.18, 0.26, 0.38)[level], x.shape)
+
+
+def _shot_noise(x: np.ndarray, level: int, generator: Generator) -> np.ndarray:
+    photons = (60, 25, 12, 5, 3)[level]
+    return generator.poisson(x * photons) / photons
+
+
+def _impulse_noise(x: np.ndarray, level: int, generator: Generator) -> np.ndarray:
+    share = (0.03, 0.06, 0.09, 0.17, 0.27)[level]
+    draws = generator.random(x.shape)
+    return np.where(draws < share / 2, 0, np.where(draws < share, 1, x))
+
+
+def _defocus_blur(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
+    radius = (3, 4, 6, 8, 10)[level] * x.shape[0] / _SIDE
+    reach = int(np.ceil(radius))
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    # A disc whose rim fades over a pixel, so that small ones differ too.
+    return _convolved(x, np.clip(radius + 0.5 - np.hypot(rows, columns), 0, 1))
+
+
+def _motion_blur(x: np.ndarray, level: int, generator: Generator) -> np.ndarray:
+    radius, deviation = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))[level]
+    radius, deviation = radius * x.shape[0] / _SIDE, deviation * x.shape[0] / _SIDE
+    angle, reach = np.deg2rad(generator.uniform(-45, 45)), max(1, int(np.ceil(radius)))
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    along = columns * np.cos(angle) + rows * np.sin(angle)
+    across = rows * np.cos(angle) - columns * np.sin(angle)
+    line = np.exp(-(along**2) / (2 * deviation**2)) * np.clip(1 - np.abs(across), 0, 1) * (np.abs(along) <= radius)
+    return _convolved(x, line)
+
+
+def _zoom_blur(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
+    furthest, step = ((1.10, 0.01), (1.15, 0.01), (1.20, 0.02), (1.25, 0.02), (1.30, 0.03))[level]
+    image, side = Image.fromarray(np.round(x * 255).astype(np.uint8)), x.shape[0]
+    sum_, zooms = x.copy(), np.arange(1, furthest + step / 2, step)
+    for zoom in zooms:
+        margin = side * (1 - 1 / zoom) / 2
+        box = (margin, margin, side - margin, side - margin)
+        sum_ += np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box), np.float32) / 255
+    return sum_ / (len(zooms) + 1)
+
+
+def _fog(x: np.ndarray, level: int, generator: Generator) -> np.ndarray:
+    strength, roughness = ((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4))[level]
+    return (x + strength * _clouds(x.shape[0], roughness, generator)[..., np.newaxis]) * x.max() / (x.max() + strength)
+
+
+def _brightness(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
+    # The value of hue, saturation, value is the highest channel; the others keep their ratio to it.
+    highest = x.max(axis=2, keepdims=True)
+    brighter = np.minimum(highest + (0.1, 0.2, 0.3, 0.4, 0.5)[level], 1)
+    return np.where(highest > 0, x * brighter / np.maximum(highest, 1e-6), brighter)
+
+
+def _contrast(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
+    means = x.mean(axis=(0, 1), keepdims=True)
+    return (x - means) * (0.4, 0.3, 0.2, 0.1, 0.05)[level] + means
+
+
+def _pixelate(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
+    image, side = Image.fromarray(np.round(x * 255).astype(np.uint8)), x.shape[0]
+    coarse = max(1, round(side * (0.6, 0.5, 0.4, 0.3, 0.25)[level]))
+    small = image.resize((coarse, coarse), Image.Resampling.BOX)
+    return np.asarray(small.resize((side, side), Image.Resampling.NEAREST), np.float32) / 255
+
+
+def _jpeg_compression(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(np.round(x * 255).astype(np.uint8)).save(buffer, "JPEG", quality=(25, 18, 15, 10, 7)[level])
+    return np.asarray(Image.open(buffer), np.float32) / 255
+
+
+def _convolved(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    reach = kernel.shape[0] // 2
+    padded = np.pad(x, ((reach, reach), (reach, reach), (0, 0)), "reflect" if reach < x.shape[0] else "edge")
+    return signal.fftconvolve(padded, (kernel / kernel.sum())[..., np.newaxis], mode="valid", axes=(0, 1))
+
+
+def _clouds(side: int, roughness: float, generator: Generator) -> np.ndarray:
+    """Noise on all scales, each half as long `roughness` times as weak: float [side, side] in 0 to 1 (midpoint displacement's spectrum)."""
+    total, strength, cells = np.zeros((side, side)), 1.0, 1
+    while cells < side:
+        coarse = generator.random((cells + 2, cells + 2)) - 0.5
+        fine = ndimage.zoom(coarse, side / cells, order=1, grid_mode=True, mode="nearest")
+        total += strength * fine[:side, :side]
+        strength, cells = strength / roughness, cells * 2
+    total -= total.min()
+    return total / max(total.max(), 1e-9)
+
+
+CORRUPTIONS: dict[str, Callable[[np.ndarray, int, Generator], np.ndarray]] = {
+    "gaussian_noise": _gaussian_noise,
+    "shot_noise": _shot_noise,
+    "impulse_noise": _impulse_noise,
+    "defocus_blur": _defocus_blur,
+    "motion_blur": _motion_blur,
+    "zoom_blur": _zoom_blur,
+    "fog": _fog,
+    "brightness": _brightness,
+    "contrast": _contrast,
+    "pixelate": _pixelate,
+    "jpeg_compression": _jpeg_compression,
+}

@@ -1,0 +1,77 @@
+"""Where a classifier looked: Grad-CAM (R. R. Selvaraju et al., 2017) at the backbone's last feature maps."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+_BATCH = 16
+
+
+def heatmaps(
+    model: keras.Model, images: np.ndarray, targets: np.ndarray, feature_maps: Callable | None = None
+) -> np.ndarray:
+    """How much each place of an image speaks for a class.
+
+    Gradients are those of the class's logit, which, unlike its probability, does not stand still where the model is sure. Every backbone
+    is a layer of the classifier and ends in feature maps, so one way serves all, however deeply a network nests what is inside.
+
+    Args:
+        model: as `pipeline.models.classifier.build_classifier` makes it.
+        images: uint8 [n, size, size, 3].
+        targets: the class asked about, int [n].
+        feature_maps: what makes the backbone's last feature maps [b, h, w, c] of images; the model itself, unless some faster form is given.
+
+    Returns:
+        float32 [n, size, size] in 0 to 1, the highest place of each image 1; all 0 where no place speaks for the class.
+    """
+    feature_maps = feature_maps or (lambda batch: _feature_maps(model, batch))
+    maps = [
+        _maps(model, feature_maps(images[start : start + _BATCH]), targets[start : start + _BATCH])
+        for start in range(0, len(images), _BATCH)
+    ]
+    side = images.shape[1]
+    return np.stack([_resized(each, side) for each in np.concatenate(maps)])
+
+
+def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+    """An image uint8 [size, size, 3] under its heat map [size, size]: what does not count turns grey and dark, what counts glows."""
+    from matplotlib import colormaps
+
+    grey = image.astype(np.float32).mean(axis=2, keepdims=True) * 0.55
+    glow = colormaps["inferno"](heatmap)[..., :3].astype(np.float32) * 255
+    share = heatmap[..., np.newaxis] * 0.6
+    return np.clip(grey * (1 - share) + glow * share + image * 0.25 * heatmap[..., np.newaxis], 0, 255).astype(np.uint8)
+
+
+def _feature_maps(model: keras.Model, images: np.ndarray) -> tf.Tensor:
+    return model.get_layer("backbone")(model.get_layer("preprocessing")(images), training=False)
+
+
+def _maps(model: keras.Model, features: tf.Tensor, targets: np.ndarray) -> np.ndarray:
+    """Grad-CAM at the feature maps' own size: float32 [b, h, w], at least 0."""
+    features = tf.cast(features, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        logits = _logits(model.get_layer("head"), model.get_layer("pooling")(features))
+        asked = tf.gather(logits, targets, axis=1, batch_dims=1)
+    channels = tf.reduce_mean(tape.gradient(asked, features), axis=(1, 2), keepdims=True)
+    return tf.nn.relu(tf.reduce_sum(channels * features, axis=-1)).numpy()
+
+
+def _logits(head: keras.Model, features: tf.Tensor) -> tf.Tensor:
+    """What the head's softmax is taken of: [b, classes]."""
+    for layer in head.layers[:-1]:
+        features = layer(features, training=False)
+    last = head.layers[-1]
+    return tf.matmul(features, last.kernel) + last.bias
+
+
+def _resized(heatmap: np.ndarray, side: int) -> np.ndarray:
+    # Bilinear, since smoother ways swing below 0 and light up what nothing speaks for.
+    image = Image.fromarray(heatmap.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
+    values = np.asarray(image)
+    highest = values.max()
+    return values / highest if highest > 0 else values

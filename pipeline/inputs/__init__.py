@@ -1,0 +1,1 @@
+"""From a manifest to batches: decoded images, augmented variants, MixUp, tf.data."""

@@ -1,0 +1,1 @@
+"""One job: identity, order of stages, outputs written whole, resumption, logging."""

@@ -1,0 +1,65 @@
+"""The whole classifier: preprocessing, backbone, pooling and head."""
+
+import keras
+import numpy as np
+from keras import layers, regularizers
+
+from pipeline.config import Config, TrainConfig
+from pipeline.models.backbones import build_backbone
+
+
+def build_preprocessing(kind: str, image_size: int) -> keras.Model:
+    """uint8 RGB [b, size, size, 3] to float, named "preprocessing".
+
+    Args:
+        kind: tf: to [-1, 1]; torch: to [0, 1], then ImageNet's mean and deviation taken off each channel; caffe: BGR with ImageNet's mean
+            taken off, in 0 to 255; lite: (x - 127) / 128; none: as it is, for networks that hold their own.
+        image_size: side in pixels.
+
+    Source: `keras.applications.imagenet_utils.preprocess_input`.
+    """
+    inputs = x = layers.Input((image_size, image_size, 3), dtype="uint8", name="pixels")
+    if kind == "tf":
+        x = layers.Rescaling(1 / 127.5, offset=-1.0)(x)
+    elif kind == "torch":
+        x = layers.Rescaling(1 / 255)(x)
+        x = layers.Normalization(mean=[0.485, 0.456, 0.406], variance=[0.229**2, 0.224**2, 0.225**2])(x)
+    elif kind == "caffe":
+        x = layers.Rescaling(1.0)(x)
+        x = keras.ops.flip(x, axis=-1)
+        x = layers.Normalization(mean=[103.939, 116.779, 123.68], variance=[1.0, 1.0, 1.0])(x)
+    elif kind == "lite":
+        x = layers.Rescaling(1 / 128, offset=-127 / 128)(x)
+    else:
+        x = layers.Rescaling(1.0)(x)
+    return keras.Model(inputs, x, name="preprocessing")
+
+
+def build_classifier(config: Config, class_count: int) -> keras.Model:
+    """uint8 RGB [b, size, size, 3] to float32 class probabilities [b, classes], of four named layers.
+
+    `preprocessing`, `backbone` and `head` are models, `pooling` averages the feature maps.
+    """
+    size = config.image_size
+    inputs = layers.Input((size, size, 3), dtype="uint8", name="image")
+    x = build_preprocessing(config.backbone.preprocessing, size)(inputs)
+    x = build_backbone(config.backbone, size)(x)
+    x = layers.GlobalAveragePooling2D(name="pooling")(x)
+    x = build_head(config.train, x.shape[-1], class_count)(x)
+    return keras.Model(inputs, x, name=config.backbone.name)
+
+
+def build_head(train: TrainConfig, features: int, class_count: int) -> keras.Model:
+    """Dropout, perhaps a hidden layer, and softmax in float32: features [b, features] to probabilities [b, class_count]."""
+    penalty = regularizers.L2(train.l2) if train.l2 else None
+    head = keras.Sequential([layers.Input((features,)), layers.Dropout(train.dropout, name="dropout")], name="head")
+    if train.hidden_units:
+        head.add(layers.Dense(train.hidden_units, "relu", kernel_regularizer=penalty, name="hidden"))
+    head.add(layers.Dense(class_count, "softmax", kernel_regularizer=penalty, dtype="float32", name="probabilities"))
+    return head
+
+
+def apply_temperature(model: keras.Model, temperature: float) -> None:
+    """Divide a classifier's logits by `temperature`, in place: it gives calibrated probabilities wherever it is used from then on."""
+    last = model.get_layer("head").layers[-1]
+    last.set_weights([weight / np.float32(temperature) for weight in last.get_weights()])

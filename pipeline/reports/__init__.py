@@ -1,0 +1,1 @@
+"""Charts and pages, drawn from the stages' tables; no TensorFlow."""

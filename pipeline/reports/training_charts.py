@@ -1,0 +1,80 @@
+"""Charts of training: curves, augmented variants, the learning-rate range."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline.visuals.style import BLUE, GREEN, INK, ORANGE, charting, write_png
+
+
+def plot_views(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], file: Path) -> None:
+    """Images uint8 [size, size, 3] beside their versions: a row an image, a column a version, under its title."""
+    with charting(1.35 * len(titles), 1.35 * len(rows) + 0.3) as figure:
+        grid = figure.subplots(len(rows), len(titles), squeeze=False)
+        for line, images in zip(grid, rows, strict=True):
+            for axes, image in zip(line, images, strict=True):
+                axes.imshow(image)
+                axes.axis("off")
+        for axes, title in zip(grid[0], titles, strict=True):
+            axes.set_title(title, fontsize=8)
+    write_png(figure, file)
+
+
+def training_curves(
+    histories: Sequence[pd.DataFrame], figures: Sequence[Mapping[str, float]], phase_epochs: Sequence[int] = ()
+) -> Figure:
+    """Accuracy and loss of one phase, or of both on one axis of epochs, with the boundaries and what each phase kept.
+
+    Args:
+        histories: of each phase, rows as `pipeline.training.history.Row`; the second one's epochs go on.
+        figures: of what was kept, of each phase: `kept_epoch`, and `val_accuracy` and `val_loss` of its weights.
+        phase_epochs: of each phase within fine-tuning.
+    """
+    history = pd.concat(histories)
+    with charting(9.5, 3.6) as figure:
+        for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
+            axes.plot(history["epoch"], history[name], color=BLUE, marker="o", markersize=3, label="training")
+            axes.plot(
+                history["epoch"], history[f"val_{name}"], color=ORANGE, marker="s", markersize=3, label="validation"
+            )
+            kept = pd.DataFrame(figures)
+            axes.plot(
+                kept["kept_epoch"],
+                kept[f"val_{name}"],
+                "o",
+                markersize=10,
+                markerfacecolor="none",
+                markeredgecolor=INK,
+                label="kept",
+            )
+            for later in histories[1:]:
+                boundary = later["epoch"].iloc[0] - 0.5
+                axes.axvline(boundary, linestyle="--", linewidth=1, color=INK, alpha=0.6)
+                axes.text(boundary, 1.0, " fine-tuning", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
+                for epochs in np.cumsum(phase_epochs)[:-1]:
+                    axes.axvline(boundary + epochs, linestyle=":", linewidth=1, color=INK, alpha=0.6)
+            axes.set(title=name.capitalize(), xlabel="epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid()
+        handles, names = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=3)
+        return figure
+
+
+def plot_rate_range(table: pd.DataFrame, suggested: float, configured: float, file: Path) -> None:
+    """Loss by learning rate, on a logarithmic axis, with the suggested and the configured rate; `table` as `pipeline.stages.find_lr` has it."""
+    with charting(6.5, 3.8) as figure:
+        axes = figure.subplots()
+        axes.plot(table["learning_rate"], table["loss"], color=BLUE, alpha=0.35, linewidth=1, label="a batch")
+        axes.plot(table["learning_rate"], table["smoothed"], color=BLUE, label="moving average")
+        axes.axvline(suggested, color=GREEN, label=f"suggested, {suggested:.2g}")
+        axes.axvline(configured, color=INK, linestyle="--", label=f"configured, {configured:.2g}")
+        # What it ends in is out of proportion.
+        top = table["smoothed"].iloc[0] + table["smoothed"].min()
+        axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, 1.5 * top))
+        axes.grid()
+        figure.legend(loc="outside lower center", ncols=4)
+    write_png(figure, file)

@@ -1,0 +1,122 @@
+"""Arrays in files of bounded size, written row by row, each with its checksum, and read as memory maps."""
+
+import hashlib
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ml_dtypes  # noqa: F401  (teaches NumPy the name bfloat16)
+import numpy as np
+
+from pipeline.storage.files import file_sha256
+
+_SHARD_BYTES = 256 * 2**20
+
+Append = Callable[[np.ndarray], None]
+
+
+class Rows:
+    """An array [n, *shape] whose rows lie in memory-mapped shards."""
+
+    def __init__(self, shards: list[np.ndarray], shape: tuple[int, ...], dtype: np.dtype):
+        """`shards` hold the same number of rows each, but for the last one; as unsigned integers of the item's size, or bytes."""
+        self.shape, self.dtype = shape, dtype
+        self._shards = shards
+        self._rows = len(shards[0]) if shards else 1
+
+    def __len__(self) -> int:
+        return sum(len(shard) for shard in self._shards)
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """The rows at `indices`, integer [b], in that order: [b, *shape]."""
+        if len(self._shards) == 1:
+            return self._shards[0][indices].view(self.dtype)
+        shard_of, row_of = np.divmod(indices, self._rows)
+        taken = np.empty((len(indices), *self.shape), self._shards[0].dtype)
+        for shard in np.unique(shard_of):
+            here = shard_of == shard
+            taken[here] = self._shards[shard][row_of[here]]
+        return taken.view(self.dtype)
+
+
+def rows_bytes(count: int, shape: tuple[int, ...], dtype: str) -> int:
+    """What so many rows take."""
+    return count * math.prod(shape) * np.dtype(dtype).itemsize
+
+
+def write_shards(
+    folder: Path, shape: tuple[int, ...], dtype: str, build: Callable[[Append], None]
+) -> list[dict[str, Any]]:
+    """Write the rows that `build` hands over, arrays [b, *shape], to files in `folder`.
+
+    Returns:
+        for each file its `rows` and `sha256`.
+    """
+    with closing(_Writer(folder, shape, np.dtype(dtype))) as writer:
+        build(writer.append)
+    return writer.shards
+
+
+def open_shards(
+    folder: Path, shape: tuple[int, ...], dtype: str, shards: list[dict[str, Any]], verify: bool = True
+) -> Rows:
+    """The rows that `write_shards` wrote; `verify` reads all of them once.
+
+    Raises:
+        OSError: a file is missing.
+        ValueError: a file is not what was written.
+    """
+    files = [_shard(folder, number) for number in range(len(shards))]
+    if verify:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for file, shard, found in zip(files, shards, pool.map(file_sha256, files), strict=True):
+                if found != shard["sha256"]:
+                    raise ValueError(f"{file.name} has another checksum")
+    # NumPy gathers plain integers faster than types that it was taught.
+    plain = np.dtype(f"u{np.dtype(dtype).itemsize}")
+    mapped = [
+        np.memmap(file, plain, "r", shape=(shard["rows"], *shape)) for file, shard in zip(files, shards, strict=True)
+    ]
+    return Rows(mapped, shape, np.dtype(dtype))
+
+
+class _Writer:
+    """Writes rows to shards, with their checksums."""
+
+    def __init__(self, folder: Path, shape: tuple[int, ...], dtype: np.dtype):
+        self.folder, self.shape, self.dtype = folder, shape, dtype
+        self.shards: list[dict[str, Any]] = []
+        self._per_shard = max(1, _SHARD_BYTES // (math.prod(shape) * dtype.itemsize))
+        self._file: BinaryIO | None = None
+
+    def append(self, rows: np.ndarray) -> None:
+        """The next rows, [b, *shape]."""
+        if rows.shape[1:] != self.shape or rows.dtype != self.dtype:
+            raise ValueError(f"rows {rows.dtype}{list(rows.shape[1:])} given, {self.dtype}{list(self.shape)} promised")
+        while len(rows):
+            if self._file is None:
+                self._file = open(_shard(self.folder, len(self.shards)), "wb")  # noqa: SIM115
+                self._count, self._digest = 0, hashlib.sha256()
+            space = self._per_shard - self._count
+            part, rows = rows[:space], rows[space:]
+            data = np.ascontiguousarray(part).view(np.uint8).data
+            self._digest.update(data)
+            self._file.write(data)
+            self._count += len(part)
+            if self._count == self._per_shard:
+                self.close()
+
+    def close(self) -> None:
+        """End the shard that is being written."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self.shards.append({"rows": self._count, "sha256": self._digest.hexdigest()})
+
+
+def _shard(folder: Path, number: int) -> Path:
+    return folder / f"{number:05}.bin"

@@ -1,0 +1,1 @@
+"""Many jobs: grids and searches."""

@@ -1,0 +1,87 @@
+"""What a search found, in MLflow: a run of its own, with the trials as a table, and plots of their history and of what mattered."""
+
+import tempfile
+from pathlib import Path
+
+import optuna
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from mlflow.utils.time import get_current_time_millis
+from optuna.trial import TrialState
+
+from pipeline.config import TrackingConfig
+from pipeline.jobs.trial import OBJECTIVES
+from pipeline.system.errors import PipelineError
+from pipeline.tracking import connect, store_uri
+from pipeline.visuals.style import charting, write_png
+
+_LEAST_FOR_IMPORTANCE = 4
+
+
+def log_search(study: optuna.Study, objectives: list[str], tracking: TrackingConfig) -> str:
+    """Log a study to its run in MLflow, the same one for all commands that go on with it; the run's id.
+
+    Raises:
+        PipelineError: the store can't be used.
+    """
+    try:
+        client, experiment_id = connect(tracking)
+        query = f"tags.role = 'search' and tags.study = '{study.study_name}'"
+        found = client.search_runs([experiment_id], query, max_results=1)
+        tags = {"role": "search", "study": study.study_name, "mlflow.source.name": "pipeline"}
+        run = found[0] if found else client.create_run(experiment_id, run_name=f"search {study.study_name}", tags=tags)
+        run_id, now = run.info.run_id, get_current_time_millis()
+        states = [trial.state for trial in study.get_trials(deepcopy=False)]
+        counts = {
+            "trials": len(states),
+            "pruned": states.count(TrialState.PRUNED),
+            "failed": states.count(TrialState.FAIL),
+        }
+        metrics = [Metric(f"search/{name}", count, now, 0) for name, count in counts.items()]
+        if len(objectives) == 1 and TrialState.COMPLETE in states:
+            metrics.append(Metric(f"search/{objectives[0]}", study.best_value, now, 0))
+        client.log_batch(run_id, metrics=metrics)
+        with tempfile.TemporaryDirectory() as folder:
+            write_report(study, objectives, Path(folder))
+            client.log_artifacts(run_id, folder, "search")
+        client.set_terminated(run_id)
+    except MlflowException as error:
+        raise PipelineError(
+            f"tracking: the search's plots could not be logged to {store_uri(tracking)} ({error}); the same command tries again"
+        ) from error
+    return run_id
+
+
+def write_report(study: optuna.Study, objectives: list[str], out: Path) -> None:
+    """Write trials.csv, history.png and, from so many complete trials on that something can be said, importance.png."""
+    study.trials_dataframe().to_csv(out / "trials.csv", index=False)
+    complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    if not complete:
+        return
+    with charting(7, 2.6 * len(objectives)) as figure:
+        for row, (name, axes) in enumerate(
+            zip(objectives, figure.subplots(len(objectives), squeeze=False)[:, 0], strict=True)
+        ):
+            values = [trial.values[row] for trial in complete]
+            better = max if OBJECTIVES[name] == "maximize" else min
+            axes.plot([trial.number for trial in complete], values, "o", label="trials")
+            best = [better(values[: index + 1]) for index in range(len(values))]
+            axes.step([trial.number for trial in complete], best, where="post", label="best so far")
+            axes.set(xlabel="trial", ylabel=name, title=study.study_name if not row else "")
+            axes.legend()
+    write_png(figure, out / "history.png")
+    searched = {name for trial in complete for name in trial.params}
+    if (
+        len(complete) < _LEAST_FOR_IMPORTANCE
+        or len({tuple(trial.values) for trial in complete}) == 1
+        or len(searched) < 2
+    ):
+        return
+    with charting(7, 1 + 0.4 * len(searched) * len(objectives)) as figure:
+        for row, (name, axes) in enumerate(
+            zip(objectives, figure.subplots(len(objectives), squeeze=False)[:, 0], strict=True)
+        ):
+            found = optuna.importance.get_param_importances(study, target=lambda trial, row=row: trial.values[row])
+            axes.barh(list(found)[::-1], list(found.values())[::-1])
+            axes.set(xlabel=f"share of what moved {name}", xlim=(0, 1))
+    write_png(figure, out / "importance.png")

@@ -1,0 +1,249 @@
+"""A search with Optuna: which jobs come next is a function of how the earlier ones ended."""
+
+import json
+import logging
+import random
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+from urllib.parse import urlsplit
+
+import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from pipeline.config.compose import from_hydra, quote_literally, quoted
+from pipeline.jobs.job import Outcome
+from pipeline.jobs.trial import OBJECTIVES
+from pipeline.sweeps.optuna_report import log_search
+from pipeline.sweeps.sweep import PersistentLauncher
+from pipeline.system import processes
+from pipeline.system.environment import VARIABLE
+from pipeline.system.errors import PipelineError
+from pipeline.system.paths import resolve
+
+log = logging.getLogger(__name__)
+
+_SAMPLERS = ("tpe", "random", "grid", "nsga2")
+_PRUNERS = ("median", "hyperband", "none")
+_PROCESS = "process"
+
+
+@dataclass
+class Settings:
+    """Of conf/hydra/sweeper/optuna.yaml, where each is described."""
+
+    study: str
+    storage: str
+    trials: int
+    batch: int
+    objectives: list[str]
+    sampler: str
+    pruner: str
+    startup_trials: int
+    warmup_epochs: int
+    seed: int
+    params: dict[str, str]
+
+    def problems(self) -> list[str]:
+        """What is wrong with them, a sentence each."""
+        found = []
+        for name, allowed in (("sampler", _SAMPLERS), ("pruner", _PRUNERS)):
+            if getattr(self, name) not in allowed:
+                found.append(
+                    f"hydra.sweeper.{name}: {getattr(self, name)!r} is not allowed; it takes {' | '.join(allowed)}"
+                )
+        for name in ("trials", "batch"):
+            if getattr(self, name) < 1:
+                found.append(f"hydra.sweeper.{name}: {getattr(self, name)} is not allowed; it takes at least 1")
+        if not self.objectives or set(self.objectives) - set(OBJECTIVES):
+            found.append(
+                f"hydra.sweeper.objectives: {self.objectives} is not allowed; it takes a list of {', '.join(OBJECTIVES)}"
+            )
+        if urlsplit(self.storage).password:
+            found.append(
+                "hydra.sweeper.storage: holds a password, which would be written into files; set PGPASSWORD instead"
+            )
+        if len(self.objectives) > 1 and self.pruner != "none":
+            log.info("With two objectives no trial is pruned: none is better than another in both for certain")
+        return found
+
+    @property
+    def watched(self) -> str | None:
+        """What of each epoch the pruner sees."""
+        only = self.objectives[0] if len(self.objectives) == 1 else None
+        return only if self.pruner != "none" and only in ("val_accuracy", "val_loss") else None
+
+
+class Search:
+    """A study that goes on until it has its trials, whichever commands run them."""
+
+    def __init__(self, settings: dict[str, Any], config: DictConfig, arguments: list[str]):
+        """`settings` of `hydra.sweeper`; `config`: the composed configuration; `arguments`: overrides, single values and sweeps.
+
+        Raises:
+            PipelineError: a setting or a sweep is not allowed, or nothing is searched.
+        """
+        self._settings = Settings(**{name: _plain(value) for name, value in settings.items()})
+        self._config = config
+        searched = [f"{name}={value}" for name, value in self._settings.params.items()]
+        overrides = OverridesParser.create().parse_overrides([*searched, *arguments])
+        # The later one wins, as everywhere.
+        last = {override.get_key_element(): override for override in overrides}
+        self._fixed = [each.input_line for each in last.values() if not each.is_sweep_override()]
+        self._space = {key: distribution(each) for key, each in last.items() if each.is_sweep_override()}
+        problems = self._settings.problems()
+        if not self._space:
+            problems.append(
+                "hydra.sweeper.params: nothing is searched; give 'key=choice(a,b)', 'key=interval(low,high)' or 'key=range(low,high)'"
+            )
+        if problems:
+            raise PipelineError("The search can't begin:\n" + "\n".join(f"  - {each}" for each in problems))
+        self._storage = self._settings.storage
+        if self._storage.startswith("sqlite:///"):
+            self._storage = f"sqlite:///{resolve(self._storage.removeprefix('sqlite:///'))}"
+
+    def run(self, launcher: PersistentLauncher) -> None:
+        """Run trials until the study has as many as it should; log what it found."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(
+            study_name=self._settings.study,
+            storage=self._storage,
+            load_if_exists=True,
+            directions=[OBJECTIVES[name] for name in self._settings.objectives],
+        )
+        # The seed alone would draw again what an earlier command has tried.
+        study.sampler = self._sampler(self._settings.seed + len(study.get_trials(deepcopy=False)))
+        enqueue_dead_trials(study)
+        if self._settings.sampler == "grid":
+            points = {key: _values(key, each) for key, each in self._space.items()}
+            enqueue_grid(study, points, self._settings.trials, self._settings.seed)
+        jobs = 0
+        while (left := self._left(study)) > 0:
+            trials = [study.ask(self._space) for _ in range(min(left, self._settings.batch))]
+            for trial in trials:
+                trial.set_user_attr(_PROCESS, processes.own())
+            returned = launcher.launch([self._overrides(trial) for trial in trials], initial_job_idx=jobs)
+            for trial, job in zip(trials, returned, strict=True):
+                self._tell(study, trial, Outcome(**job.return_value))
+            jobs += len(trials)
+        _say_best(study)
+        log_search(study, self._settings.objectives, from_hydra(self._config).tracking)
+
+    def _left(self, study: optuna.Study) -> int:
+        """Trials that are still to be begun."""
+        if self._settings.sampler == "grid":
+            return len(study.get_trials(deepcopy=False, states=[TrialState.WAITING]))
+        return self._settings.trials - _ended(study)
+
+    def _overrides(self, trial: optuna.Trial) -> list[str]:
+        chosen = [f"{key}={quoted(value)}" for key, value in trial.params.items()]
+        named = {
+            "study": self._settings.study,
+            "storage": self._storage,
+            "id": trial._trial_id,
+            "number": trial.number,
+            "report": self._settings.watched,
+            "pruner": {
+                "name": self._settings.pruner,
+                "startup_trials": self._settings.startup_trials,
+                "warmup_epochs": self._settings.warmup_epochs,
+            },
+        }
+        return [*self._fixed, *chosen, f"+hydra.job.env_set.{VARIABLE}={quote_literally(json.dumps(named))}"]
+
+    def _tell(self, study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> None:
+        trial.set_user_attr("folder", outcome.folder)
+        if outcome.status == "pruned":
+            study.tell(trial, state=TrialState.PRUNED)
+        elif outcome.failed:
+            trial.set_user_attr("reason", outcome.reason)
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            study.tell(trial, [outcome.figures[name] for name in self._settings.objectives])
+
+    def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+        return {
+            # Never asked: each point of a grid is enqueued.
+            "grid": lambda: optuna.samplers.RandomSampler(seed=seed),
+            "tpe": lambda: optuna.samplers.TPESampler(seed=seed, constant_liar=self._settings.batch > 1),
+            "random": lambda: optuna.samplers.RandomSampler(seed=seed),
+            "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed),
+        }[self._settings.sampler]()
+
+
+def distribution(override: Override) -> BaseDistribution:
+    """What Optuna draws from, for a sweep in Hydra's grammar: `choice(a,b)`, `range(1,9,2)`, `interval(1e-5,1e-3)`, `tag(log, ...)`, `int(interval(1,9))`.
+
+    Raises:
+        PipelineError: Optuna has nothing like it.
+    """
+    value, key = override.value(), override.get_key_element()
+    if override.is_choice_sweep():
+        return CategoricalDistribution([item for item in override.sweep_iterator()])
+    logarithmic = "log" in value.tags
+    if isinstance(value, RangeSweep):
+        whole = all(isinstance(each, int) for each in (value.start, value.stop, value.step))
+        kind = IntDistribution if whole else FloatDistribution
+        # Hydra's ranges end before their end.
+        last = value.stop - 1 if whole else value.stop
+        return kind(value.start, value.start + (last - value.start) // value.step * value.step, step=value.step)
+    if isinstance(value, IntervalSweep):
+        whole = isinstance(value.start, int) and isinstance(value.end, int)
+        kind = IntDistribution if whole else FloatDistribution
+        return kind(value.start, value.end, log=logarithmic)
+    raise PipelineError(
+        f"{key}: {override.input_line} is nothing to search; give choice(...), range(...) or interval(...)"
+    )
+
+
+def enqueue_dead_trials(study: optuna.Study) -> None:
+    """End the trials whose command died, and put their parameters in front: their jobs go on where they were cut off."""
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        process = trial.user_attrs.get(_PROCESS)
+        if process is None or processes.is_dead(process):
+            study.enqueue_trial(trial.params)
+            study.tell(trial.number, state=TrialState.FAIL)
+            log.info("Trial %d was cut off; its job goes on", trial.number)
+
+
+def enqueue_grid(study: optuna.Study, values: dict[str, list], trials: int, seed: int) -> None:
+    """Put the first `trials` points of a grid in front that the study does not have, in an order that the seed shuffles.
+
+    Optuna's own sampler for grids ends a study where it may not be ended, and knows nothing of earlier commands with another seed.
+    """
+    names = sorted(values)
+    points = [dict(zip(names, point, strict=True)) for point in product(*(values[name] for name in names))]
+    # So that the first of many differ in all that is searched.
+    random.Random(seed).shuffle(points)
+    for point in points[:trials]:
+        study.enqueue_trial(point, skip_if_exists=True)
+
+
+def _ended(study: optuna.Study) -> int:
+    """Trials that count: ended by themselves or pruned; those whose command died are tried again."""
+    return sum(
+        trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or "reason" in trial.user_attrs
+        for trial in study.get_trials(deepcopy=False)
+    )
+
+
+def _values(key: str, space: BaseDistribution) -> list:
+    if isinstance(space, CategoricalDistribution):
+        return list(space.choices)
+    if isinstance(space, IntDistribution) and not space.log:
+        return list(range(space.low, space.high + 1, space.step))
+    raise PipelineError(f"{key}: a grid takes choice(...) or a range(...) of whole numbers")
+
+
+def _say_best(study: optuna.Study) -> None:
+    # With two objectives those that no other one beats in both.
+    for trial in study.best_trials:
+        log.info("best: trial %d  %s  %s", trial.number, trial.values, trial.params)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

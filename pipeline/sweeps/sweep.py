@@ -1,0 +1,112 @@
+"""A sweep goes on whatever happens to its jobs, and ends with a table of what became of them."""
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from urllib.parse import urlsplit
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.jobs.job import Outcome, reason
+from pipeline.system.errors import PipelineError
+from pipeline.system.paths import CODE
+from pipeline.system.signals import interrupted
+from pipeline.system.terminal import CONSOLE
+
+log = logging.getLogger(__name__)
+
+_SHOWN = {"done": "green", "skipped": "dim"}
+
+
+class Sweep(AbstractContextManager):
+    """Gathers how jobs ended; at the end of the block they are shown, and a failure is an error."""
+
+    def __init__(self, config: DictConfig):
+        self._relaunches = config.sweep.relaunches
+        self._launcher = config.hydra.launcher._target_
+        self._jobs: list[tuple[Sequence[str], Outcome]] = []
+
+    def persistent(self, launcher: Launcher) -> "PersistentLauncher":
+        """A launcher whose jobs are in the table, and which outlives its workers."""
+        if os.environ.get("RAY_ADDRESS") and self._launcher.endswith("RayLauncher"):
+            join_ray_cluster()
+        return PersistentLauncher(launcher, self._relaunches, self._jobs)
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if self._jobs:
+            Console(stderr=True, width=None if CONSOLE.is_terminal else 160).print(_table(self._jobs))
+        if kind is not None:
+            return
+        failed = sum(outcome.failed for _, outcome in self._jobs)
+        if failed:
+            raise PipelineError(f"{failed} of {len(self._jobs)} jobs failed; their logs lie in their folders")
+
+
+def join_ray_cluster() -> None:
+    """Connect to the cluster that RAY_ADDRESS names, whose workers then find this package and the tracking store.
+
+    Hydra's launcher takes a connection that is there; by itself it gives a size of memory that Ray refuses where a cluster is there already. Passwords are not
+    sent, since Ray shows what is: they belong into the environment of each node.
+    """
+    import ray
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    known = {"PYTHONPATH": str(CODE)}
+    if uri and not urlsplit(uri).password:
+        known["MLFLOW_TRACKING_URI"] = uri
+    if not ray.is_initialized():
+        ray.init(runtime_env={"env_vars": known})
+
+
+class PersistentLauncher:
+    """Starts a launcher again when its workers have died: what is complete is skipped then, and what was cut off goes on."""
+
+    def __init__(self, launcher: Launcher, relaunches: int, jobs: list[tuple[Sequence[str], Outcome]]):
+        self._launcher, self._relaunches, self._jobs = launcher, relaunches, jobs
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """As Hydra's launchers do; every job has returned an `Outcome`, as a dictionary."""
+        for left in reversed(range(self._relaunches + 1)):
+            try:
+                returned = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
+                break
+            except Exception as error:
+                if interrupted():
+                    raise KeyboardInterrupt from error
+                log.warning("The launcher's workers died: %s", reason(error))
+                if not left:
+                    returned = [_cut_off(overrides, error) for overrides in job_overrides]
+        for each in returned:
+            self._jobs.append((each.overrides or [], _outcome(each)))
+        return returned
+
+
+def _cut_off(overrides: Sequence[str], error: Exception) -> JobReturn:
+    told = Outcome("cut off", f"its worker died: {reason(error)}", "", "")
+    return JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, _return_value=vars(told))
+
+
+def _outcome(returned: JobReturn) -> Outcome:
+    if returned.status == JobStatus.COMPLETED:
+        return Outcome(**returned.return_value)
+    # Hydra could not even compose it.
+    return Outcome("failed", reason(returned._return_value), "", "")
+
+
+def _table(jobs: list[tuple[Sequence[str], Outcome]]) -> Table:
+    """A row a job: what tells it from the others, what became of it, and why."""
+    common = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
+    table = Table("job", "", "experiment", "reason", title="The sweep's jobs", title_justify="left", box=None)
+    for overrides, outcome in jobs:
+        told = " ".join(each for each in overrides if each not in common and not each.startswith(("hydra.", "+hydra.")))
+        status = f"[{_SHOWN.get(outcome.status, 'red')}]{outcome.status}[/]"
+        table.add_row(escape(told), status, outcome.key, escape(outcome.reason))
+    counts = {status: sum(outcome.status == status for _, outcome in jobs) for status in {o.status for _, o in jobs}}
+    table.caption = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    return table

@@ -1,0 +1,1 @@
+"""The foundation: errors, paths, terminal, signals, this machine."""

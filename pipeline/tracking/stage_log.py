@@ -1,0 +1,109 @@
+"""A stage's files, as a run in MLflow holds them."""
+
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow.entities import Metric, RunTag
+
+from pipeline.inputs.manifest import images_digest, read_manifest
+from pipeline.storage.files import file_sha256, read_json, write_json
+from pipeline.tracking.logged_model import log_model
+from pipeline.tracking.metric_names import epoch_metrics, model_metrics, stage_metrics
+
+# Files of a stage that MLflow gets in another form, or that hold nothing to look at.
+_NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "metrics.json", "run.json", "speed.json", "summary.md"}
+# Metrics that one call of log_batch takes.
+_BATCH = 1000
+
+
+class StageLog:
+    """Logs what stages have left to one run; what is there already is not logged again, so that it can be tried until it succeeds."""
+
+    def __init__(self, client: mlflow.MlflowClient, run_id: str, dataset: str, models: str):
+        """`dataset`: the data set's name; `models`: `tracking.log_model`."""
+        self._client, self._run_id, self._dataset, self._models = client, run_id, dataset, models
+
+    def reported_epochs(self) -> set[int]:
+        """The epochs whose figures the run has."""
+        return {metric.step for metric in self._client.get_metric_history(self._run_id, "training/loss")}
+
+    def log(self, folder: Path) -> None:
+        """Log the files in `folder`, whichever run computed them.
+
+        Raises:
+            MlflowException: the store is away.
+        """
+        stage = folder.name
+        figures, computed = read_json(folder / "metrics.json"), read_json(folder / "run.json")
+        metrics = stage_metrics(stage, figures) | {f"seconds/{stage}": computed["seconds"]}
+        if stage == "evaluate":
+            metrics |= model_metrics(folder.parent, figures["best"])
+        if (folder / "history.csv").exists():
+            self._log_epochs(folder / "history.csv")
+        self._log_metrics(metrics)
+        for file in sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in _NOT_ARTIFACTS):
+            self._client.log_artifact(
+                self._run_id, str(file), (Path(stage) / file.relative_to(folder).parent).as_posix()
+            )
+        if (folder / "manifest.parquet").exists():
+            self._log_data(folder / "manifest.parquet")
+        if "best" in figures:
+            self._client.set_tag(self._run_id, "best_phase", figures["best"])
+        if stage == "evaluate":
+            self._log_models(folder.parent, figures["best"])
+        if (folder / "summary.md").exists():
+            self._client.set_tag(self._run_id, "mlflow.note.content", self._note(folder / "summary.md"))
+        tags = {f"{stage}.computed_by": computed["run_id"]}
+        if (folder / "model.keras").exists():
+            # Where it was trained; where it was evaluated stands in that stage's run.json.
+            tags |= computed["environment"]
+        self._client.log_batch(self._run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        if stage == "evaluate":
+            self._client.set_tag(self._run_id, "complete", "true")
+        if computed["run_id"] == self._run_id:
+            write_json(folder / "run.json", computed | {"logged": True})
+
+    def _log_epochs(self, history: Path) -> None:
+        rows, there = pd.read_csv(history).to_dict("records"), self.reported_epochs()
+        metrics = [metric for row in rows if row["epoch"] not in there for metric in epoch_metrics(row)]
+        for start in range(0, len(metrics), _BATCH):
+            self._client.log_batch(self._run_id, metrics=metrics[start : start + _BATCH])
+
+    def _log_metrics(self, metrics: dict[str, float]) -> None:
+        there, now = self._client.get_run(self._run_id).data.metrics, mlflow.utils.time.get_current_time_millis()
+        new = {name: value for name, value in metrics.items() if there.get(name) != value}
+        self._client.log_batch(self._run_id, metrics=[Metric(name, value, now, 0) for name, value in new.items()])
+
+    def _note(self, summary: Path) -> str:
+        """What the run's page says first: the summary, and the way to the report."""
+        experiment_id = self._client.get_run(self._run_id).info.experiment_id
+        report = f"#/experiments/{experiment_id}/runs/{self._run_id}/artifacts/evaluate/report.html"
+        return f"[Report]({report}). {summary.read_text(encoding='utf-8')}"
+
+    def _log_data(self, manifest: Path) -> None:
+        from mlflow.data.meta_dataset import MetaDataset
+        from mlflow.data.sources import LocalArtifactDatasetSource
+
+        dataset = MetaDataset(
+            LocalArtifactDatasetSource(str(manifest.resolve())),
+            name=self._dataset,
+            digest=file_sha256(manifest)[:36],
+        )
+        mlflow.log_input(dataset, context="training")
+        prepared = read_manifest(manifest.parent)
+        self._client.set_tag(self._run_id, "test_data", images_digest(prepared.split("test")))
+        self._client.set_tag(self._run_id, "training_data", images_digest(prepared.split("train", "validation")))
+
+    def _log_models(self, root: Path, best: str) -> None:
+        """Log the models that `tracking.log_model` asks for; the best one is called "model"."""
+        phases = {"best": [best], "all": ["train", "finetune"], "none": []}[self._models]
+        query = f"source_run_id = '{self._run_id}' AND status = 'READY'"
+        experiment_id = self._client.get_run(self._run_id).info.experiment_id
+        there = {each.name for each in self._client.search_logged_models([experiment_id], filter_string=query)}
+        calibration = read_json(root / "evaluate" / "calibration.json")
+        for phase in phases:
+            name = "model" if phase == best else f"model_{phase}"
+            tta = calibration["tta"] and {"kind": calibration["tta"]["kind"], "temperature": calibration["tta"][phase]}
+            if name not in there:
+                log_model(root / phase / "model.keras", name, calibration[phase], calibration["applied"], tta)

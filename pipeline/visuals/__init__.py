@@ -1,0 +1,1 @@
+"""How charts and pages look."""

@@ -1,0 +1,176 @@
+"""The commands as people type them, rightly and wrongly."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import mlflow
+import pytest
+
+from tests.conftest import small_arguments, write_images
+
+
+def runs(tmp_path):
+    return mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
+
+
+def complete(tmp_path):
+    return [run for run in runs(tmp_path) if run.data.tags.get("complete") == "true"]
+
+
+def test_a_sweep_of_the_whole_pipeline_and_its_repeat(command, tmp_path, images):
+    """Jobs in folders of their own, one experiment each, under one sweep; what is done is not done again; one failure stops nothing."""
+    jobs = "finetune.unfreeze=all,none,nonsense"
+    # What refers to another setting goes to the jobs, and into the sweep's name, as it was said.
+    refers = "finetune.class_weight=${train.class_weight}"
+    sweep = ["pipeline", "-m", *small_arguments(images), "backbone=scratch_cnn", refers, jobs]
+    first = command(*sweep)
+    assert first.returncode == 1
+    assert "'nonsense' is no block or layer" in first.stderr
+    assert "Traceback" not in first.stderr
+    done = complete(tmp_path)
+    assert sorted(run.data.params["finetune.unfreeze"] for run in done) == ["all", "none"]
+    assert {run.data.tags["sweep"] for run in done} == {" ".join(sweep[2:])}
+    folders = [folder for folder in (tmp_path / "runs").iterdir() if folder.is_dir()]
+    assert len(folders) == 3
+    assert sum((folder / "evaluate").exists() for folder in folders) == 2
+    assert all((folder / "pipeline.log").read_text().count("epoch 1 of 1") == 1 for folder in folders)
+
+    assert "2 done, 1 failed" in first.stderr
+
+    again = command(*sweep)
+    assert again.returncode == 1
+    assert "1 failed before, 2 skipped" in again.stderr
+    assert "sweep.retry_failed=true tries again" in again.stderr
+    assert "begins" not in again.stderr
+    assert len(complete(tmp_path)) == 2
+
+    retried = command(*sweep[:-1], "finetune.unfreeze=all,nonsense", "sweep.retry_failed=true")
+    assert "1 failed, 1 skipped" in retried.stderr
+    assert "finetune begins" in retried.stderr
+    assert command(*sweep[:-1], "finetune.unfreeze=all,none").returncode == 0
+
+    compared = command("pipeline.compare", "--sweep", "unfreeze", "--html", "compare.html")
+    assert compared.returncode == 0, compared.stderr
+    assert "12 test images" in compared.stdout
+    assert "Traceback" not in compared.stderr
+    assert (tmp_path / "compare.html").stat().st_size > 10_000
+    best = command("pipeline.compare", "--best")
+    assert best.stdout.strip() in {run.info.run_id for run in done}
+
+
+def test_jobs_at_the_same_time_keep_apart(command, tmp_path, images):
+    """Two processes, two experiments, a tracking store that neither has seen; and one experiment twice at once."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "pipeline.train", *small_arguments(images), "backbone=scratch_cnn", f"seed={seed}"],
+            cwd=tmp_path, env=command.environment, stderr=subprocess.PIPE, text=True,
+        )
+        for seed in (1, 2, 2)
+    ]  # fmt: skip
+    for process in processes:
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+    assert sorted(run.data.params["seed"] for run in runs(tmp_path)) == ["1", "2", "2"]
+    assert {run.info.status for run in runs(tmp_path)} == {"FINISHED"}
+    assert len([folder for folder in (tmp_path / "runs").iterdir() if folder.is_dir()]) == 2
+
+
+def test_a_stage_brings_its_inputs_up_to_date(command, tmp_path, images):
+    ran = command("pipeline.finetune", *small_arguments(images), "backbone=scratch_cnn", "hydra.run.dir=here")
+    assert ran.returncode == 0, ran.stderr
+    assert {item.name for item in (tmp_path / "here").iterdir()} >= {"prepare", "train", "finetune", "finetune.log"}
+    again = command("pipeline.finetune", *small_arguments(images), "backbone=scratch_cnn", "hydra.run.dir=here")
+    assert "train is done" in again.stderr
+    assert "finetune ended" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["pipeline.train", "train.epocs=3"], "did you mean train.epochs"),
+        (["pipeline.train", "+train.epocs=3"], "did you mean train.epochs"),
+        (["pipeline", "-m", "train.epochs=1,zero"], "train.epochs: 'zero' is not allowed"),
+        (["pipeline.train", "backbone=vgg61"], "did you mean"),
+        (["pipeline.train", "dataset=folder", "dataset.path=no/where"], "'no/where' does not exist"),
+        (["pipeline.train", "dataset.path=images"], "say dataset=folder"),
+        (["pipeline.train", "train.epochs=["], "is no override that Hydra understands"),
+        (["pipeline.evaluate", "--dvc"], "resolved.yaml does not exist; run dvc repro"),
+        (
+            ["pipeline.evaluate", "evaluate.corruptions=some"],
+            "evaluate.corruptions: 'some' is not allowed; it takes none | all",
+        ),
+    ],
+)
+def test_wrong_words_get_a_sentence_and_no_traceback(command, arguments, said, tmp_path):
+    ran = command(*arguments)
+    assert ran.returncode == 1
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_tracking_server_that_is_not_there_is_named(command, images):
+    ran = command(
+        "pipeline.prepare",
+        *small_arguments(images),
+        "tracking.uri=http://127.0.0.1:9",
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
+    )
+    assert ran.returncode == 1
+    assert "tracking: the store http://127.0.0.1:9 can't be used" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_an_interrupted_training_leaves_nothing_half_done(command, tmp_path, how, status):
+    folder = write_images(tmp_path / "images", per_class=30)
+    arguments = [
+        *small_arguments(folder),
+        "backbone=scratch_cnn",
+        "train.epochs=100000",
+        "train.early_stopping_patience=null",
+        "hydra.run.dir=job",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.train", *arguments],
+        cwd=tmp_path,
+        env=command.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = tmp_path / "job" / "train.log"
+    while process.poll() is None and not (log.exists() and "epoch 2 of" in log.read_text()):
+        time.sleep(0.2)
+    process.send_signal(how)
+    _, said = process.communicate()
+    assert process.returncode == status, said
+    assert "goes on from the last finished epoch" in said
+    assert sorted(item.name for item in (tmp_path / "job").iterdir()) == [
+        ".hydra",
+        "outcome.json",
+        "prepare",
+        "train.log",
+    ]
+    [run] = runs(tmp_path)
+    assert run.info.status == "KILLED"
+    assert run.data.metrics["validation/accuracy"] > 0
+
+
+def test_weights_that_are_not_here_name_the_ways_on(command, images, tmp_path):
+    ran = command(
+        "pipeline.train",
+        "-m",
+        *small_arguments(images),
+        "backbone=vgg16,resnet50",
+        HTTPS_PROXY="http://127.0.0.1:9",
+        KERAS_HOME=str(tmp_path),
+    )
+    assert ran.returncode == 1
+    assert "the ImageNet weights of vgg16 can't be had" in ran.stderr
+    assert "backbone.weights=<path>" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    folders = [folder for folder in (tmp_path / "runs").iterdir() if folder.is_dir()]
+    assert len(folders) == 2
+    assert not any((folder / "train").exists() for folder in folders)

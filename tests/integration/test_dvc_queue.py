@@ -1,0 +1,46 @@
+"""Experiments that DVC queues."""
+
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import write_images
+from tests.support.checkouts import Checkout
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    yield Checkout(tmp_path / "clone", write_images(tmp_path / "images", per_class=10))
+    # A worker ends by itself some time after its last task, unless a busy machine keeps it from noticing.
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if "queue-worker" in process.cmdline() and Path(process.cwd()) == tmp_path / "clone":
+                process.kill()
+
+
+@pytest.mark.timeout(900)
+def test_queued_experiments_land_in_this_checkouts_store(checkout):
+    checkout.edit("params.yaml", "backbone: scratch_cnn", "backbone: {name: null, weights: null}")
+    checkout.commit("as shipped")
+    checkout.dvc("exp", "run", "--queue", "-S", "seed=7", "-S", "backbone=scratch_cnn,efficientnet_lite0")
+    # The worker outlives the command, and would hold on to its pipes.
+    checkout.dvc("queue", "start", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 800
+    while any(word in (status := checkout.dvc("queue", "status")) for word in ("Queued", "Running")):
+        assert time.monotonic() < deadline, status
+        # Each look costs a second of a core that the experiments need.
+        time.sleep(15)
+    assert status.count("Success") == 2, status
+    queued = checkout.experiments()
+    assert {run.data.params["backbone.name"] for run in queued} == {"scratch_cnn", "efficientnet_lite0"}
+    artifacts = f"file://{checkout.folder}/mlartifacts/"
+    assert all(run.info.artifact_uri.startswith(artifacts) for run in queued)
+    assert all(Path(run.info.artifact_uri.removeprefix("file://"), "train", "curves.png").exists() for run in queued)
+    assert checkout.dvc("exp", "show", "--csv").count("scratch_cnn") >= 2
+    # What was read, decoded and computed went to this checkout's cache, not to the folders that DVC throws away.
+    kinds = {folder.name.partition("-")[0] for folder in (checkout.folder / "cache").glob("*/")}
+    assert kinds == {"readings", "images", "frozen"}

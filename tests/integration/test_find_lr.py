@@ -1,0 +1,47 @@
+"""The rate range test: reading a curve, and the command from nothing to MLflow."""
+
+import json
+
+import mlflow
+import numpy as np
+import pytest
+
+from pipeline.stages.find_lr import read
+from pipeline.system.errors import PipelineError
+from tests.conftest import small_arguments
+
+
+def test_a_tenth_of_the_lowest_point_is_suggested():
+    rates = 1e-5 * 10 ** (np.arange(101) / 20)
+    losses = 1 + (np.log10(rates) + 2) ** 2
+    found = read(list(losses), 1e-5, 1.0, 101)
+    np.testing.assert_allclose(found.table["learning_rate"], rates)
+    # The average follows a little later.
+    assert 1e-3 <= found.suggested <= 5e-3
+
+
+def test_what_is_no_number_is_left_out_and_nothing_left_is_an_error():
+    assert len(read([2.0, 1.0, float("nan")], 1e-5, 1.0, 100).table) == 2
+    with pytest.raises(PipelineError, match=r"find_lr.low: at 1e-05 the loss is no number already"):
+        read([float("nan")], 1e-5, 1.0, 100)
+
+
+def test_the_command_finds_draws_and_logs_a_rate(command, images, tmp_path):
+    arguments = [
+        *small_arguments(images),
+        f"cache_folder={tmp_path}/cache",
+        "backbone=scratch_cnn",
+        "find_lr.steps=20",
+    ]
+    ran = command("pipeline.find_lr", *arguments)
+    assert ran.returncode == 0, ran.stderr
+    assert "finetune.learning_rate" in ran.stderr
+    assert "is suggested" in ran.stderr
+    [folder] = (tmp_path / "runs").glob("*/find_lr")
+    assert {file.name for file in folder.iterdir()} == {"rates.csv", "find_lr.png", "suggestion.json"}
+    suggestion = json.loads((folder / "suggestion.json").read_text())
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    [run] = client.search_runs(["1"], "tags.role = 'find_lr'")
+    assert run.data.metrics["find_lr/suggested"] == pytest.approx(suggestion["suggested"])
+    assert len(client.get_metric_history(run.info.run_id, "find_lr/smoothed")) <= 20
+    assert command("pipeline.find_lr", "train.epocs=3").returncode == 1

@@ -1,0 +1,78 @@
+"""Searches: on a database that several machines share, for two objectives, by every sampler."""
+
+from itertools import product
+
+import mlflow
+import optuna
+import pytest
+
+from pipeline.sweeps.optuna_search import enqueue_grid
+from tests.integration.test_sweeps import runs, small
+from tests.support.servers import postgres, postgres_programs
+
+
+def search(images, tmp_path, storage, *more):
+    own = ["hydra/sweeper=optuna", f"hydra.sweeper.storage={storage}", "hydra.sweeper.study=small"]
+    return ["pipeline.train", "-m", *small(images, tmp_path), *own, *more]
+
+
+def trial_tags(tmp_path):
+    """The numbers of the trials that have a run."""
+    return sorted(int(run.data.tags["trial"]) for run in runs(tmp_path) if "trial" in run.data.tags)
+
+
+@pytest.mark.server
+@pytest.mark.skipif(postgres_programs() is None, reason="PostgreSQL is not installed")
+def test_a_study_for_two_objectives_goes_on_in_postgresql(command, tmp_path, images):
+    with postgres(tmp_path / "postgres") as database:
+        searched = [
+            "hydra.sweeper.sampler=random",
+            "hydra.sweeper.objectives=[val_accuracy,seconds]",
+            "train.dropout=interval(0.0,0.5)",
+            "train.learning_rate=tag(log,interval(1e-4,1e-2))",
+        ]
+        for trials in (1, 3):
+            ran = command(*search(images, tmp_path, database, *searched, f"hydra.sweeper.trials={trials}"))
+            assert ran.returncode == 0, ran.stderr
+        storage = optuna.storages.RDBStorage(database)
+        trials = optuna.load_study(study_name="small", storage=storage).trials
+        storage.remove_session()
+        storage.engine.dispose()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
+    assert all(len(trial.values) == 2 and trial.values[1] > 0 for trial in trials)
+    assert len({trial.params["train.dropout"] for trial in trials}) == 3
+    assert trial_tags(tmp_path) == [0, 1, 2]
+    assert "best: trial" in ran.stderr
+    [found] = [run for run in runs(tmp_path) if run.data.tags["role"] == "search"]
+    assert found.data.metrics["search/trials"] == 3
+    logged = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").list_artifacts(found.info.run_id, "search")
+    assert {file.path for file in logged} >= {"search/trials.csv", "search/history.png"}
+
+
+def test_a_grid_has_each_point_once_and_then_ends(command, tmp_path, images):
+    storage = f"sqlite:///{tmp_path}/optuna.db"
+    grid = search(
+        images, tmp_path, storage, "hydra.sweeper.sampler=grid", "seed=range(1,3)", "train.dropout=choice(0.5)"
+    )
+    for trials in (1, 20):
+        ran = command(*grid, f"hydra.sweeper.trials={trials}")
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stderr.count("train begins") == 1
+    study = optuna.load_study(study_name="small", storage=storage)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2
+    assert trial_tags(tmp_path) == [0, 1]
+
+
+def test_what_a_study_has_of_a_grid_is_not_enqueued_again():
+    study = optuna.create_study()
+    values = {"dropout": [0.0, 0.5], "seed": [1, 2, 3]}
+    space = {name: optuna.distributions.CategoricalDistribution(each) for name, each in values.items()}
+    for trials in (2, 4, 20, 20):
+        enqueue_grid(study, values, trials, seed=1)
+        assert len(study.trials) == min(trials, 6)
+        study.tell(study.ask(space), 0.5)
+    while study.get_trials(states=[optuna.trial.TrialState.WAITING]):
+        study.tell(study.ask(space), state=optuna.trial.TrialState.FAIL)
+    enqueue_grid(study, values, 20, seed=1)
+    points = [(trial.params["dropout"], trial.params["seed"]) for trial in study.trials]
+    assert sorted(points) == sorted(product(*values.values()))

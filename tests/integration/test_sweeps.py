@@ -1,0 +1,229 @@
+"""What survives: a killed process, a dead run, workers of every launcher; and what a search finds."""
+
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import mlflow
+import pytest
+
+from pipeline.jobs.job import run_job
+from pipeline.jobs.pipeline import run_through
+from pipeline.storage.files import read_json, write_json
+from pipeline.system import processes
+from pipeline.system.errors import PipelineError
+from pipeline.system.machine import part
+from tests.conftest import small_arguments
+
+
+def runs(tmp_path):
+    return mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
+
+
+def steps(tmp_path, run, metric="validation/loss"):
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    return [point.step for point in client.get_metric_history(run.info.run_id, metric)]
+
+
+def small(images, tmp_path, *more):
+    own = [f"cache_folder={tmp_path}/cache", "backbone=scratch_cnn", "tracking.system_metrics_interval=null"]
+    return [*small_arguments(images), *own, *more]
+
+
+def test_after_a_kill_the_same_command_goes_on_in_the_same_run(command, tmp_path, images):
+    arguments = small(images, tmp_path, "train.epochs=120", "train.early_stopping_patience=null", "hydra.run.dir=job")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.train", *arguments],
+        cwd=tmp_path, env=command.environment, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    log = tmp_path / "job" / "train.log"
+    while process.poll() is None and not (log.exists() and "epoch 20 of" in log.read_text()):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    [run] = runs(tmp_path)
+    assert run.info.status == "RUNNING"
+    [state] = (tmp_path / "cache").glob("resume-*-train/*.npz")
+    assert read_json(state.with_name("seconds.json")) > 0
+    # As if it had taken long until then.
+    write_json(state.with_name("seconds.json"), 5000.0)
+
+    again = command("pipeline.train", *arguments)
+    assert again.returncode == 0, again.stderr
+    assert "prepare is done" in again.stderr
+    assert "Going on after epoch" in again.stderr
+    assert f"the run {run.info.run_id} died; it is marked as KILLED" in again.stderr
+    assert log.read_text().count("epoch 10 of") == 1
+    [run] = runs(tmp_path)
+    assert run.info.status == "FINISHED"
+    assert steps(tmp_path, run) == list(range(1, 121))
+    assert run.data.metrics["seconds/train"] > 5000
+    assert not state.parent.exists()
+    assert [item.name for item in (tmp_path / "job").iterdir() if item.name.startswith(".")] == [".hydra"]
+
+
+@pytest.fixture
+def ended_process():
+    """What a process said of itself that has ended since."""
+    told = "from pipeline.system.processes import own; print(own())"
+    return subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_process_is_dead_only_if_that_can_be_seen(ended_process):
+    own = processes.own()
+    machine, boot, namespace, *process = own.split("/")
+    assert not processes.is_dead(own)
+    assert processes.is_alive(own)
+    assert processes.is_dead(ended_process)
+    assert not processes.is_alive(ended_process)
+    assert not processes.is_dead("/".join(["elsewhere", boot, namespace, *process]))
+    assert not processes.is_dead("/".join([machine, boot, "another container", *process]))
+    assert processes.is_dead("/".join([machine, "an earlier start", namespace, *process]))
+    assert processes.is_dead("/".join([machine, boot, namespace, process[0], "1"]))
+
+
+def test_dead_runs_are_marked_by_whoever_starts_next_and_others_are_left_alone(configure, tmp_path, ended_process):
+    config = configure("backbone=scratch_cnn")
+    client = mlflow.MlflowClient(config.tracking.uri)
+    experiment_id = client.create_experiment(config.tracking.experiment, (tmp_path / "mlartifacts").as_uri())
+    elsewhere = ended_process.replace(ended_process.split("/")[0], "elsewhere")
+
+    def left(process, folder):
+        tags = {"role": "experiment", "process": process, "folder": str(folder)}
+        return client.create_run(experiment_id, tags=tags).info.run_id
+
+    dead, unknown = left(ended_process, "anywhere"), left(elsewhere, "anywhere")
+    # Its folder is locked by us, so that nobody works there.
+    here = left(elsewhere, tmp_path / "job")
+    run_through("prepare", config, tmp_path / "job", sweep=False)
+    assert {each: client.get_run(each).info.status for each in (dead, unknown, here)} == {
+        dead: "KILLED",
+        unknown: "RUNNING",
+        here: "KILLED",
+    }
+
+
+def test_two_commands_with_the_same_sweep_at_once_do_each_job_once(command, tmp_path, images):
+    sweep = [sys.executable, "-m", "pipeline.train", "-m", *small(images, tmp_path, "seed=1,2")]
+    commands = [
+        subprocess.Popen(sweep, cwd=tmp_path, env=command.environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [each.communicate()[1] for each in commands]
+    assert [each.returncode for each in commands] == [0, 0], said
+    assert "".join(said).count("train begins") == 2
+    assert sorted(run.data.params["seed"] for run in runs(tmp_path)) == ["1", "2"]
+    assert {run.info.status for run in runs(tmp_path)} == {"FINISHED"}
+    assert all(steps(tmp_path, run) == [1] for run in runs(tmp_path))
+
+
+def test_a_job_that_failed_is_tried_again_only_when_asked(configure, tmp_path):
+    wrong = ["backbone=scratch_cnn", "finetune.unfreeze=nonsense", "train.epochs=1"]
+    config = configure(*wrong)
+    for _ in range(2):
+        # A single run is asked for by hand.
+        with pytest.raises(PipelineError, match="nonsense"):
+            run_job(None, config, tmp_path / "job", sweep=False)
+    before = run_job(None, config, tmp_path / "job", sweep=True)
+    assert (before.status, before.failed) == ("failed before", True)
+    assert "sweep.retry_failed=true tries again" in before.reason
+    with pytest.raises(PipelineError, match="nonsense"):
+        run_job(None, configure(*wrong, "sweep.retry_failed=true"), tmp_path / "job", sweep=True)
+    assert run_job("train", config, tmp_path / "job", sweep=True).status == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("items", "workers", "parts"),
+    [
+        (["0", "1", "2", "3"], 2, [["0", "2"], ["1", "3"]]),
+        (["0", "1", "2"], 2, [["0", "2"], ["1"]]),
+        (["0", "1"], 4, [["0"], ["1"], ["0"], ["1"]]),
+    ],
+)
+def test_cores_and_gpus_are_divided(items, workers, parts):
+    assert [part(items, number, workers) for number in range(workers)] == parts
+
+
+@contextmanager
+def ray_cluster():
+    """A cluster of two nodes with a core each, on this machine; its address."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+@pytest.mark.cluster
+def test_every_launcher_gives_the_same_and_knows_what_the_others_did(command, tmp_path, images, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    sweep = ["pipeline.train", "-m", *small(images, tmp_path)]
+    one_by_one = command(*sweep, "seed=1,2", "hydra.sweep.dir=alone")
+    assert one_by_one.returncode == 0, one_by_one.stderr
+    joblib = command(*sweep, "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert "2 done" in joblib.stderr, joblib.stderr
+    submitit = command(*sweep, "seed=1,3", "hydra/launcher=submitit_local")
+    assert "1 done, 1 skipped" in submitit.stderr, submitit.stderr
+    with ray_cluster() as address:
+        environment = {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "disabled"}
+        ray = command(*sweep, "seed=3,4,5", "hydra/launcher=ray", **environment)
+    assert "2 done, 1 skipped" in ray.stderr, ray.stderr
+    for file in (tmp_path / "alone").glob("*/train/history.csv"):
+        key = file.parent.parent.name
+        assert (tmp_path / "runs" / key / "train" / "history.csv").read_text() == file.read_text()
+    assert sorted(run.data.params["seed"] for run in runs(tmp_path)) == ["1", "1", "2", "2", "3", "4", "5"]
+    assert {run.info.status for run in runs(tmp_path)} == {"FINISHED"}
+
+
+def test_a_search_goes_on_with_its_study_and_ends_bad_trials(command, tmp_path, images):
+    settings = [
+        "hydra/sweeper=optuna",
+        f"hydra.sweeper.storage=sqlite:///{tmp_path}/optuna.db",
+        "hydra.sweeper.study=small",
+    ]
+    search = ["pipeline.train", "-m", *small(images, tmp_path, "train.epochs=3"), *settings]
+    searched = [
+        "hydra.sweeper.startup_trials=1",
+        "hydra.sweeper.warmup_epochs=0",
+        "train.learning_rate=tag(log,interval(1e-6,1e-1))",
+    ]
+    first = command(*search, *searched, "train.dropout=choice(0.0,0.5)", "hydra.sweeper.trials=2")
+    assert first.returncode == 0, first.stderr
+    second = command(*search, *searched, "train.dropout=choice(0.0,0.5)", "hydra.sweeper.trials=6")
+    assert second.returncode == 0, second.stderr
+    import optuna
+
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path}/optuna.db")
+    states = [trial.state.name for trial in study.trials]
+    assert len(states) == 6
+    assert set(states) == {"COMPLETE", "PRUNED"}
+    trials = [run for run in runs(tmp_path) if run.data.tags.get("study") == "small" and "trial" in run.data.tags]
+    assert sorted(run.data.tags["trial"] for run in trials) == list("012345")
+    assert {run.info.status for run in trials} == {"FINISHED", "KILLED"}
+    [found] = [run for run in runs(tmp_path) if run.data.tags["role"] == "search"]
+    assert found.data.metrics["search/val_accuracy"] == study.best_value
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert "search/history.png" in {file.path for file in client.list_artifacts(found.info.run_id, "search")}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["hydra.sweeper.sampler=best"], "hydra.sweeper.sampler: 'best' is not allowed; it takes tpe | random | grid | nsga2"),
+        (["hydra.sweeper.objectives=[accuracy]"], "it takes a list of val_accuracy, val_loss, seconds"),
+        (["hydra.sweeper.storage=postgresql://me:secret@db/x"], "holds a password"),
+        ([], "nothing is searched"),
+    ],
+)  # fmt: skip
+def test_a_search_that_cannot_be_is_refused_before_any_trial(command, tmp_path, images, given, said):
+    ran = command("pipeline.train", "-m", "hydra/sweeper=optuna", *small(images, tmp_path), *given)
+    assert ran.returncode == 1
+    assert said in ran.stderr
+    assert "secret" not in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "mlflow.db").exists()

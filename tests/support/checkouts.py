@@ -1,0 +1,79 @@
+"""A clone of this repository in which the real DVC runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+
+from pipeline.system.paths import CODE
+
+STAGES = ("configure", "watch", "prepare", "train", "finetune", "evaluate")
+PARAMS = """# A comment that stays.
+experiment: null
+seed: null
+image_size: 32
+dataset: {{name: folder, path: {images}, test: null}}
+backbone: scratch_cnn
+augment: {{name: null, views: null}}
+train: {{name: null, epochs: 1, batch_size: null, learning_rate: null}}
+finetune: {{name: null, epochs: 1, learning_rate: null, unfreeze: null}}
+evaluate: null
+hardware: {{name: null, precision: null}}
+tracking: {{name: null, uri: null, experiment: null}}
+"""
+
+
+class Checkout:
+    """A clone of the code as it stands now, where DVC runs."""
+
+    def __init__(self, folder: Path, images: Path):
+        self.folder = folder
+        subprocess.run(["git", "clone", "-q", CODE, folder], check=True)
+        changed = (
+            self._git("-C", CODE, "diff", "--name-only", "HEAD").split()
+            + self._git("-C", CODE, "ls-files", "-o", "--exclude-standard").split()
+        )
+        for name in changed:
+            if (CODE / name).exists():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes((CODE / name).read_bytes())
+        (folder / "params.yaml").write_text(PARAMS.format(images=images))
+        self._git("config", "user.email", "test@example.org")
+        self._git("config", "user.name", "test")
+        self.commit("start")
+
+    def _git(self, *arguments) -> str:
+        return subprocess.run(["git", *arguments], cwd=self.folder, check=True, capture_output=True, text=True).stdout
+
+    def commit(self, message: str) -> None:
+        self._git("add", "-A")
+        self._git("commit", "-q", "-m", message)
+
+    def dvc(self, *arguments: str, stdout=subprocess.PIPE, stderr=subprocess.PIPE) -> str:
+        env = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DVC_", "PYTEST_", "PYTHONPATH", "MLFLOW_TRACKING"))
+        }
+        env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+        command = [sys.executable, "-m", "dvc", *arguments]
+        ran = subprocess.run(command, cwd=self.folder, env=env, stdout=stdout, stderr=stderr, text=True)
+        said = (ran.stdout or "") + (ran.stderr or "")
+        assert ran.returncode == 0, said
+        return said
+
+    def repro(self) -> set[str]:
+        """Run what is not up to date, and say what ran."""
+        said = self.dvc("repro")
+        return {stage for stage in STAGES if f"Running stage '{stage}'" in said}
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.folder / name).read_text()
+        assert old in text
+        (self.folder / name).write_text(text.replace(old, new))
+
+    def experiments(self):
+        client = mlflow.MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
+        return [run for run in client.search_runs(["1"]) if run.data.tags.get("complete") == "true"]

@@ -1,0 +1,209 @@
+"""Comparing made experiments: rows, tests, groups, the winner, the page, and what is refused."""
+
+import re
+import shutil
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from pipeline import compare
+from pipeline.comparison.best import on_frontier, winner
+from pipeline.comparison.experiments import Experiment, find, select
+from pipeline.comparison.ranking import rank
+from pipeline.comparison.rows import differing, make_rows
+from pipeline.config.compose import composed
+from pipeline.config.validate import check
+from pipeline.system.errors import PipelineError
+from tests.support.made_runs import Store, right
+
+
+@pytest.fixture
+def store(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def run_compare(store, monkeypatch, capsys):
+    """Runs the command in this process and gives what it printed."""
+
+    def run(*arguments: str) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["compare", *arguments, f"tracking.uri={store.uri}"])
+        compare.main()
+        return capsys.readouterr()
+
+    return run
+
+
+def weighed(store, metric: str = "accuracy", **which):
+    tracking = check(composed([f"tracking.uri={store.uri}"])).tracking
+    selection = select(find(tracking, None, None, None), strict=False)
+    return rank(make_rows(selection.experiments), metric, 2, 0.95)
+
+
+def test_two_single_runs_are_compared_by_mcnemar_whatever_their_order(store):
+    first, second = right(200, 20), right(200, 44)
+    first[60:63] = False
+    store.add(first, backbone_name="a", seed=1)
+    store.add(second, backbone_name="b", seed=1)
+    evidence = weighed(store)
+    assert [each.row.label for each in evidence.judged] == ["a", "b"]
+    gained, lost = int((first & ~second).sum()), int((second & ~first).sum())
+    assert evidence.p[0, 1] == pytest.approx(stats.binomtest(gained, gained + lost).pvalue)
+    assert (evidence.judged[0].estimate.low, evidence.judged[0].estimate.high) == pytest.approx(
+        stats.binomtest(int(first.sum()), 200).proportion_ci(0.95, "wilson"), abs=1e-6
+    )
+    assert evidence.groups == [[0], [1]]
+
+
+def test_seeds_are_one_row_and_the_order_of_images_does_not_matter(store):
+    for seed in (1, 2, 3):
+        store.add(right(300, 20 + 5 * seed), backbone_name="a", seed=seed)
+        store.add(right(300, 90, start=seed), backbone_name="b", seed=seed)
+    evidence = weighed(store)
+    best, other = evidence.judged
+    assert best.by_seed == pytest.approx([275 / 300, 270 / 300, 265 / 300])
+    assert best.estimate.value == pytest.approx(0.9)
+    assert best.spread == pytest.approx(np.std([275, 270, 265], ddof=1) / 300)
+    assert best.estimate.low < 0.9 < best.estimate.high
+    assert other.spread == pytest.approx(0)
+    assert evidence.p[0, 1] < 0.001
+
+
+def test_every_metric_ranks_and_tests(store):
+    for number, wrong in enumerate((5, 6, 120)):
+        store.add(right(300, wrong), backbone_name=f"net{number}", seed=1)
+    for metric in ("accuracy", "macro_f1", "balanced_accuracy", "auc", "loss", "brier", "top_k"):
+        evidence = weighed(store, metric)
+        assert [each.row.label for each in evidence.judged] == ["net0", "net1", "net2"]
+        assert evidence.groups == [[0, 1], [2]]
+        assert all(each.estimate.low <= each.estimate.value <= each.estimate.high for each in evidence.judged)
+
+
+def test_the_cheapest_that_can_not_be_told_from_the_best_wins(store, run_compare):
+    store.add(right(300, 5), backbone_name="large", seed=1, costs=(500, 1e7, 30, 900))
+    small = store.add(right(300, 8), backbone_name="small", seed=1, costs=(10, 1e4, 3, 50))
+    store.add(right(300, 150), backbone_name="tiny", seed=1, costs=(1, 1e2, 1, 5))
+    told, why = run_compare("--best")
+    assert told.strip() == small
+    assert "small" in why
+    assert "large, is not shown to be better" in why
+    assert "model size" in why
+    evidence = weighed(store)
+    assert winner(evidence, "latency") == 1
+
+
+def test_equally_cheap_ones_are_told_apart_by_what_they_train(store):
+    store.add(right(300, 5), finetune_unfreeze="-2", costs=(10.01, 5e5, 3, 50))
+    store.add(right(300, 6), finetune_unfreeze="-1", costs=(10.02, 1e5, 3, 50))
+    evidence = weighed(store)
+    assert evidence.judged[winner(evidence, "size")].row.label == "unfreeze -1"
+
+
+def test_other_test_images_are_marked_or_refused(store, run_compare):
+    old = store.add(right(50, 5), test="other", backbone_name="old", seed=1)
+    new = store.add(right(300, 5), backbone_name="new", seed=1)
+    store.add(right(300, 9), backbone_name="newer", seed=1)
+    # A single newest one, with which nothing can be compared, hides no others.
+    store.add(right(40, 9), test="third", backbone_name="newest", seed=1)
+    told, _ = run_compare()
+    assert re.search(r"Not compared, since tested on other images.*old", told)
+    assert "300 test images" in told
+    digest = store.client.get_run(old).data.tags["test_data"][:6]
+    told, _ = run_compare("--test", digest)
+    assert "50 test images" in told
+    assert "the only one" in told
+    with pytest.raises(SystemExit, match="--test: 'zz' is the start of 0 of the test sets there are"):
+        run_compare("--test", "zz")
+    with pytest.raises(SystemExit, match="different test images"):
+        run_compare("--runs", old, new)
+    with pytest.raises(SystemExit, match="no complete experiment with the id nonsense"):
+        run_compare("--runs", "nonsense")
+
+
+def test_repeats_of_a_configuration_count_once_and_incomplete_runs_never(store):
+    store.add(right(300, 50), backbone_name="a", seed=1)
+    store.add(right(300, 5), backbone_name="a", seed=1)
+    store.add(right(300, 1), backbone_name="b", seed=1, tags={"complete": "false"})
+    [only] = weighed(store).judged
+    assert only.by_seed == [pytest.approx(295 / 300)]
+
+
+def test_experiments_are_found_by_filter_and_by_sweep(store, run_compare, tmp_path):
+    store.add(right(300, 5), backbone_name="a", seed=1, tags={"sweep": "backbone=a,b"})
+    store.add(right(300, 9), backbone_name="b", seed=1, tags={"sweep": "backbone=a,b"})
+    store.add(right(300, 7), backbone_name="c", seed=1, tags={"sweep": "backbone=c,d"})
+    for arguments, expected in (
+        (["--sweep"], {"c"}),
+        (["--sweep", "backbone=a"], {"a", "b"}),
+        (["--filter", "params.`backbone.name` != 'a'"], {"b", "c"}),
+    ):
+        run_compare(*arguments, "--csv", str(tmp_path / "table.csv"))
+        table = pd.read_csv(tmp_path / "table.csv")
+        if len(expected) > 1:
+            assert set(table["backbone.name"]) == expected
+        assert len(table) == len(expected)
+    with pytest.raises(SystemExit, match="no complete experiment to compare"):
+        run_compare("--sweep", "nonsense")
+    with pytest.raises(SystemExit, match="can't be asked for runs"):
+        run_compare("--filter", "what is this")
+
+
+def test_the_page_is_one_file_with_groups_frontier_depths_and_curves(store, run_compare, tmp_path):
+    for backbone, size in (("vgg", 60), ("lite", 15)):
+        for depth, (wrong, trained) in {"-1": (12, 1e5), "-2": (10, 4e5), "all": (9, 3e6)}.items():
+            for seed in (1, 2):
+                wrong_here = wrong + seed + 60 * (backbone == "vgg")
+                costs = (size, trained, size / 3, trained / 1e4)
+                store.add(right(300, wrong_here), backbone_name=backbone, backbone_preprocessing=backbone, finetune_unfreeze=depth, seed=seed, costs=costs)  # fmt: skip
+    told, _ = run_compare("--html", str(tmp_path / "page.html"), "--csv", str(tmp_path / "table.csv"))
+    assert "lite" in told
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert all(link.startswith(("data:", "#")) for link in re.findall(r"(?:src|href)=[\"']([^\"']*)", page))
+    assert page.count('class="chart"') == 4
+    assert "Along the sweep" in page
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert table["seeds"].tolist() == [2] * 6
+    assert table["groups"].tolist() == ["A"] * 3 + ["B"] * 3
+    # What follows from the backbone does not stand beside it.
+    assert [name for name in table if name in ("backbone.name", "finetune.unfreeze", "backbone.preprocessing")] == [
+        "backbone.name",
+        "finetune.unfreeze",
+    ]
+
+
+def test_what_differs_and_only_that():
+    base = {
+        "backbone.name": "a",
+        "backbone.blocks": "x",
+        "train.epochs": "5",
+        "train.name": "default",
+        "dropout": "0.1",
+    }
+    other = base | {"backbone.name": "b", "backbone.blocks": "y"}
+    assert differing([base, other]) == ["backbone.name"]
+    # Two recipes that come with two epochs: the recipe tells both.
+    assert differing([base, base | {"train.name": "article", "train.epochs": "7"}]) == ["train.name"]
+    assert differing([base, other, other | {"dropout": "0.5"}]) == ["backbone.name", "dropout"]
+    assert differing([base, base | {"backbone.blocks": "z"}]) == ["backbone.blocks"]
+    assert differing([base]) == []
+
+
+def test_the_frontier_is_what_nothing_beats():
+    assert on_frontier([1, 2, 3, 2, 5], [0.5, 0.7, 0.6, 0.8, 0.9]) == [0, 3, 4]
+    assert on_frontier([1, 1], [0.5, 0.6]) == [1]
+
+
+def test_a_run_without_a_digest_is_never_compared_with_others():
+    def made(name, started, **tags):
+        return Experiment(name, name, started, {"seed": name}, {}, tags)
+
+    selection = select([made("a", 1, test_data="x"), made("b", 2)], strict=False)
+    assert [each.name for each in selection.experiments] == ["a"]
+    assert list(selection.elsewhere) == [""]
+    with pytest.raises(PipelineError, match="no complete experiment"):
+        select([], strict=False)

@@ -1,0 +1,77 @@
+"""The page to try a classifier on, as a browser sees it, and what it says to what is no image."""
+
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+import requests
+import uvicorn
+
+from pipeline.deployment.demo import MOST_BYTES, build_page
+from pipeline.system.errors import PipelineError
+
+
+@pytest.fixture
+def address(classifier, trained):
+    """Of the page, on this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    page = build_page(classifier, [trained.files[0], trained.files[-1]])
+    server = uvicorn.Server(uvicorn.Config(page, host="127.0.0.1", port=port, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+def test_it_answers_with_classes_and_pictures(address, trained):
+    told = requests.post(f"{address}/answer", data=trained.files[0].read_bytes()).json()
+    assert told["guesses"][0][0] == trained.files[0].parent.name
+    assert sum(probability for _, probability in told["guesses"]) == pytest.approx(1, abs=1e-5)
+    assert told["image"].startswith("data:image/jpeg;base64,")
+    assert told["overlay"].startswith("data:image/jpeg;base64,")
+    text = requests.get(address).text
+    assert text.count("data-example=") == 2
+    assert not re.search(r"https?://", text)
+    assert requests.get(f"{address}/examples/1").content == trained.files[-1].read_bytes()
+    assert requests.get(f"{address}/examples/2").status_code == 404
+
+
+def test_what_is_no_picture_gets_a_sentence(address):
+    random = np.random.default_rng(0)
+    for data in (b"", b"text", random.bytes(1000)):
+        refused = requests.post(f"{address}/answer", data=data)
+        assert refused.status_code == 400
+        assert refused.json()["error"].startswith("This can't be shown: ")
+    assert requests.post(f"{address}/answer", data=b"\0" * (MOST_BYTES + 1)).status_code == 413
+
+
+def test_an_example_that_is_no_picture_is_said(classifier, tmp_path):
+    (tmp_path / "text.jpg").write_text("no image")
+    for name, why in (("text.jpg", "not an image in a known format"), ("none.png", "No such file")):
+        with pytest.raises(PipelineError, match=f"--examples: .*{name} can't be shown: .*{why}"):
+            build_page(classifier, [tmp_path / name])
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here")
+def test_a_browser_shows_the_answer(address, trained, tmp_path):
+    seen = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--timeout=8000", "--virtual-time-budget=8000",
+         "--dump-dom", f"{address}/#0"],
+        capture_output=True, text=True, timeout=120,
+    ).stdout  # fmt: skip
+    bars = re.findall(r'<div class="bar"><span>(\w+)</span>.*?<b>([\d.]+) %</b>', seen)
+    assert len(bars) == 3
+    assert bars[0][0] == trained.files[0].parent.name == re.search(r'<b id="ahead">(\w+)</b>', seen)[1]
+    assert '<div id="answer" class="row">' in seen
+    assert seen.count('src="data:image/jpeg') == 4

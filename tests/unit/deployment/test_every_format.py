@@ -1,0 +1,50 @@
+"""Every backbone leaves the house in every format that computes in float32."""
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.config.compose import GROUPS
+from pipeline.deployment.classifier import Calibration, Classifier
+from pipeline.deployment.exports.formats import FORMATS
+from pipeline.models.classifier import build_classifier
+from tests.unit.models.test_backbones import small
+from tests.unit.models.test_folding import trained_looking
+
+# Converters take seconds to minutes.
+USUAL = ("efficientnet_lite0",)
+EVERY = [pytest.param(name, marks=[] if name in USUAL else pytest.mark.every_backbone) for name in GROUPS["backbone"]]
+
+
+def telling(model, images):
+    """`model`, as if trained, with logits of about 1: random features may be so large or small that no probability tells anything."""
+    trained_looking(model)
+    features = keras.Model(model.inputs, model.get_layer("pooling").output)(images)
+    last = model.get_layer("head").layers[-1]
+    last.kernel.assign(last.kernel / keras.ops.max(keras.ops.abs(features)))
+    return model
+
+
+def logits(probabilities):
+    """Softmax's arguments, but for a number that it does not see."""
+    logs = np.log(probabilities.astype(np.float64))
+    return logs - logs.mean(axis=1, keepdims=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [name for name, each in FORMATS.items() if each.exact])
+@pytest.mark.parametrize("name", EVERY)
+def test_every_backbone_answers_alike_in_every_format(name, kind, tmp_path):
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(1)
+    config = small(name)
+    images = np.random.default_rng(1).integers(0, 256, (4, config.image_size, config.image_size, 3), dtype=np.uint8)
+    model = telling(build_classifier(config, 3), images)
+    classifier = Classifier(model, ["a", "b", "c"], Calibration(None, False), "a test")
+    target, module = tmp_path / FORMATS[kind].target, FORMATS[kind].module
+    module.write(classifier, images, target)
+    exported = module.read(target)
+    np.testing.assert_allclose(
+        logits(exported.probabilities(images)), logits(classifier.probabilities(images)), atol=1e-3
+    )
+    assert exported.description == classifier.description()

@@ -1,0 +1,166 @@
+"""Each format answers as the classifier does, says all that has to be known to use it, or is not written."""
+
+import json
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import onnx
+import pytest
+
+from pipeline.config import ExportConfig
+from pipeline.deployment.classifier import Calibration, Classifier
+from pipeline.deployment.exports.export import RESULT, export
+from pipeline.deployment.exports.formats import FORMATS
+from pipeline.deployment.exports.parity import check, compare
+from pipeline.deployment.exports.sample import Sample, folder_sample
+from pipeline.storage.files import read_json, write_json
+from pipeline.system.errors import PipelineError
+from tests.conftest import write_images
+
+MARGINS = ExportConfig("test", images=64, tolerance=1e-4, int8_agreement=0.98, int8_images=20)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("more") / "colours", per_class=28)
+
+
+@pytest.fixture
+def sample(folder, classifier) -> Sample:
+    return folder_sample(folder, classifier.classes, 64, 20)
+
+
+def test_every_format_answers_like_the_classifier_and_says_what_it_is(classifier, sample, tmp_path):
+    classifier = Classifier(classifier.model, ["a, b", "ü", "red"], Calibration(1.5, False), "a test")
+    out = tmp_path / "exports"
+    found = export(classifier, FORMATS, sample, MARGINS, out)
+    assert {file.name for file in out.iterdir()} == {each.target for each in FORMATS.values()} | {
+        "classifier.json",
+        RESULT,
+    }
+    assert list(tmp_path.iterdir()) == [out]
+    for name, each in found.items():
+        assert each["latency_ms"] > 0
+        if name != "keras":
+            assert each["images"] == 64
+            assert each["same_class"] == 1 or name == "tflite_int8"
+    assert read_json(out / RESULT)["formats"] == found
+    assert found["tflite_int8"]["size_mib"] < found["tflite"]["size_mib"] / 2
+
+    told = classifier.description()
+    assert told["image_size"] == 32
+    assert told["calibration"] == {"temperature": 1.5, "applied": False}
+    assert read_json(out / "classifier.json") == told
+    assert read_json(out / "saved_model" / "assets.extra" / "classifier.json") == told
+    properties = {entry.key: json.loads(entry.value) for entry in onnx.load(out / "model.onnx").metadata_props}
+    assert properties == told
+    for name in ("model.tflite", "model_int8.tflite"):
+        with zipfile.ZipFile(out / name) as members:
+            assert members.read("labels.txt").decode().splitlines() == classifier.classes
+            assert json.loads(members.read("classifier.json")) == told
+
+
+def test_an_export_that_answers_otherwise_is_not_written(classifier, sample, tmp_path):
+    out = tmp_path / "exports"
+    export(classifier, ["saved_model"], sample, MARGINS, out)
+    before = read_json(out / RESULT)
+    strict = ExportConfig("test", images=64, tolerance=1e-30, int8_agreement=0.98, int8_images=20)
+    with pytest.raises(
+        PipelineError, match=r"tflite: on 64 images the export differs by .* more than export.tolerance"
+    ):
+        export(classifier, ["saved_model", "tflite"], sample, strict, out)
+    # As it was.
+    assert read_json(out / RESULT) == before
+    assert {file.name for file in out.iterdir()} == {"saved_model", "classifier.json", RESULT}
+    with pytest.raises(PipelineError, match="tflite"):
+        export(classifier, ["tflite"], sample, strict, tmp_path / "new")
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_the_gate_sees_another_model_and_a_lost_description(classifier, sample, tmp_path):
+    kind, out = FORMATS["saved_model"], tmp_path / "exports"
+    export(classifier, ["saved_model"], sample, MARGINS, out)
+    exported = kind.module.read(out / "saved_model")
+    another = keras.models.clone_model(classifier.model)
+    another.set_weights(classifier.model.get_weights())
+    last = another.get_layer("head").layers[-1]
+    last.set_weights([np.roll(weight, 1, axis=-1) for weight in last.get_weights()])
+    other = Classifier(another, classifier.classes, classifier.calibration, "a test")
+    with pytest.raises(PipelineError, match=r"another most probable class on 100\.0%"):
+        check(kind, exported, other, sample.compared, sample.labels, MARGINS)
+    assert check(kind, exported, classifier, sample.compared, sample.labels, MARGINS).accuracy == 1
+    description = out / "saved_model" / "assets.extra" / "classifier.json"
+    write_json(description, read_json(description) | {"classes": ["green", "blue", "red"]})
+    with pytest.raises(PipelineError, match="lost what it should say of itself: classes"):
+        check(kind, kind.module.read(out / "saved_model"), classifier, sample.compared, sample.labels, MARGINS)
+
+
+def test_agreement_is_counted():
+    expected = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.5, 0.5]])
+    given = np.array([[0.8, 0.2], [0.4, 0.6], [0.2, 0.8], [0.5, 0.5]])
+    found = compare(expected, given, np.array([0, 0, -1, 1]))
+    assert (found.same_class, found.images) == (0.75, 4)
+    assert found.largest_difference == pytest.approx(0.2)
+    assert (found.classifier_accuracy, found.accuracy) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+    assert compare(expected, given, np.full(4, -1)).accuracy is None
+
+
+def test_pictures_of_a_folder_are_compared_on_or_learned_from(folder, classifier, sample):
+    assert len(sample.compared) == 64
+    assert not set(sample.compared) & set(sample.learned)
+    assert [classifier.classes[label] for label in sample.labels] == [file.parent.name for file in sample.compared]
+    with pytest.raises(PipelineError, match="28 images to compare exports on are too few"):
+        folder_sample(folder / "red", classifier.classes, 64, 20)
+
+
+def test_other_folders_are_not_replaced(classifier, sample, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").touch()
+    with pytest.raises(PipelineError, match="no earlier export, and would be replaced"):
+        export(classifier, ["saved_model"], sample, MARGINS, tmp_path / "mine")
+    assert (tmp_path / "mine" / "letter.txt").exists()
+
+
+def test_a_missing_library_is_named_with_what_installs_it(classifier, sample, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.delitem(sys.modules, "pipeline.deployment.exports.onnx", raising=False)
+    with pytest.raises(PipelineError, match=r'onnx takes onnx, which is not installed; pip install "\.\[export\]"'):
+        export(classifier, ["onnx"], sample, MARGINS, tmp_path / "exports")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command(command, trained, folder, tmp_path):
+    ran = command(
+        "pipeline.export",
+        str(trained.file),
+        "--format",
+        "saved_model,onnx",
+        "--images",
+        str(folder),
+        "export.images=70",
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "100.0% of 70" in ran.stdout
+    assert {file.name for file in (tmp_path / "exports").iterdir()} == {
+        "saved_model",
+        "model.onnx",
+        "classifier.json",
+        RESULT,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no.keras"], "'no.keras' is no classifier"),
+        (["--format", "onnx,pickle"], "'pickle' is not allowed; it takes some of saved_model"),
+        (["export.images=3"], "export.images: 3 is not allowed"),
+    ],
+)
+def test_wrong_words_get_a_sentence(command, arguments, said):
+    ran = command("pipeline.export", *arguments)
+    assert ran.returncode
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr

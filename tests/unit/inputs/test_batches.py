@@ -1,0 +1,135 @@
+"""Which images come when, in which view: a function of seed and epoch."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.config import AugmentConfig
+from pipeline.inputs.augmentation import Views
+from pipeline.inputs.batches import ImageInputs, balanced, batches, in_order, shuffled
+from pipeline.inputs.images import DecodedImages
+from pipeline.inputs.mixup import Softening
+from pipeline.storage.cache import Cache
+from pipeline.system.errors import PipelineError
+from tests.unit.inputs.test_augmentation import augmenting
+
+MOVING = augmenting(horizontal_flip=True, rotation_degrees=30.0, zoom_in=0.2, zoom_out=0.2)
+
+
+def rows(folder, names):
+    sha256 = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
+    return pd.DataFrame({"path": names, "sha256": sha256})
+
+
+@pytest.fixture
+def some(images, tmp_path) -> DecodedImages:
+    chosen = rows(images, [f"red/{number:03}.png" for number in range(7)])
+    return DecodedImages(images, chosen, 32, Cache(tmp_path / "cache"), 1.0, "test")
+
+
+def plain(images: DecodedImages) -> ImageInputs:
+    return ImageInputs(images, np.arange(len(images)), [None])
+
+
+def moved(images: DecodedImages, augment: AugmentConfig, seed: int) -> ImageInputs:
+    return ImageInputs(images, np.arange(len(images)), Views(augment, len(images), images.size, seed))
+
+
+def test_streamed_pictures_equal_kept_ones(some, images, tmp_path, caplog):
+    chosen = rows(images, [f"red/{number:03}.png" for number in range(7)])
+    streamed = DecodedImages(images, chosen, 32, Cache(tmp_path / "cache"), 0.0, "test")
+    assert "7 decoded images take 0.0 GiB, more than hardware.image_cache_gib=0" in caplog.text
+    wanted = np.array([5, 0, 5])
+    assert np.array_equal(some.take(wanted), streamed.take(wanted))
+
+
+def test_pictures_are_decoded_once(some, images, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.inputs.images.pixels", None)
+    chosen = rows(images, [f"red/{number:03}.png" for number in range(7)])
+    again = DecodedImages(images, chosen, 32, Cache(tmp_path / "cache"), 1.0, "test")
+    assert np.array_equal(again.take(np.arange(7)), some.take(np.arange(7)))
+
+
+def test_a_picture_that_is_gone_or_changed_is_named(images, tmp_path):
+    gone = pd.DataFrame({"path": ["gone.png"], "sha256": [""]})
+    with pytest.raises(PipelineError, match=r"gone\.png could be read when .* run prepare again"):
+        DecodedImages(tmp_path, gone, 32, Cache(tmp_path / "cache"), 1.0, "test")
+    changed = pd.DataFrame({"path": ["red/000.png"], "sha256": ["0" * 64]})
+    with pytest.raises(PipelineError, match=r"red/000\.png has changed since .* run prepare again"):
+        DecodedImages(images, changed, 32, Cache(tmp_path / "cache"), 1.0, "test")
+
+
+def test_the_plain_view_is_the_picture_itself(some):
+    everything = np.arange(7)
+    assert np.array_equal(moved(some, MOVING, seed=1).take(everything, np.zeros(7, int)), some.take(everything))
+
+
+def test_views_may_be_mixed_in_a_batch(some):
+    inputs, everything = moved(some, MOVING, seed=1), np.arange(7)
+    views = np.array([0, 1, 2, 0, 1, 2, 0])
+    mixed = inputs.take(everything, views)
+    for view in range(3):
+        here = views == view
+        assert np.array_equal(mixed[here], inputs.take(everything, np.full(7, view))[here])
+
+
+def test_a_view_is_a_fixed_function_of_seed_and_place(some):
+    inputs = moved(some, MOVING, seed=1)
+    first = inputs.take(np.arange(7), np.full(7, 2))
+    # In another batch and another order: the same pixels.
+    again = moved(some, MOVING, seed=1).take(np.array([6, 3]), np.array([2, 2]))
+    assert np.array_equal(again, first[[6, 3]])
+    assert not np.array_equal(moved(some, MOVING, seed=2).take(np.arange(7), np.full(7, 2)), first)
+    assert not np.array_equal(inputs.take(np.arange(7), np.full(7, 1)), first)
+
+
+def test_an_epoch_shows_each_picture_once_and_in_another_view_than_the_last():
+    plan = shuffled(50, views=3, seed=7)
+    seen = []
+    for epoch in range(3):
+        order, views = plan(epoch)
+        assert sorted(order) == list(range(50))
+        seen.append(views[np.argsort(order)])
+    assert (np.sort(np.array(seen), axis=0).T == [0, 1, 2]).all()
+    assert not np.array_equal(plan(0)[0], plan(1)[0])
+    assert np.array_equal(shuffled(50, 3, 7)(2)[0], plan(2)[0])
+
+
+def test_without_an_end_of_views_each_epoch_shows_new_ones():
+    assert {tuple(np.unique(shuffled(50, None, 7)(epoch)[1])) for epoch in range(3)} == {(1,), (2,), (3,)}
+    labels = np.repeat([0, 1], [40, 10])
+    order, views = balanced(labels, None, 7)(4)
+    rare = order >= 40
+    assert set(views[~rare]) == {5}
+    # Those that come several times in an epoch come in several views.
+    assert len({*zip(order[rare], views[rare], strict=True)}) == rare.sum()
+
+
+def test_labels_are_smoothed_for_training_alone(some):
+    labels = np.array([0, 1, 2, 0, 1, 2, 0])
+    softened = batches(plain(some), labels, 3, 4, in_order(7), soften=Softening(None, 0.3, seed=1))
+    [(pixels, targets), _] = softened.as_numpy_iterator()
+    assert np.array_equal(pixels, some.take(np.arange(4)))
+    np.testing.assert_allclose(targets, np.eye(3)[labels[:4]] * 0.7 + 0.1, atol=1e-6)
+
+
+def test_batches_carry_the_right_labels_and_never_span_epochs(some):
+    labels = np.array([0, 1, 2, 0, 1, 2, 0])
+    data = batches(plain(some), labels, 3, 3, shuffled(7, 1, seed=4), range(2, 4))
+    assert data.cardinality() == 6
+    sizes, position = [], 0
+    orders = np.concatenate([shuffled(7, 1, seed=4)(epoch)[0] for epoch in (2, 3)])
+    for pixels, targets in data.as_numpy_iterator():
+        indices = orders[position : position + len(pixels)]
+        assert np.array_equal(pixels, some.take(indices))
+        assert np.array_equal(targets.argmax(axis=1), labels[indices])
+        position += len(pixels)
+        sizes.append(len(pixels))
+    assert sizes == [3, 3, 1, 3, 3, 1]
+
+
+def test_in_order(some):
+    [(pixels, _)] = batches(plain(some), np.zeros(7, int), 1, 10, in_order(7)).as_numpy_iterator()
+    assert np.array_equal(pixels, some.take(np.arange(7)))

@@ -1,0 +1,212 @@
+"""All backbones: built, cut, frozen and trained as the configuration says."""
+
+import gc
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.config.compose import GROUPS, composed
+from pipeline.config.validate import check
+from pipeline.models.backbones import build_backbone
+from pipeline.models.classifier import build_classifier
+from pipeline.models.freezing import batch_norm_digest, batch_norms, block_starts, first_trainable, freeze, unfreeze
+from pipeline.models.graph import split_below
+from pipeline.models.parts import FrozenBelow, Parts, parts_for_feature_extraction, parts_for_finetuning
+from pipeline.system.errors import PipelineError
+
+REPRESENTATIVE = [
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_lite0",
+    "efficientnet_v2_b0",
+    "inception_v3",
+    "mobilenet_v2",
+    "resnet50",
+    "scratch_cnn",
+    "vgg16",
+    "xception",
+]
+EVERY = [
+    pytest.param(name, marks=[] if name in REPRESENTATIVE else [pytest.mark.every_backbone])
+    for name in GROUPS["backbone"]
+]
+
+
+def small(name: str, *overrides: str):
+    """A configuration with random weights at the smallest size that a backbone takes."""
+    config = check(composed([f"backbone={name}", "backbone.weights=random", "finetune=light", *overrides]))
+    config.image_size = max(config.backbone.min_image_size, 32)
+    return config
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    keras.backend.clear_session()
+    # Models hold on to themselves in circles, and the largest ones take gigabytes.
+    gc.collect()
+    keras.utils.set_random_seed(1)
+
+
+def step(parts: Parts, size: int) -> None:
+    """One training step on made images."""
+    network = FrozenBelow(parts.frozen, parts.trainable)
+    # An epsilon for the tiny gradients that random weights pass down.
+    network.compile(
+        optimizer=keras.optimizers.Adam(0.01, epsilon=1e-30), loss="categorical_crossentropy", jit_compile=False
+    )
+    images = np.random.default_rng(1).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    assert np.isfinite(network.train_on_batch(images, np.eye(3, dtype=np.float32)[:2]))
+
+
+def values(model: keras.Model) -> list[np.ndarray]:
+    return [np.array(weight) for weight in model.weights]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_backbone_trains_in_both_phases(name):
+    config = small(name)
+    model = build_classifier(config, 3)
+    backbone = model.get_layer("backbone")
+
+    before = values(backbone)
+    step(parts_for_feature_extraction(model, config.backbone, "float32"), config.image_size)
+    moved = any(not np.array_equal(a, b) for a, b in zip(before, values(backbone), strict=True))
+    assert moved == (name == "scratch_cnn")
+
+    parts = parts_for_finetuning(model, config.backbone, config.finetune, "float32")
+    learning = [weight.path for weight in backbone.trainable_weights]
+    assert learning
+    norms, below = batch_norm_digest(backbone), parts.frozen.digest
+    before = values(backbone)
+    step(parts, config.image_size)
+    changed = {
+        weight.path
+        for weight, old in zip(backbone.weights, before, strict=True)
+        if not np.array_equal(old, np.array(weight))
+    }
+    assert changed
+    assert changed <= set(learning)
+    assert batch_norm_digest(backbone) == norms
+    assert parts_for_finetuning(model, config.backbone, config.finetune, "float32").frozen.digest == below
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_lower_part_and_upper_part_equal_the_whole(name):
+    config = small(name)
+    backbone = build_backbone(config.backbone, config.image_size)
+    images = np.random.default_rng(1).normal(size=(2, config.image_size, config.image_size, 3)).astype(np.float32)
+    whole = backbone(images, training=False)
+    blocks = block_starts(backbone, config.backbone.blocks)
+    for depth in (
+        {"all", "none", *blocks}
+        if len(blocks) <= 6
+        else {"all", "none", config.backbone.unfreeze, -1, -2, -len(blocks)}
+    ):
+        lower, upper = split_below(backbone, unfreeze(backbone, depth, config.backbone.blocks, True))
+        np.testing.assert_allclose(upper(lower(images, training=False), training=False), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_unfreeze_depths_in_every_form():
+    config = small("vgg16")
+    backbone = build_backbone(config.backbone, 32)
+    names = [layer.name for layer in backbone.layers]
+    block5 = names.index("block5_conv1")
+    assert block5 == 15  # The source article's fine_tune_at.
+    for depth in ("block5", "block5_conv1", 15, "15", -1, "-1"):
+        assert first_trainable(backbone, depth, config.backbone.blocks) == block5
+    assert first_trainable(backbone, "all", config.backbone.blocks) == 0
+    assert first_trainable(backbone, "none", config.backbone.blocks) == len(names)
+    assert first_trainable(backbone, -2, config.backbone.blocks) == names.index("block4_conv1")
+    lite = small("efficientnet_lite0")
+    lite0 = build_backbone(lite.backbone, 32)
+    assert lite0.layers[first_trainable(lite0, "block6", lite.backbone.blocks)].name == "block6a_expand_conv"
+    assert lite0.layers[first_trainable(lite0, "block6b", lite.backbone.blocks)].name == "block6b_expand_conv"
+
+
+@pytest.mark.parametrize(
+    ("depth", "said"),
+    [
+        ("block6", "did you mean block5"),
+        (19, "layers 0 to 18"),
+        (-6, "blocks -1 to -5"),
+        ("nonsense", "block1, block2, block3, block4, block5"),
+    ],
+)
+def test_an_unfreeze_depth_that_does_not_exist_is_refused(depth, said):
+    config = small("vgg16")
+    with pytest.raises(PipelineError, match=f"finetune.unfreeze: .*{said}"):
+        first_trainable(build_backbone(config.backbone, 32), depth, config.backbone.blocks)
+
+
+def test_batch_norm_may_be_left_to_learn():
+    config = small("efficientnet_lite0")
+    backbone = build_backbone(config.backbone, 32)
+    unfreeze(backbone, -1, config.backbone.blocks, freeze_batch_norm=True)
+    assert not any(layer.trainable for layer in batch_norms(backbone))
+    unfreeze(backbone, -1, config.backbone.blocks, freeze_batch_norm=False)
+    assert sum(layer.trainable for layer in batch_norms(backbone)) == 4
+    freeze(backbone)
+    assert not backbone.trainable_weights
+
+
+def test_the_digest_notices_moving_statistics():
+    config = small("efficientnet_lite0")
+    backbone = build_backbone(config.backbone, 32)
+    before = batch_norm_digest(backbone)
+    next(batch_norms(backbone)).moving_mean.assign_add(np.full(32, 1e-6, np.float32))
+    assert batch_norm_digest(backbone) != before
+
+
+def test_the_default_weights_are_those_of_imagenet():
+    config = check(composed([]))
+    backbone = build_backbone(config.backbone, 96)
+    assert len(backbone.layers) == 141
+    assert backbone.count_params() == 3_413_024
+    random = build_backbone(small("efficientnet_lite0").backbone, 96)
+    # Trained statistics are nobody's initial values.
+    assert np.abs(np.array(next(batch_norms(backbone)).moving_mean)).max() > 0.1
+    assert np.abs(np.array(next(batch_norms(random)).moving_mean)).max() == 0
+
+
+def test_weights_come_from_a_file(tmp_path, monkeypatch):
+    source = build_backbone(small("vgg16").backbone, 32)
+    source.save_weights(tmp_path / "mine.weights.h5")
+    config = small("vgg16", f"backbone.weights={tmp_path / 'mine.weights.h5'}")
+    loaded = build_backbone(config.backbone, 32)
+    assert all(np.array_equal(a, b) for a, b in zip(values(source), values(loaded), strict=True))
+    config.backbone.constructor, config.backbone.name = "VGG19", "vgg19"
+    with pytest.raises(PipelineError, match="does not fit vgg19"):
+        build_backbone(config.backbone, 32)
+
+
+def test_weights_from_a_file_see_pixels_as_when_they_were_pretrained(tmp_path):
+    """Keras builds EfficientNetB0 to B7 with another input scale unless their weights are called "imagenet"."""
+    source = build_backbone(small("efficientnet_b0").backbone, 32)
+    normalisation = next(layer for layer in source.layers if isinstance(layer, keras.layers.Normalization))
+    normalisation.adapt_mean.assign([0.485, 0.456, 0.406])
+    # What Keras's own files hold as the variance.
+    normalisation.adapt_variance.assign([0.229, 0.224, 0.225])
+    source.save_weights(tmp_path / "mine.weights.h5")
+    loaded = build_backbone(small("efficientnet_b0", f"backbone.weights={tmp_path / 'mine.weights.h5'}").backbone, 32)
+    seen = keras.Model(loaded.inputs[0], next(layer for layer in loaded.layers if layer.name == "stem_conv_pad").input)
+    images = np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3)).astype(np.float32)
+    expected = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(seen(images), expected, atol=1e-4)
+
+
+def test_weights_that_can_not_be_downloaded_name_the_ways_on(monkeypatch):
+    def no_network(**_):
+        raise OSError("URL fetch failure")
+
+    monkeypatch.setattr(keras.applications, "VGG16", no_network)
+    config = check(composed(["backbone=vgg16"]))
+    with pytest.raises(
+        PipelineError, match=r"(?s)VGG16|vgg16.*URL fetch failure.*backbone.weights=.*backbone=efficientnet_lite0"
+    ):
+        build_backbone(config.backbone, 32)
+
+
+def test_random_weights_are_said_loudly(caplog):
+    build_backbone(small("vgg16").backbone, 32)
+    assert "nothing is transferred" in caplog.text

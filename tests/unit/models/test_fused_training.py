@@ -1,0 +1,90 @@
+"""A network with its frozen BatchNormalization absorbed computes and learns what the plain one does."""
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.config.compose import GROUPS
+from pipeline.models.backbones import build_backbone
+from pipeline.models.freezing import batch_norm_digest, batch_norms, unfreeze
+from pipeline.models.fused_training import absorb_frozen_batch_norm
+from tests.unit.models.test_backbones import small
+from tests.unit.models.test_folding import trained_looking
+
+# Plain, depthwise and separable convolutions, and BatchNormalization before a convolution.
+KINDS = {"efficientnet_lite0", "xception", "densenet121"}
+
+
+def gradients(network, pixels):
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        # The mean of squares is sensitive to every channel.
+        loss = tf.reduce_mean(network(pixels, training=True) ** 2)
+    return loss, tape.gradient(loss, [weight.value for weight in network.trainable_weights])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in KINDS else [pytest.mark.every_backbone]) for name in GROUPS["backbone"]],
+)
+def test_outputs_and_gradients_are_those_of_the_plain_network(name):
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(1)
+    config = small(name)
+    backbone = build_backbone(config.backbone, config.image_size)
+    trained_looking(backbone)
+    unfreeze(backbone, config.backbone.unfreeze, config.backbone.blocks, freeze_batch_norm=True)
+    fast = absorb_frozen_batch_norm(backbone)
+    before = batch_norm_digest(backbone)
+    assert len(list(batch_norms(fast))) <= len(list(batch_norms(backbone)))
+    shared = {id(weight) for weight in backbone.trainable_weights}
+    assert {id(weight) for weight in fast.trainable_weights} == shared
+    pixels = np.random.default_rng(1).uniform(-1, 1, (2, *backbone.input.shape[1:])).astype(np.float32)
+    plain_output = backbone(pixels, training=False).numpy()
+    scale = np.abs(plain_output).max()
+    np.testing.assert_allclose(fast(pixels, training=False), plain_output, atol=2e-5 * scale)
+    if any(isinstance(layer, keras.layers.Dropout) and layer.rate for layer in backbone.layers):
+        return
+    loss, expected = gradients(backbone, pixels)
+    fast_loss, found = gradients(fast, pixels)
+    assert float(fast_loss) == pytest.approx(float(loss), rel=1e-4)
+    order = {id(weight): gradient for weight, gradient in zip(fast.trainable_weights, found, strict=True)}
+    for weight, gradient in zip(backbone.trainable_weights, expected, strict=True):
+        largest = np.abs(gradient).max()
+        np.testing.assert_allclose(order[id(weight)], gradient, atol=1e-3 * largest + 1e-12, err_msg=weight.path)
+    assert batch_norm_digest(backbone) == before
+
+
+@pytest.mark.parametrize(("name", "left"), [("efficientnet_lite0", 0), ("densenet121", 62)])
+def test_what_follows_a_convolution_is_absorbed_and_only_that(name, left):
+    config = small(name)
+    backbone = build_backbone(config.backbone, config.image_size)
+    backbone.trainable = False
+    assert len(list(batch_norms(absorb_frozen_batch_norm(backbone)))) == left
+
+
+def test_batch_norm_that_learns_stays():
+    config = small("efficientnet_lite0")
+    backbone = build_backbone(config.backbone, config.image_size)
+    unfreeze(backbone, "all", config.backbone.blocks, freeze_batch_norm=False)
+    assert len(list(batch_norms(absorb_frozen_batch_norm(backbone)))) == len(list(batch_norms(backbone)))
+
+
+def test_weights_are_multiplied_in_float32_whatever_the_policy():
+    inputs = keras.layers.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
+    model = keras.Model(inputs, keras.layers.BatchNormalization()(x))
+    trained_looking(model)
+    model.layers[-1].trainable = False
+    fast = absorb_frozen_batch_norm(model)
+    layer = fast.get_layer("conv_normalised")
+    layer.dtype_policy = keras.dtype_policies.get("mixed_bfloat16")
+    pixels = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    short = fast(pixels)
+    assert short.dtype == "bfloat16"
+    np.testing.assert_allclose(np.float32(short), model(pixels), atol=0.05)
+    # The bias was given before the scale.
+    model.get_layer("conv").bias.assign(np.arange(4.0))
+    layer.dtype_policy = keras.dtype_policies.get("float32")
+    np.testing.assert_allclose(fast(pixels), model(pixels), atol=1e-5)

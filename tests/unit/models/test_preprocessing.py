@@ -1,0 +1,46 @@
+"""The saved preprocessing equals what each network was pretrained with."""
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.config.compose import GROUPS, composed
+from pipeline.config.validate import check
+from pipeline.models.classifier import build_preprocessing
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+MODULES = {
+    "ConvNeXt": "convnext", "DenseNet": "densenet", "EfficientNetV2": "efficientnet_v2", "EfficientNetB": "efficientnet",
+    "InceptionResNet": "inception_resnet_v2", "InceptionV3": "inception_v3", "MobileNetV2": "mobilenet_v2",
+    "MobileNetV3": "mobilenet_v3", "MobileNet": "mobilenet", "NASNet": "nasnet", "VGG16": "vgg16", "VGG19": "vgg19", "Xception": "xception",
+}  # fmt: skip
+
+
+def module_of(constructor: str):
+    if constructor.startswith("ResNet"):
+        return keras.applications.resnet_v2 if constructor.endswith("V2") else keras.applications.resnet
+    return getattr(
+        keras.applications, next(module for prefix, module in MODULES.items() if constructor.startswith(prefix))
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in GROUPS["backbone"] if name not in ("efficientnet_lite0", "scratch_cnn")]
+)
+def test_it_equals_keras_own(name):
+    backbone = check(composed([f"backbone={name}"])).backbone
+    expected = module_of(backbone.constructor).preprocess_input(IMAGES.astype(np.float32))
+    np.testing.assert_allclose(build_preprocessing(backbone.preprocessing, 8)(IMAGES), expected, atol=1e-4)
+
+
+def test_every_constructor_of_keras_has_a_configuration():
+    constructors = {name for name in dir(keras.applications) if name[0].isupper()}
+    configured = {check(composed([f"backbone={name}"])).backbone.constructor for name in GROUPS["backbone"]}
+    assert constructors == configured - {"efficientnet_lite0", "scratch_cnn"}
+    assert len(constructors) == 40
+
+
+def test_lite():
+    np.testing.assert_allclose(
+        build_preprocessing("lite", 8)(IMAGES), (IMAGES.astype(np.float32) - 127) / 128, atol=1e-6
+    )

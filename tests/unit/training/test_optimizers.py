@@ -1,0 +1,96 @@
+"""What is asked of an optimizer is what Keras's is given, and each of them learns."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.config import OPTIMIZERS
+from pipeline.training.optimizers import Rates, make_optimizer
+
+
+@pytest.fixture
+def network():
+    keras.utils.set_random_seed(1)
+    inputs = keras.layers.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="lower")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.BatchNormalization(name="norm")(x))
+    return keras.Model(inputs, keras.layers.Dense(3, "softmax", name="upper")(x))
+
+
+def moved(network, settings, factors=None, steps=1, scaling=False, still=False) -> dict[str, np.ndarray]:
+    """How far each variable goes; `still`: with gradients of 0."""
+    variables = network.trainable_variables
+    optimizer = make_optimizer(settings, Rates(settings, 10), variables, factors or {}, scaling)
+    optimizer.build(variables)
+    before = [variable.numpy() for variable in variables]
+    for _ in range(steps):
+        gradients = [keras.ops.full_like(variable, 0.0 if still else 0.1) for variable in variables]
+        optimizer.apply(gradients, variables)
+    names = [variable.path for variable in variables]
+    return {name: variable.numpy() - old for name, variable, old in zip(names, variables, before, strict=True)}
+
+
+@pytest.fixture
+def settings(configure):
+    plain = configure("finetune.weight_decay=0", "finetune.learning_rate=0.01").finetune
+    return replace(plain, schedule="constant", warmup_epochs=0.0)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_each_moves_the_weights_and_knows_all_options(network, settings, name):
+    strengths = {"weight_decay": 0.1, "clip_norm": 1.0, "ema": 0.9}
+    given = moved(network, replace(settings, optimizer=name, **strengths), steps=2)
+    assert all(np.abs(move).max() > 0 for move in given.values())
+
+
+def test_the_list_is_that_of_keras():
+    known = {name.lower() for name in dir(keras.optimizers) if name[0].isupper()}
+    # Wrappers, and one whose weights to validate with are others than those it learns with.
+    assert set(OPTIMIZERS) == known - {
+        "optimizer",
+        "lossscaleoptimizer",
+        "multioptimizer",
+        "optimizermap",
+        "schedulefreeadamw",
+    }
+
+
+@pytest.mark.parametrize("factors", [False, True])
+def test_weight_decay_spares_biases_and_normalisation(network, settings, factors):
+    lower = {id(variable): 0.5 for variable in network.get_layer("lower").trainable_variables} if factors else {}
+    before = network.get_layer("lower").kernel.numpy()
+    moves = moved(network, replace(settings, weight_decay=0.1), lower, still=True)
+    share = 0.5 if factors else 1.0
+    np.testing.assert_allclose(moves.pop("lower/kernel"), -before * 0.1 * 0.01 * share, rtol=1e-3)
+    assert [name for name, move in moves.items() if np.abs(move).max() > 0] == ["upper/kernel"]
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lion"])
+def test_a_share_of_the_rate_moves_a_variable_by_that_share(network, settings, name):
+    settings = replace(settings, optimizer=name)
+    start = network.get_weights()
+    plain = list(moved(network, settings).values())
+    network.set_weights(start)
+    lower = {id(variable): 0.25 for variable in network.get_layer("lower").trainable_variables}
+    shared = list(moved(network, settings, lower).values())
+    np.testing.assert_allclose(shared[0], 0.25 * plain[0], rtol=1e-3, atol=1e-8)
+    np.testing.assert_allclose(shared[-1], plain[-1], rtol=1e-5)
+
+
+def test_accumulated_batches_make_one_step(network, settings):
+    settings = replace(settings, accumulate=3)
+    assert all((move == 0).all() for move in moved(network, settings, steps=2).values())
+    assert all((move != 0).any() for move in moved(network, settings, steps=3).values())
+
+
+def test_clipping_is_by_all_gradients_together(network, settings):
+    moves = moved(network, replace(settings, optimizer="sgd", momentum=0.0, clip_norm=0.5))
+    assert np.sqrt(sum((move**2).sum() for move in moves.values())) == pytest.approx(0.5 * 0.01, rel=1e-4)
+
+
+def test_float16_scales_the_loss(network, settings):
+    assert all(np.abs(move).max() > 0 for move in moved(network, settings, scaling=True).values())
+    optimizer = make_optimizer(settings, Rates(settings, 10), network.trainable_variables, {}, loss_scaling=True)
+    assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
