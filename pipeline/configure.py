@@ -1,13 +1,8 @@
-"""Stage configure: write down what conf/ and params.yaml come to, for the other stages to depend on."""
-
-import sys
+"""Stage configure: compose conf/ and params.yaml into the settings of each stage. `python -m pipeline.configure`"""
 
 from pipeline.config.compose import configuration
-from pipeline.config.resolved import write_resolved
-from pipeline.system.errors import PipelineError
+from pipeline.jobs.resolved import write_settings
+from pipeline.system.cli import run_command
 
 if __name__ == "__main__":
-    try:
-        write_resolved(configuration())
-    except PipelineError as error:
-        sys.exit(f"\n{error}")
+    run_command(lambda: write_settings(configuration()))

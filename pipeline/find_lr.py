@@ -10,8 +10,6 @@ from pipeline.system.cli import run_command
 # As a program this module has no name of its own.
 log = logging.getLogger("pipeline.find_lr")
 
-FILES = ("rates.csv", "find_lr.png", "suggestion.json")
-
 
 def main() -> None:
     """A rate range test of an experiment as configured: the learning rate rises from find_lr.low to find_lr.high, and the loss says where it bears no more."""
@@ -34,8 +32,9 @@ def find_lr(given: argparse.Namespace) -> None:
     """
     # Seconds to import, and --help needs none of it.
     from pipeline.config.compose import configuration
-    from pipeline.jobs.identity import experiment_key
+    from pipeline.jobs.identity import experiment_key, outside_digests
     from pipeline.jobs.pipeline import run_through
+    from pipeline.jobs.stage import Experiment, places_of
     from pipeline.reports.training_charts import plot_rate_range
     from pipeline.stages.find_lr import range_test
     from pipeline.storage.files import whole_folder, write_json
@@ -43,10 +42,12 @@ def find_lr(given: argparse.Namespace) -> None:
     from pipeline.tracking import log_rate_range
 
     config = configuration(given.overrides)
-    folder = Path("runs") / experiment_key(config)
+    digests = outside_digests(config)
+    folder = Path("runs") / experiment_key(config, digests)
     start_logging(folder / "find_lr.log")
-    run_through("train" if given.phase == "finetune" else "prepare", config, folder, sweep=True)
-    found = range_test(config, given.phase, folder)
+    experiment = Experiment.of(config, folder, digests)
+    run_through("train" if given.phase == "finetune" else "prepare", experiment, repeat=False)
+    found = range_test(config, given.phase, places_of(config), folder)
     configured = getattr(config, given.phase).learning_rate
     with whole_folder(folder / "find_lr") as out:
         found.table.to_csv(out / "rates.csv", index=False)

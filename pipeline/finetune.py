@@ -1,4 +1,4 @@
-"""Stage finetune: phase 2: `python -m pipeline.finetune`; the body is `pipeline.stages.finetune`."""
+"""Stage finetune: phase 2, fine-tuning. `python -m pipeline.finetune`; the body is `pipeline.stages.finetune`."""
 
 from pipeline.jobs.launch import main
 

@@ -1,13 +1,11 @@
-"""Stage watch: digests of the data folder's listing and of a weights file, so that changes are noticed. Light, since it runs every time."""
+"""Stage watch: digests of the images and of a weights file, so that changes are noticed. `python -m pipeline.watch`
 
-import sys
+Light, since it runs every time.
+"""
 
-from pipeline.config.resolved import read_resolved, write_watched
-from pipeline.jobs.identity import watched
-from pipeline.system.errors import PipelineError
+from pipeline.jobs.identity import outside_digests
+from pipeline.jobs.resolved import read_config, write_digests
+from pipeline.system.cli import run_command
 
 if __name__ == "__main__":
-    try:
-        write_watched(watched(read_resolved()))
-    except PipelineError as error:
-        sys.exit(f"\n{error}")
+    run_command(lambda: write_digests(outside_digests(read_config())))

@@ -1,8 +1,15 @@
 """The configuration: what may be set, how it is composed, and what is wrong with it."""
 
-from pipeline.config.dataset import AugmentConfig, ColumnsConfig, DatasetConfig, DriftConfig, NearDuplicatesConfig
+from pipeline.config.dataset import (
+    AugmentConfig,
+    ColumnsConfig,
+    CurationConfig,
+    DatasetConfig,
+    DriftConfig,
+    NearDuplicatesConfig,
+)
 from pipeline.config.schema import (
-    NOT_PART_OF_EXPERIMENT,
+    PHASES,
     Config,
     EvaluateConfig,
     ExportConfig,
@@ -10,6 +17,7 @@ from pipeline.config.schema import (
     RegisterConfig,
     SweepConfig,
     TrackingConfig,
+    experiment_settings,
 )
 from pipeline.config.training import (
     OPTIMIZERS,
@@ -21,12 +29,13 @@ from pipeline.config.training import (
 )
 
 __all__ = [
-    "NOT_PART_OF_EXPERIMENT",
     "OPTIMIZERS",
+    "PHASES",
     "AugmentConfig",
     "BackboneConfig",
     "ColumnsConfig",
     "Config",
+    "CurationConfig",
     "DatasetConfig",
     "DriftConfig",
     "EvaluateConfig",
@@ -40,4 +49,5 @@ __all__ = [
     "SweepConfig",
     "TrackingConfig",
     "TrainConfig",
+    "experiment_settings",
 ]

@@ -130,22 +130,11 @@ def register_resolvers() -> None:
         "first_of", lambda *values: next((v for v in values if v is not None), None), replace=True
     )
     OmegaConf.register_new_resolver("at_least", _at_least, replace=True)
-    OmegaConf.register_new_resolver("experiment_key", _job_folder, replace=True)
 
 
 def _at_least(least: Any, value: Any) -> Any:
     # What is no number is told by the validation.
     return max(least, value) if isinstance(least, int) and isinstance(value, int) else value
-
-
-def _job_folder(*, _root_: DictConfig) -> str:
-    from pipeline.jobs.identity import experiment_key
-
-    try:
-        return experiment_key(from_hydra(_root_))
-    except PipelineError:
-        # Hydra asks for the folder before the job begins; the job then raises the same error where Hydra can report it.
-        return "not-started"
 
 
 def from_hydra(cfg: DictConfig) -> Config:

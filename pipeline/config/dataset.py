@@ -45,12 +45,11 @@ class DriftConfig:
 
 
 @dataclass
-class DatasetConfig:
-    name: str
+class CurationConfig:
+    """What prepare reads of `dataset`: where images come from, which are used, and how they are split."""
+
     source: str = _one_of("folder", "csv", "tfds", "digits")
     """What `path` is: a folder of class folders, or a table with a row an image; or an image set of TensorFlow Datasets, or scikit-learn's digits."""
-    path: str | None
-    """Folder of the images, or the CSV file; a relative one is taken from the checkout. Null for images that come from elsewhere."""
     tfds: str | None
     """Name and version of a set of TensorFlow Datasets, such as tf_flowers:3.0.1."""
     columns: ColumnsConfig
@@ -74,6 +73,15 @@ class DatasetConfig:
     label_conflicts: str = _one_of("quarantine", "keep")
     """What happens to images that occur under several labels."""
     drift: DriftConfig
+
+
+@dataclass
+class DatasetConfig(CurationConfig):
+    """The image set: its name and place, what `prepare` does with it, and what suits its images."""
+
+    name: str
+    path: str | None
+    """Folder of the images, or the CSV file; a relative one is taken from the checkout. Null for images that come from elsewhere."""
     mirror: bool
     """Whether a mirrored image still belongs to its class; false for signs and digits."""
     image_size: int | None = _at_least(1)

@@ -1,6 +1,7 @@
 """The whole configuration, and its sections about results and tools."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipeline.config.dataset import AugmentConfig, DatasetConfig
 from pipeline.config.limits import _above, _at_least, _between, _limited, _one_of, _share
@@ -93,10 +94,6 @@ class SweepConfig:
     """How often a launcher is started again after its workers died."""
 
 
-NOT_PART_OF_EXPERIMENT = ("cache_folder", "export", "register", "find_lr", "sweep")
-"""Entries of the configuration that no result of a stage depends on."""
-
-
 @dataclass
 class Config:
     seed: int = _limited("0 to 4294967295", lambda value: 0 <= value < 2**32)
@@ -117,3 +114,19 @@ class Config:
     register: RegisterConfig
     find_lr: FindLrConfig
     sweep: SweepConfig
+
+
+PHASES = ("train", "finetune")
+"""The two phases of training, feature extraction and fine-tuning: sections of the configuration, stages, and columns of tables."""
+
+_EXPERIMENT = ("seed", "image_size", "dataset", "backbone", "augment", "train", "finetune", "evaluate", "hardware")
+
+
+def experiment_settings(config: Config) -> dict[str, Any]:
+    """Every setting that a result depends on, as plain values: no folder, no address, nothing about how results are kept or used."""
+    settings = {name: value for name, value in asdict(config).items() if name in _EXPERIMENT}
+    # Where the images lie makes no other experiment; which they are is in their digest. So with a file of weights.
+    del settings["dataset"]["path"]
+    if config.backbone.has_weights_file:
+        settings["backbone"]["weights"] = "file"
+    return settings

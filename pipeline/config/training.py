@@ -44,6 +44,11 @@ class BackboneConfig:
     weights: str
     """imagenet | random | the path of a Keras weights file for this backbone without its classifier."""
 
+    @property
+    def has_weights_file(self) -> bool:
+        """Whether `weights` names a file."""
+        return self.weights not in ("imagenet", "random")
+
 
 @dataclass
 class PhaseConfig:

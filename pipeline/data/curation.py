@@ -1,16 +1,15 @@
 """From what was read to what the stages train on: readable images of one label each, split so that nothing leaks."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from pipeline.config import DatasetConfig
+from pipeline.config import CurationConfig
 from pipeline.data.duplicates import find_pairs, tied_together
 from pipeline.data.inspection import STATISTICS, Inspected
-from pipeline.data.leaks import Leaks, conflicting, find_leaks, group_ids, group_names
+from pipeline.data.leaks import LeakError, Leaks, conflicting, find_leaks, group_ids, group_names
 from pipeline.data.splits import cut_splits, serving
 from pipeline.system.errors import PipelineError
 
@@ -41,9 +40,8 @@ class Curated:
 def curate(
     inspected: Inspected,
     classes: list[str],
-    dataset: DatasetConfig,
+    dataset: CurationConfig,
     seed: int,
-    refuse: Callable[[pd.DataFrame, Leaks], None],
 ) -> Curated:
     """Leave out what can't be read and what has two labels, and assign splits that share neither images nor groups.
 
@@ -52,9 +50,9 @@ def curate(
         classes: all labels.
         dataset: what to do about duplicates and leaks.
         seed: of the splits that are cut off.
-        refuse: called with the duplicates and the leaks where given splits leak and `dataset.on_leak` is fail; raises.
 
     Raises:
+        LeakError: given splits share images, and `dataset.on_leak` is fail.
         PipelineError: a given split without a readable image, or splits that can't be cut.
     """
     images, rows = _served(inspected.table, dataset.test)
@@ -76,7 +74,7 @@ def curate(
     images["unit"] = group_ids(pairs, images["group"])
     leaks = find_leaks(images, pairs)
     if len(leaks.rows) and dataset.on_leak == "fail":
-        refuse(duplicates, leaks)
+        raise LeakError(leaks, duplicates)
     figures |= {"leaked": len(leaks.rows), "dropped": 0}
     if dataset.on_leak == "drop":
         figures["dropped"] = len(leaks.removable)

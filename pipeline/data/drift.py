@@ -6,16 +6,7 @@ import pandas as pd
 from scipy.stats import chi2_contingency, ks_2samp
 
 from pipeline.config import DriftConfig
-
-APPEARANCE = ("brightness", "contrast", "saturation", "megapixels", "aspect_ratio")
-"""What is compared between splits, beside classes."""
-
-
-def appearance(manifest: pd.DataFrame) -> pd.DataFrame:
-    """LOOKS of each image; megapixels, and width over height."""
-    width, height = manifest["width"].astype(float), manifest["height"].astype(float)
-    own = {"megapixels": width * height / 1e6, "aspect_ratio": width / height}
-    return manifest[["brightness", "contrast", "saturation"]].assign(**own)
+from pipeline.inputs.manifest import APPEARANCE, appearance
 
 
 def drift(manifest: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -1,7 +1,6 @@
 """What follows from images that are the same, or belong together: conflicts of labels, units that are not torn apart, leaks between splits."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -73,14 +72,18 @@ def find_leaks(images: pd.DataFrame, pairs: pd.DataFrame) -> Leaks:
     return Leaks(rows, np.flatnonzero(rank < highest), named)
 
 
-def refuse_leaks(leaks: Leaks, folder: Path, page: Path) -> None:
-    """Raise that given splits share images, with the pairs and what can be done."""
-    raise PipelineError(
-        f"The given splits of {folder} share images: {len(leaks.rows)} images are in one split and, the same or of the same group, in another:\n"
-        + "\n".join(f"  - {each}" for each in leaks.named)
-        + f"\nAn accuracy measured on them is worth nothing. dataset.on_leak=drop leaves {len(leaks.removable)} of them out of the split that is learned from, "
-        f"dataset.on_leak=keep counts them; dataset.near_duplicates.find=false takes only equal files for the same. To judge by eye: {page}"
-    )
+class LeakError(PipelineError):
+    """Given splits share images, and `dataset.on_leak` is fail."""
+
+    def __init__(self, leaks: Leaks, duplicates: pd.DataFrame):
+        """`duplicates`: all duplicate images, for a page that shows them."""
+        self.duplicates = duplicates
+        super().__init__(
+            f"The given splits share images: {len(leaks.rows)} images are in one split and, the same or of the same group, in another:\n"
+            + "\n".join(f"  - {each}" for each in leaks.named)
+            + f"\nAccuracy on these splits would be inflated. dataset.on_leak=drop leaves {len(leaks.removable)} of them out of the split that is "
+            "trained on, dataset.on_leak=keep counts them; dataset.near_duplicates.find=false compares files' bytes only"
+        )
 
 
 def _alike(kind: str, distance: int) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from pipeline.config import DatasetConfig
+from pipeline.config import CurationConfig
 from pipeline.system.errors import PipelineError
 
 SPLITS = ("train", "validation", "test")
@@ -30,7 +30,7 @@ def serving(given: pd.Series, test: str) -> pd.Series:
     return split.map({"train": "train", "validation": "test"}.get).astype(object)
 
 
-def cut_splits(images: pd.DataFrame, dataset: DatasetConfig, seed: int) -> pd.Series:
+def cut_splits(images: pd.DataFrame, dataset: CurationConfig, seed: int) -> pd.Series:
     """A split for each image: the one it has, or one cut off the training images, stratified by class and seeded.
 
     Args:

@@ -36,16 +36,6 @@ def heatmaps(
     return np.stack([_resized(each, side) for each in np.concatenate(maps)])
 
 
-def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """An image uint8 [size, size, 3] under its heat map [size, size]: what does not count turns grey and dark, what counts glows."""
-    from matplotlib import colormaps
-
-    grey = image.astype(np.float32).mean(axis=2, keepdims=True) * 0.55
-    glow = colormaps["inferno"](heatmap)[..., :3].astype(np.float32) * 255
-    share = heatmap[..., np.newaxis] * 0.6
-    return np.clip(grey * (1 - share) + glow * share + image * 0.25 * heatmap[..., np.newaxis], 0, 255).astype(np.uint8)
-
-
 def _feature_maps(model: keras.Model, images: np.ndarray) -> tf.Tensor:
     return model.get_layer("backbone")(model.get_layer("preprocessing")(images), training=False)
 

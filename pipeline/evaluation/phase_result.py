@@ -1,30 +1,21 @@
 """A phase's model and its predictions of the test images."""
 
 import functools
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 import pandas as pd
 
-from pipeline.config import Config
-from pipeline.data.sources import image_folder
+from pipeline.config import EvaluateConfig
 from pipeline.evaluation.calibration import at_temperature, fit_temperature
 from pipeline.inputs.augmentation import fixed_views
 from pipeline.inputs.batches import ImageInputs, Inputs, batches, in_order
 from pipeline.inputs.images import DecodedImages
-from pipeline.inputs.manifest import Manifest, class_indices
-from pipeline.models.parts import FrozenBelow, Parts, parts_for_feature_extraction, parts_for_finetuning
-from pipeline.models.saving import load_classifier
-from pipeline.storage.cache import Cache
-from pipeline.storage.files import read_json
-from pipeline.system.errors import PipelineError
+from pipeline.models.parts import FrozenBelow, Parts
 from pipeline.system.terminal import progress
 from pipeline.training.data import TrainingData
 from pipeline.training.features import FeatureCache
-
-PHASES = ("train", "finetune")
 
 
 @dataclass(frozen=True)
@@ -40,26 +31,42 @@ class TestSet:
     """Class indices, int64 [n]."""
     images: DecodedImages
     classes: list[str]
+    features: FeatureCache
+    """Of these images."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A phase's model and what it says of the test images."""
+class Calibrated:
+    """Class probabilities, and the temperature that calibrates them."""
+
+    raw: np.ndarray
+    """As the model gives them, float32 [n, classes]."""
+    temperature: float
+    """Fitted on the validation images, which were augmented alike."""
+
+    @functools.cached_property
+    def scaled(self) -> np.ndarray:
+        """The probabilities at the temperature, float32 [n, classes]."""
+        return at_temperature(self.raw, self.temperature)
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """A phase's model and its predictions of the test images."""
 
     model: keras.Model
     parts: Parts
-    plain: np.ndarray
-    """Class probabilities of the images as they are, float32 [n, classes]."""
-    own_temperature: float
-    """Of these, fitted on the validation images."""
-    as_trained: np.ndarray
-    """The mean with those of test-time augmentation; the same without it."""
-    calibrated: np.ndarray
-    """The same at the temperature."""
-    temperature: float
-    """Fitted on the validation images, which were augmented alike."""
-    probabilities: np.ndarray
-    """Those of the two that `evaluate.calibrate` chooses."""
+    single_view: Calibrated
+    """Of the images as they are."""
+    averaged: Calibrated
+    """The mean with the views of test-time augmentation; the same without it."""
+    calibrate: bool
+    """Whether what is reported is at the temperature."""
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """What is reported: float32 [n, classes]."""
+        return self.averaged.scaled if self.calibrate else self.averaged.raw
 
     @property
     def predicted(self) -> np.ndarray:
@@ -67,68 +74,54 @@ class Outcome:
         return self.probabilities.argmax(axis=1)
 
 
-def test_set(manifest: Manifest, config: Config, cache: Cache) -> TestSet:
-    """The test images of a manifest, decoded."""
-    rows = manifest.split("test")
-    folder, budget = image_folder(config.dataset), config.hardware.image_cache_gib
-    images = DecodedImages(folder, rows, config.image_size, cache, budget, "decoding, test")
-    return TestSet(rows, class_indices(rows, manifest.classes), images, manifest.classes)
+def evaluate_phase(
+    model: keras.Model, parts: Parts, test: TestSet, train_validation: TrainingData, evaluate: EvaluateConfig
+) -> PhaseResult:
+    """Predict the test images, and fit the temperatures on the validation images."""
+    everything = np.arange(len(test.rows))
+    passes = predict(parts, test.features, everything, tta=evaluate.tta, batch_size=evaluate.batch_size)
+    validation_indices = train_validation.validation_indices
+    validation = predict(
+        parts, train_validation.features, validation_indices, tta=evaluate.tta, batch_size=evaluate.batch_size
+    )
+    labels = train_validation.labels[validation_indices]
+    return PhaseResult(
+        model,
+        parts,
+        single_view=Calibrated(passes[0], fit_temperature(labels, validation[0])),
+        averaged=Calibrated(passes.mean(axis=0), fit_temperature(labels, validation.mean(axis=0))),
+        calibrate=evaluate.calibrate,
+    )
 
 
-def predict(
-    parts: Parts, images: DecodedImages, places: np.ndarray, config: Config, cache: Cache, count: int | None = None
-) -> np.ndarray:
-    """Class probabilities of the images at `places`, in order, in the arithmetic of their training: float32 [passes, n, classes].
+def predict(parts: Parts, features: FeatureCache, places: np.ndarray, *, tta: str, batch_size: int) -> np.ndarray:
+    """Class probabilities in the arithmetic of training: float32 [passes, n, classes].
 
-    The first pass is of the plain images, the others of `evaluate.tta`'s views of them. Frozen work on the plain ones is kept if `count`
-    images and views of it are worth keeping: what training decided on, or all of these images.
+    Args:
+        parts: the classifier.
+        features: of the images; those of plain images are cached where they fit.
+        places: of the images to predict, int [n].
+        tta: `evaluate.tta`; the first pass is of the plain images, the others of its views of them.
+        batch_size: images in a step.
     """
-    feature_cache, each = FeatureCache(images, config, cache), np.zeros(len(places), np.int64)
+    images, first = features.of_images, np.zeros(len(places), np.int64)
     # Folded when it is needed first.
-    below = functools.cache(lambda: FrozenBelow(parts.frozen, parts.trainable))
+    from_pixels = functools.cache(lambda: FrozenBelow(parts.frozen, parts.trainable))
     plain: tuple[Inputs, keras.Model]
-    if feature_cache.fits_budget(parts.frozen, count or len(images)):
-        plain = feature_cache.kept(parts.frozen, places, 1, "frozen part"), parts.trainable
+    if features.fits(parts.frozen, len(images)):
+        plain = features.features(parts.frozen, places, 1, "frozen part"), parts.trainable
     else:
-        plain = feature_cache.images(places), below()
+        plain = features.images(places), from_pixels()
     varied = [
-        (ImageInputs(images, places, [view.of(each)]), below())
-        for view in fixed_views(config.evaluate.tta, images.size)[1:]
+        (ImageInputs(images, places, [view.of(first)]), from_pixels()) for view in fixed_views(tta, images.size)[1:]
     ]
-    return np.stack([_pass(parts, inputs, network, len(places), config) for inputs, network in (plain, *varied)])
+    return np.stack([_pass(parts, inputs, network, len(places), batch_size) for inputs, network in (plain, *varied)])
 
 
-def _pass(parts: Parts, inputs: Inputs, network: keras.Model, count: int, config: Config) -> np.ndarray:
-    batch_size = config.evaluate.batch_size
+def _pass(parts: Parts, inputs: Inputs, network: keras.Model, count: int, batch_size: int) -> np.ndarray:
     data = batches(inputs, np.zeros(count, np.int64), 1, batch_size, in_order(count))
     with parts.in_their_arithmetic(), progress("predicting", count) as advance:
         watching = keras.callbacks.LambdaCallback(
             on_predict_batch_end=lambda batch, logs: advance(min(batch_size, count - batch * batch_size))
         )
         return network.predict(data, verbose=0, callbacks=[watching])
-
-
-def _outcome(
-    phase: str, inputs: Path, test: TestSet, train_validation: TrainingData, config: Config, cache: Cache
-) -> Outcome:
-    model, classes = load_classifier(inputs / phase / "model.keras")
-    if classes != test.classes:
-        raise PipelineError(
-            f"{inputs / phase} was trained on the classes {classes}, the test images have {test.classes}; run {phase} again"
-        )
-    precision = config.hardware.precision
-    if phase == "train":
-        parts = parts_for_feature_extraction(model, config.backbone, precision)
-    else:
-        # What a rule chose, and the last of several phases.
-        depth = read_json(inputs / phase / "metrics.json")["unfreeze"]
-        parts = parts_for_finetuning(model, config.backbone, replace(config.finetune, unfreeze=depth), precision)
-    passes = predict(parts, test.images, np.arange(len(test.rows)), config, cache)
-    shown = train_validation.shown(config, getattr(config, phase))
-    validation = predict(parts, train_validation.images, train_validation.validation, config, cache, shown)
-    labels = train_validation.labels[train_validation.validation]
-    as_trained, temperature = passes.mean(axis=0), fit_temperature(labels, validation.mean(axis=0))
-    calibrated = at_temperature(as_trained, temperature)
-    used = calibrated if config.evaluate.calibrate else as_trained
-    own = fit_temperature(labels, validation[0])
-    return Outcome(model, parts, passes[0], own, as_trained, calibrated, temperature, used)

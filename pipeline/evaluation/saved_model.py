@@ -8,7 +8,7 @@ from time import perf_counter
 import numpy as np
 import tensorflow as tf
 
-from pipeline.evaluation.phase_result import Outcome, TestSet
+from pipeline.evaluation.phase_result import PhaseResult, TestSet
 from pipeline.models.graph import count_macs
 
 # Multiplications for which images are asked about: each takes the whole network in float32, and many of them would be most of VGG16's evaluation.
@@ -18,11 +18,11 @@ _FEWEST, _MOST = 16, 64
 _WARM_UP = 2
 
 
-def ask_saved_model(outcome: Outcome, test: TestSet, passes: int) -> tuple[dict[str, float], float]:
+def check_saved_model(result: PhaseResult, test: TestSet, passes: int) -> tuple[dict[str, float], float]:
     """Ask the saved model for test images spread over the whole set, one after the other.
 
     Args:
-        outcome: the model, and what was evaluated.
+        result: the model, and what was evaluated.
         test: its images.
         passes: of how many views of an image a prediction is the mean.
 
@@ -30,9 +30,9 @@ def ask_saved_model(outcome: Outcome, test: TestSet, passes: int) -> tuple[dict[
         - images: how many; same_class: the share that gets the evaluated class; largest_difference: between two probabilities of a class;
         - median time from a decoded image to its probabilities, once warm, on this machine as it is, in milliseconds.
     """
-    affordable = round(np.clip(_WORK / count_macs(outcome.model.get_layer("backbone")), _FEWEST, _MOST))
+    affordable = round(np.clip(_WORK / count_macs(result.model.get_layer("backbone")), _FEWEST, _MOST))
     places = np.linspace(0, len(test.labels) - 1, min(affordable, len(test.labels))).round().astype(np.int64)
-    network = tf.function(lambda batch: outcome.model(batch, training=False))
+    network = tf.function(lambda batch: result.model(batch, training=False))
 
     def answer(image: np.ndarray) -> np.ndarray:
         return network(image[np.newaxis].repeat(passes, axis=0)).numpy()[0]
@@ -45,7 +45,7 @@ def ask_saved_model(outcome: Outcome, test: TestSet, passes: int) -> tuple[dict[
         started = perf_counter()
         saved.append(answer(image))
         seconds.append(perf_counter() - started)
-    evaluated = outcome.plain[places]
+    evaluated = result.single_view.raw[places]
     figures = {
         "images": len(places),
         "same_class": float((np.argmax(saved, axis=1) == evaluated.argmax(axis=1)).mean()),

@@ -1,13 +1,16 @@
-"""What fine-tuning goes through: one phase, or several with depths, sizes and rates of their own; and how deep by rule."""
+"""Rounds of fine-tuning: one, or several with their own depth, size and rate; and the rule behind unfreeze=auto.
+
+The configuration calls rounds phases (`finetune.phases`); in code a phase is feature extraction or fine-tuning.
+"""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import keras
 
-from pipeline.config import Config, FinetuneConfig
+from pipeline.config import BackboneConfig, FinetuneConfig
 from pipeline.models.freezing import first_trainable
 from pipeline.models.graph import count_macs
 from pipeline.system.errors import PipelineError
@@ -15,62 +18,87 @@ from pipeline.system.errors import PipelineError
 log = logging.getLogger(__name__)
 
 
-def finetune_phases(config: Config, backbone: keras.Model, images: int) -> list[FinetuneConfig]:
-    """The phases of fine-tuning in order, each as if it were the only one, its depth one of the backbone's own.
+@dataclass(frozen=True)
+class Round:
+    """One round of fine-tuning, its depth resolved."""
+
+    settings: FinetuneConfig
+    """As if it were the only one; `unfreeze` is one of the backbone's own depths, never auto."""
+    first_layer: int
+    """Index of the backbone's first trainable layer."""
+
+
+def finetune_rounds(
+    finetune: FinetuneConfig, backbone: BackboneConfig, network: keras.Model, images: int
+) -> list[Round]:
+    """The rounds of fine-tuning in order.
 
     Args:
-        config: with `finetune.phases`, or null for one phase.
-        backbone: at `image_size`.
+        finetune: with `phases`, or null for one round.
+        backbone: names its blocks, and the upper part that auto may choose.
+        network: the backbone itself, at the size of the experiment.
         images: for training.
 
     Raises:
-        PipelineError: there is no such depth, nothing learns at one, or a phase contradicts another.
+        PipelineError: there is no such depth, nothing learns at one, or a round contradicts another.
     """
-    phases = [replace(config.finetune, phases=None, **each) for each in config.finetune.phases or [{}]]
-    epochs = sum(phase.epochs for phase in phases)
-    phases = [replace(phase, unfreeze=depth(phase, config, backbone, images * epochs)) for phase in phases]
-    starts = [first_trainable(backbone, phase.unfreeze, config.backbone.blocks) for phase in phases]
-    for phase, start in zip(phases, starts, strict=True):
-        _check_depth(phase, backbone, start)
-    for number, (earlier, later) in enumerate(pairwise(starts), start=1):
-        if later > earlier:
+    wanted = [replace(finetune, phases=None, **each) for each in finetune.phases or [{}]]
+    passes = images * sum(settings.epochs for settings in wanted)
+    rounds = [_resolved(settings, backbone, network, passes) for settings in wanted]
+    for each in rounds:
+        _check_depth(each, network)
+    for number, (earlier, later) in enumerate(pairwise(rounds), start=1):
+        if later.first_layer > earlier.first_layer:
             raise PipelineError(
-                f"finetune.phases: phase {number + 1} ({phases[number].unfreeze}) freezes what phase {number} ({phases[number - 1].unfreeze}) "
+                f"finetune.phases: phase {number + 1} ({later.settings.unfreeze}) freezes what phase {number} ({earlier.settings.unfreeze}) "
                 "has trained; give them in the order in which more is unfrozen"
             )
-    return phases
+    return rounds
 
 
-def depth(phase: FinetuneConfig, config: Config, backbone: keras.Model, passes: int) -> int | str:
-    """`unfreeze`, or where that is auto: all if `passes` of images through the backbone are within the budget, else its upper part."""
-    if phase.unfreeze != "auto":
-        return phase.unfreeze
-    wanted = passes * count_macs(backbone) / 1e12
-    fits = wanted <= phase.budget
+def _resolved(settings: FinetuneConfig, backbone: BackboneConfig, network: keras.Model, passes: int) -> Round:
+    unfreeze = settings.unfreeze
+    if unfreeze == "auto":
+        unfreeze = affordable_depth(settings.budget, backbone, network, passes)
+    first_layer = first_trainable(network, unfreeze, backbone.blocks)
+    return Round(replace(settings, unfreeze=unfreeze), first_layer)
+
+
+def affordable_depth(budget: float, backbone: BackboneConfig, network: keras.Model, passes: int) -> int | str:
+    """The rule behind unfreeze=auto: all if `passes` of images through the backbone are within the budget, else its upper part.
+
+    Args:
+        budget: 10^12 multiply-adds, forward.
+        backbone: names its upper part.
+        network: the backbone itself.
+        passes: images times epochs.
+    """
+    needed = passes * count_macs(network) / 1e12
+    fits = needed <= budget
     log.info(
-        "finetune.unfreeze=auto: %d images at %d px through all of %s are %.2f of finetune.budget=%g (10^12 multiplications): %s",
-        passes, config.image_size, config.backbone.name, wanted, phase.budget,
-        "all of it learns" if fits else f"only its upper part learns, from {config.backbone.unfreeze}",
+        "finetune.unfreeze=auto: %d images at %d px through all of %s need %.2f of finetune.budget=%g (10^12 multiply-adds): %s",
+        passes, network.input_shape[1], backbone.name, needed, budget,
+        "all of it is trained" if fits else f"its upper part is trained, from {backbone.unfreeze}",
     )  # fmt: skip
-    return "all" if fits else config.backbone.unfreeze
+    return "all" if fits else backbone.unfreeze
 
 
-def _check_depth(phase: FinetuneConfig, backbone: keras.Model, start: int) -> None:
+def _check_depth(each: Round, network: keras.Model) -> None:
     norms = keras.layers.BatchNormalization
-    learning = [
+    trainable = [
         layer
-        for layer in backbone.layers[start:]
-        if layer.weights and not (phase.freeze_batch_norm and isinstance(layer, norms))
+        for layer in network.layers[each.first_layer :]
+        if layer.weights and not (each.settings.freeze_batch_norm and isinstance(layer, norms))
     ]
-    if learning or phase.unfreeze == "none":
-        if not learning:
-            log.warning("finetune.unfreeze=none: the head alone learns on")
+    if trainable:
         return
-    raise PipelineError(
-        f"finetune.unfreeze: nothing learns from {phase.unfreeze!r} on; name a lower block, or say none for the head alone"
-    )
+    if each.settings.unfreeze != "none":
+        raise PipelineError(
+            f"finetune.unfreeze: no trainable layer at or above {each.settings.unfreeze!r}; choose a lower block, or `none` to train the head only"
+        )
+    log.warning("finetune.unfreeze=none: only the head is trained further")
 
 
-def told(phases: Sequence[FinetuneConfig]) -> str:
-    """The depths in a few words."""
-    return ", then ".join(str(phase.unfreeze) for phase in phases)
+def describe_depths(rounds: Sequence[Round]) -> str:
+    """The depths of all rounds in a few words."""
+    return ", then ".join(str(each.settings.unfreeze) for each in rounds)

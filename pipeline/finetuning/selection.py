@@ -1,7 +1,7 @@
 """Which weights are kept: of phase 1 and 2, and between a start and an end."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,14 +13,14 @@ from pipeline.training.history import seven_digits
 log = logging.getLogger(__name__)
 
 
-def worth(figures: Mapping[str, float]) -> tuple[float, float]:
+def validation_score(figures: Mapping[str, float]) -> tuple[float, float]:
     """What decides between two models, the larger the better: accuracy on validation, then loss (smoothed labels alone raise it)."""
     return figures["val_accuracy"], -figures["val_loss"]
 
 
 def better_phase(train: dict[str, Any], finetune: dict[str, Any]) -> str:
     """Which phase's model is the better one on validation: by accuracy, then by loss; the simpler one where they are equal."""
-    return "finetune" if worth(finetune) > worth(train) else "train"
+    return "finetune" if validation_score(finetune) > validation_score(train) else "train"
 
 
 Weights = Sequence[np.ndarray]
@@ -30,14 +30,13 @@ Place = dict[str, float]
 """A place on the way: `share` of it that was gone (0: where the phase began, 1: where it ended), `val_loss` and `val_accuracy` there."""
 
 
-def best_place(
+def interpolate(
     network: keras.Model,
     trained: keras.Model,
     start: Weights,
     end: Place,
     shares: Sequence[float],
     validation: tf.data.Dataset,
-    tell: Callable[[str], None],
 ) -> Place:
     """Draw fine-tuned weights back towards their start as far as that is better on validation.
 
@@ -51,17 +50,15 @@ def best_place(
         end: what it is worth now.
         shares: of the way, each above 0 and below 1.
         validation: batches of inputs and labels, the same each time.
-        tell: called with what is being tried.
     """
     ended = trained.get_weights()
     best = end
     for share in sorted(shares, reverse=True):
-        tell(f"weights at {share:g} of the way")
         trained.set_weights(between(start, ended, share))
         found = network.evaluate(validation, verbose=0, return_dict=True)
         place = {"share": share} | {f"val_{name}": seven_digits(found[name]) for name in ("loss", "accuracy")}
         log.info("weights at %(share)g of the way  val_loss %(val_loss).4g  val_accuracy %(val_accuracy).4g", place)
-        best = max(best, place, key=worth)
+        best = max(best, place, key=validation_score)
     trained.set_weights(between(start, ended, best["share"]))
     log.info("the weights at %g of the way from the phase's start are kept", best["share"])
     return best

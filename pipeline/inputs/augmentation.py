@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,6 +48,26 @@ class View:
         if self.boxes is not None:
             moved = erase(moved, self.boxes)
         return np.asarray(keras.ops.cast(keras.ops.clip(keras.ops.round(moved), 0, 255), "uint8"))
+
+
+@dataclass(frozen=True)
+class Variants:
+    """How images are augmented: what each variant of a training image is a function of."""
+
+    augment: AugmentConfig
+    seed: int
+
+    def of(self, count: int, size: int) -> Views:
+        """All variants of `count` images of `size` pixels."""
+        return Views(self.augment, count, size, self.seed)
+
+    @property
+    def depends(self) -> dict[str, Any]:
+        """What augmented pixels depend on; not how many variants there are, nor MixUp, which comes after."""
+        return {
+            "augment": asdict(self.augment) | dict.fromkeys(("name", "views", "mixup", "cutmix")),
+            "seed": self.seed,
+        }
 
 
 class Views:

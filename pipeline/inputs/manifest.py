@@ -41,3 +41,14 @@ def class_indices(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
 def images_digest(rows: pd.DataFrame) -> str:
     """sha256 over the images and labels of some rows, wherever they lie: what two experiments share that test on the same ones."""
     return hashlib.sha256("\n".join(sorted(rows["sha256"] + " " + rows["label"])).encode()).hexdigest()
+
+
+APPEARANCE = ("brightness", "contrast", "saturation", "megapixels", "aspect_ratio")
+"""What is compared between splits, beside classes."""
+
+
+def appearance(manifest: pd.DataFrame) -> pd.DataFrame:
+    """`APPEARANCE` of each image; megapixels, and width over height."""
+    width, height = manifest["width"].astype(float), manifest["height"].astype(float)
+    own = {"megapixels": width * height / 1e6, "aspect_ratio": width / height}
+    return manifest[["brightness", "contrast", "saturation"]].assign(**own)

@@ -1,35 +1,104 @@
-"""What makes two experiments the same one: configuration, data and code."""
+"""Keys: what makes two results of a stage, or two experiments, the same one."""
 
+import functools
 import hashlib
 import json
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-from pipeline.config import NOT_PART_OF_EXPERIMENT, Config
+from pipeline.config import Config
 from pipeline.data.sources import listing_digest
-from pipeline.storage.files import file_sha256
-from pipeline.system.paths import CODE, LOCKS, resolve
+from pipeline.stages import COMPUTING, declaration
+from pipeline.stages.settings import stage_settings
+from pipeline.storage.files import file_sha256, files_below
+from pipeline.system.paths import CODE, resolve
+
+RESULTS = 1
+"""Raised by hand when a fix in code that no stage declares (system, storage, config, jobs) changes numbers."""
+
+Digests = dict[str, str | None]
+"""sha256 of what lies outside the checkout: `images`, and `weights` (None where no weights file is named)."""
 
 
-def watched(config: Config) -> dict[str, str | None]:
-    """Digests of what lies outside this repository: the images' listing, and a weights file where one is given."""
-    weights = config.backbone.weights
-    own = weights in ("imagenet", "random")
-    return {"images": listing_digest(config.dataset), "weights": None if own else file_sha256(resolve(weights))}
+def outside_digests(config: Config) -> Digests:
+    """Digests of the images and of a weights file, as stage watch writes them."""
+    backbone = config.backbone
+    weights = file_sha256(resolve(backbone.weights)) if backbone.has_weights_file else None
+    return {"images": listing_digest(config.dataset), "weights": weights}
 
 
-def experiment_key(config: Config, outside: dict[str, str | None] | None = None) -> str:
-    """The first 16 hexadecimal digits of the sha256 over configuration, data (`watched`, now or at an earlier time) and code."""
-    # Where things are kept, and what is done with a result, makes no other experiment.
-    settings = {name: value for name, value in asdict(config).items() if name not in NOT_PART_OF_EXPERIMENT}
-    parts = {"config": settings, "data": outside or watched(config), "code": code_digest()}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+def stage_key(stage: str, config: Config, root: Path, digests: Digests) -> str:
+    """Name a stage's result by everything that it depends on.
+
+    Args:
+        stage: one of `pipeline.stages.STAGES`.
+        config: of which only the settings that the stage sees count.
+        root: folder of the earlier stages, whose files' content counts.
+        digests: see `outside_digests`.
+
+    Returns:
+        16 hexadecimal digits: settings, declared code, content of declared inputs, digests, locks and `RESULTS`.
+
+    Raises:
+        OSError: an input is not there.
+    """
+    declared = declaration(stage)
+    return _key(
+        {
+            "stage": stage,
+            "settings": asdict(stage_settings(stage, config)),
+            "code": code_digest(declared.code + declared.others),
+            "inputs": {name: content_digest(root / name) for name in declared.inputs},
+            "digests": {name: digests[name] for name in declared.digests},
+            "results": RESULTS,
+        }
+    )
 
 
-def code_digest() -> str:
-    """sha256 over this package's modules and page templates, and the locks of its dependencies."""
+def experiment_key(config: Config, digests: Digests | None = None) -> str:
+    """Name an experiment before it starts: settings and code of all stages that make numbers, images and weights.
+
+    Args:
+        config: the whole configuration.
+        digests: see `outside_digests`; None: as they are now.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    code = {each for stage in COMPUTING for each in declaration(stage).code + declaration(stage).others}
+    return _key(
+        {
+            "settings": {stage: asdict(stage_settings(stage, config)) for stage in COMPUTING},
+            "code": code_digest(tuple(sorted(code))),
+            "digests": digests or outside_digests(config),
+            "results": RESULTS,
+        }
+    )
+
+
+@functools.cache
+def code_digest(paths: tuple[str, ...]) -> str:
+    """sha256 over files and folders of the checkout, by path and content: what this process has imported."""
     digest = hashlib.sha256()
-    package = CODE / "pipeline"
-    for file in [*sorted(package.rglob("*.py")), *sorted(package.rglob("*.html")), *LOCKS]:
-        digest.update(f"{file.relative_to(CODE).as_posix()}\0".encode())
-        digest.update(file_sha256(file).encode() if file.exists() else b"")
+    for path in paths:
+        digest.update(f"{path} {content_digest(CODE / path)}\n".encode())
     return digest.hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """sha256 of a file's content, or over the paths and contents of a folder's files.
+
+    Raises:
+        OSError: there is neither.
+    """
+    if not path.is_dir():
+        return file_sha256(path)
+    digest = hashlib.sha256()
+    for file in files_below(path):
+        digest.update(f"{file.relative_to(path).as_posix()} {file_sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _key(parts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,109 +1,136 @@
-"""A job of a sweep: what is there is looked at before it runs, and how it ended is written into its folder."""
+"""A job: what its folder holds is checked before it runs, and how it ended is written there."""
 
 import logging
 import os
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from filelock import FileLock
 
 from pipeline.config import Config
-from pipeline.jobs.identity import experiment_key
-from pipeline.jobs.pipeline import is_complete, run_through
-from pipeline.jobs.trial import PrunedError, figures
 from pipeline.storage.files import read_json, write_json
-from pipeline.system.environment import VARIABLE, worker_index
+from pipeline.system.environment import TRIAL, worker_index
 from pipeline.system.errors import PipelineError
-from pipeline.tracking import mark_dead
 
 log = logging.getLogger(__name__)
 
 OUTCOME = "outcome.json"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended, as `outcome.json` in its folder says it to other commands and machines."""
+class JobStatus(StrEnum):
+    """How a job ended."""
 
-    status: str
-    """begun: it runs, or was cut off; done; skipped: it was complete; failed; failed before: it is not tried again unless that is asked for; pruned: its search ended it."""
-    reason: str
-    """In a sentence, where there is one."""
-    folder: str
-    key: str
-    """The experiment's."""
-    figures: dict[str, float] = field(default_factory=dict)
-    """What searches look at, where it has trained."""
+    BEGUN = "begun"
+    """It runs, or was cut off."""
+    DONE = "done"
+    SKIPPED = "skipped"
+    """It was complete before."""
+    FAILED = "failed"
+    FAILED_BEFORE = "failed before"
+    """It is not tried again unless `sweep.retry_failed` says so."""
+    CUT_OFF = "cut off"
+    """Its worker died."""
+    PRUNED = "pruned"
+    """Its search ended it."""
 
     @property
     def failed(self) -> bool:
-        return self.status not in ("done", "skipped", "pruned")
+        return self not in (JobStatus.DONE, JobStatus.SKIPPED, JobStatus.PRUNED)
 
 
-def run_job(stage: str | None, config: Config, folder: Path, sweep: bool) -> Outcome:
-    """Run the stages up to `stage` (None: all) in a job's folder, unless it is complete, or has failed and is not to be tried again.
+@dataclass(frozen=True)
+class JobResult:
+    """How a job ended, as `outcome.json` in its folder says it to other commands and machines."""
+
+    status: JobStatus
+    folder: str
+    key: str
+    """The experiment's."""
+    reason: str = ""
+    """In a sentence, where there is one."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """What searches look at, where it has trained."""
+
+    @classmethod
+    def from_dict(cls, content: dict) -> "JobResult":
+        """Raises ValueError or TypeError where the content is of something else."""
+        return cls(**content | {"status": JobStatus(content["status"])})
+
+
+def run_job(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> JobResult:
+    """Run the stages up to `stage` (None: all) in a job's folder, unless it is complete, or failed before and is not to be tried again.
 
     Raises:
         Exception: why it failed; that is written down first.
     """
     if sweep and config.hardware.strategy == "multi_worker":
         raise PipelineError("hardware.strategy: multi_worker is not allowed with -m; run its jobs one after the other")
-    # What a process that is at work there has begun was not cut off: it is waited for. Workers of one training share their folder.
+    # Wait for a process that works in this folder already. Workers of one training share it.
     with nullcontext() if worker_index() else FileLock(f"{folder}.lock", is_singleton=True):
-        return _run(stage, config, folder, sweep)
+        return _run(stage, config, folder, sweep=sweep)
 
 
-def _run(stage: str | None, config: Config, folder: Path, sweep: bool) -> Outcome:
-    key = experiment_key(config)
+def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> JobResult:
+    # MLflow takes seconds to import, and --help needs none of it.
+    from pipeline.jobs.pipeline import is_complete, run_through
+    from pipeline.jobs.stage import Experiment
+    from pipeline.jobs.trial import PrunedError, figures
+    from pipeline.tracking import mark_dead
+
+    # Once, so that images which arrive meanwhile do not make it two experiments.
+    experiment = Experiment.of(config, folder)
+    key, place = experiment.key, str(folder)
     before = _read(folder)
     if before and before.key != key:
         before = None
-    cut_off = before is not None and before.status == "begun"
+    cut_off = before is not None and before.status == JobStatus.BEGUN
     if cut_off:
         # Perhaps after the last stage, and then nothing is left to do but this.
         mark_dead(config.tracking)
     if sweep:
-        if is_complete(stage, folder, key):
-            _write(Outcome("done", "", str(folder), key, figures(folder)))
-            return Outcome("skipped", "complete", str(folder), key, figures(folder))
-        if before and before.status == "pruned" and VARIABLE in os.environ:
+        if is_complete(stage, experiment):
+            _write(JobResult(JobStatus.DONE, place, key, figures=figures(folder)))
+            return JobResult(JobStatus.SKIPPED, place, key, "complete", figures(folder))
+        if before and before.status == JobStatus.PRUNED and TRIAL in os.environ:
             return before
-        if before and before.status == "failed" and not config.sweep.retry_failed:
-            return Outcome("failed before", f"{before.reason}; sweep.retry_failed=true tries again", str(folder), key)
-    _write(Outcome("begun", "", str(folder), key))
+        if before and before.status == JobStatus.FAILED and not config.sweep.retry_failed:
+            retry = f"{before.reason}; sweep.retry_failed=true tries again"
+            return JobResult(JobStatus.FAILED_BEFORE, place, key, retry)
+    _write(JobResult(JobStatus.BEGUN, place, key))
     try:
-        run_through(stage, config, folder, sweep or cut_off, key)
+        run_through(stage, experiment, repeat=not sweep and not cut_off)
     except PrunedError as error:
-        outcome = Outcome("pruned", str(error), str(folder), key)
+        result = JobResult(JobStatus.PRUNED, place, key, str(error))
     except Exception as error:
         if not getattr(error, "passes", False):
-            _write(Outcome("failed", reason(error), str(folder), key))
+            _write(JobResult(JobStatus.FAILED, place, key, reason(error)))
         raise
     else:
-        outcome = Outcome("done", "", str(folder), key, figures(folder))
-    _write(outcome)
-    return outcome
+        result = JobResult(JobStatus.DONE, place, key, figures=figures(folder))
+    _write(result)
+    return result
 
 
 def reason(error: BaseException) -> str:
-    """Why a job failed, in a line."""
-    told = " ".join(str(error).split())
-    return told if isinstance(error, PipelineError) else f"{type(error).__name__}: {told}"
+    """Why a job failed, in one line."""
+    message = " ".join(str(error).split())
+    return message if isinstance(error, PipelineError) else f"{type(error).__name__}: {message}"
 
 
-def _write(outcome: Outcome) -> None:
+def _write(result: JobResult) -> None:
     if worker_index():
-        # The chief of a training's workers says it.
+        # The chief of a training's workers writes it.
         return
     try:
-        write_json(Path(outcome.folder) / OUTCOME, asdict(outcome))
+        write_json(Path(result.folder) / OUTCOME, asdict(result))
     except OSError as error:
-        log.warning("How the job ended can't be written to %s: %s", outcome.folder, error)
+        log.warning("How the job ended can't be written to %s: %s", result.folder, error)
 
 
-def _read(folder: Path) -> Outcome | None:
+def _read(folder: Path) -> JobResult | None:
     try:
-        return Outcome(**read_json(folder / OUTCOME))
-    except (OSError, ValueError, TypeError):
+        return JobResult.from_dict(read_json(folder / OUTCOME))
+    except (OSError, ValueError, TypeError, KeyError):
         return None

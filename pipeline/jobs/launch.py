@@ -11,7 +11,7 @@ from typing import NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config.compose import (
     CONF,
@@ -22,15 +22,15 @@ from pipeline.config.compose import (
     register_resolvers,
     with_params,
 )
-from pipeline.config.resolved import OUTPUTS, read_resolved, read_watched
 from pipeline.jobs.identity import experiment_key
-from pipeline.jobs.job import Outcome, reason, run_job
+from pipeline.jobs.job import JobResult, JobStatus, reason, run_job
+from pipeline.jobs.resolved import OUTPUTS, read_config, read_digests
 from pipeline.storage.files import is_writable
-from pipeline.system.environment import worker_index
+from pipeline.system.environment import SWEEP, worker_index
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import take_share
 from pipeline.system.paths import main_checkout
-from pipeline.system.signals import interrupted, listen, listening
+from pipeline.system.signals import handlers_installed, install_handlers, interrupted
 from pipeline.system.terminal import start_logging
 
 log = logging.getLogger(__name__)
@@ -39,21 +39,13 @@ log = logging.getLogger(__name__)
 def main(stage: str | None) -> NoReturn:
     """Run one stage, or all of them (None), as the command line says, and end the process.
 
-    `--dvc` runs just this stage on resolved.yaml, into outputs/. Otherwise the arguments are Hydra's; a stage then brings its inputs
-    up to date first, in the job's own folder.
+    `--dvc` runs this stage alone on the settings that stage configure wrote, into outputs/. Otherwise the arguments are Hydra's; a stage then
+    brings its inputs up to date first, in the job's own folder.
     """
-    listen()
+    install_handlers()
     try:
-        if sys.argv[1:] == ["--dvc"]:
-            start_logging(main_checkout() / "logs" / f"{stage}.log")
-            # MLflow takes seconds to import, and --help needs none of it.
-            from pipeline.jobs.stage import execute
-
-            config = read_resolved()
-            if not execute(stage, config, OUTPUTS, experiment_key(config, read_watched())):
-                log.warning(
-                    "%s is computed; `python -m pipeline.sync` delivers it when the tracking store is back", stage
-                )
+        if stage and sys.argv[1:] == ["--dvc"]:
+            _run_for_dvc(stage)
         else:
             _through_hydra(stage)
     except PipelineError as error:
@@ -61,9 +53,18 @@ def main(stage: str | None) -> NoReturn:
     except (Exception, KeyboardInterrupt):
         if not interrupted():
             raise
-        print("\nInterrupted; the same command goes on from the last finished epoch", file=sys.stderr)
+        print("\nInterrupted. Run the same command to resume after the last completed epoch.", file=sys.stderr)
         sys.exit(130)
     sys.exit()
+
+
+def _run_for_dvc(stage: str) -> None:
+    start_logging(main_checkout() / "logs" / f"{stage}.log")
+    # MLflow takes seconds to import, and --help needs none of it.
+    from pipeline.jobs.stage import Experiment, execute
+
+    if not execute(stage, Experiment.of(read_config(), OUTPUTS, read_digests())):
+        log.warning("%s: outputs are complete; `python -m pipeline.sync` uploads them when the server is back", stage)
 
 
 def _through_hydra(stage: str | None) -> None:
@@ -77,14 +78,14 @@ def _through_hydra(stage: str | None) -> None:
         check_choices(overrides)
     if {"-m", "--multirun"} & set(options):
         # The same command again is the same sweep; Hydra carries its name to every job, on other machines too.
-        overrides.append(f"+hydra.job.env_set.PIPELINE_SWEEP={quote_literally(' '.join(given))}")
+        overrides.append(f"+hydra.job.env_set.{SWEEP}={quote_literally(' '.join(given))}")
     if "hydra/launcher=ray" in given and not any(each.startswith("hydra.sweep.dir=") for each in given):
         # A worker on another machine starts in a folder of Ray's.
         overrides.append(f"hydra.sweep.dir={quote_literally(str(Path.cwd() / 'runs'))}")
     if not asked:
         _check_place(given, "sweep" if {"-m", "--multirun"} & set(options) else "run")
     sys.argv[1:] = [*options, f"hydra.job.name={stage or 'pipeline'}", *overrides]
-    register_resolvers()
+    _register_resolvers()
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_Job(stage))()
 
 
@@ -125,23 +126,37 @@ class _Job:
 
     def __call__(self, cfg: DictConfig) -> dict[str, str]:
         """Run the job; in a sweep a failure is an answer, not an exception, since each launcher treats those in its own way."""
-        register_resolvers()
+        _register_resolvers()
         state = HydraConfig.get()
         sweep, folder = state.mode == RunMode.MULTIRUN, Path(state.runtime.output_dir)
         # Of several processes that train together each has a log of its own.
         worker = f"-worker{worker_index()}" if worker_index() else ""
         start_logging(folder / f"{self.stage or 'pipeline'}{worker}.log")
         take_share(workers_here(state.launcher))
-        with listening():
+        with handlers_installed():
             try:
-                return asdict(run_job(self.stage, from_hydra(cfg), folder, sweep))
+                return asdict(run_job(self.stage, from_hydra(cfg), folder, sweep=sweep))
             except Exception as error:
                 if interrupted():
                     raise KeyboardInterrupt from error
                 if not sweep:
                     raise
                 log.error("%s failed: %s", folder, reason(error), exc_info=not isinstance(error, PipelineError))
-                return asdict(Outcome("failed", reason(error), str(folder), ""))
+                return asdict(JobResult(JobStatus.FAILED, str(folder), "", reason(error)))
+
+
+def _register_resolvers() -> None:
+    """The functions that conf/ calls, and the one that names a job's folder."""
+    register_resolvers()
+    OmegaConf.register_new_resolver("experiment_key", _job_folder, replace=True)
+
+
+def _job_folder(*, _root_: DictConfig) -> str:
+    try:
+        return experiment_key(from_hydra(_root_))
+    except PipelineError:
+        # Hydra asks for the folder before the job begins; the job then raises the same error where Hydra can report it.
+        return "not-started"
 
 
 def workers_here(launcher: DictConfig) -> int:

@@ -1,67 +1,87 @@
-"""The order of the stages, and a job that runs them."""
+"""Run the stages of an experiment in order, in one process."""
 
 import logging
 import shutil
 from functools import partial
-from pathlib import Path
 
 from filelock import FileLock
 
-from pipeline.config import Config
-from pipeline.jobs.identity import experiment_key
-from pipeline.jobs.stage import execute, is_computed, is_done, remove_leftover_checkpoint, resume_folder
+from pipeline.jobs.stage import (
+    Experiment,
+    checkpoint_folder,
+    execute,
+    is_computed,
+    is_done,
+    remove_leftover_checkpoints,
+)
+from pipeline.stages import STAGES
 from pipeline.system.environment import worker_index
 from pipeline.system.errors import UndeliveredError
 
 log = logging.getLogger(__name__)
 
-STAGES = ("prepare", "train", "finetune", "evaluate")
 
-
-def is_complete(last: str | None, folder: Path, key: str) -> bool:
-    """Whether a job's folder holds all that the stages up to `last` (None: all) make for the experiment with this key."""
-    return all(is_done(folder / stage, key) for stage in _up_to(last))
-
-
-def _up_to(last: str | None) -> tuple[str, ...]:
+def stages_up_to(last: str | None) -> tuple[str, ...]:
+    """The stages until `last`, in order; None: all."""
     return STAGES if last is None else STAGES[: STAGES.index(last) + 1]
 
 
-def run_through(last: str | None, config: Config, folder: Path, sweep: bool, key: str | None = None) -> None:
-    """Run the stages up to `last` (None: all) in a job's folder; those whose files are there are not run again.
+def is_complete(last: str | None, experiment: Experiment) -> bool:
+    """Whether the results of all stages up to `last` (None: all) are there and logged."""
+    return all(is_done(stage, experiment) for stage in stages_up_to(last))
 
-    What was cut off goes on. What is complete is skipped in a sweep; a single run then does again what it was asked for. Two processes with the same
-    experiment take turns.
+
+def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> None:
+    """Run the stages up to `last` (None: all); those whose results are there are not run again.
+
+    What was cut off resumes. Two processes on the same folder take turns.
+
+    Args:
+        last: the last stage to run.
+        experiment: its configuration and folder.
+        repeat: run what was asked for (`last`, or all stages) once more where all of it is there already.
+
+    Raises:
+        UndeliveredError: everything was computed, and the tracking store is away.
+        PipelineError: what a stage raises.
     """
-    wanted = STAGES if last is None else (last,)
-    # Once, so that images which arrive meanwhile do not make it two experiments.
-    key = key or experiment_key(config)
-    if config.hardware.strategy == "multi_worker":
+    multi_worker = experiment.config.hardware.strategy == "multi_worker"
+    if multi_worker:
         # TensorFlow is not imported before a training needs it.
-        from pipeline.jobs.multi_worker import follow, join
+        from pipeline.jobs.multi_worker import join, run_worker
 
-        join(config)
+        join(experiment.config.hardware)
         if worker_index():
-            follow(config, folder, partial(resume_folder, config, key))
+            run_worker(experiment, partial(checkpoint_folder, experiment=experiment))
             return
-    with FileLock(f"{folder}.lock", is_singleton=True):
-        logged, repeats = True, not sweep and all(is_done(folder / stage, key) for stage in wanted)
-        for index, stage in enumerate(_up_to(last)):
-            if is_done(folder / stage, key) and not (repeats and stage in wanted):
-                log.info("%s is done: %s", stage, folder / stage)
-                remove_leftover_checkpoint(stage, config, key)
-                continue
-            if not is_computed(folder / stage, key) or is_done(folder / stage, key):
-                for later in STAGES[index + 1 :]:
-                    # What was made from the files that this stage replaces.
-                    shutil.rmtree(folder / later, ignore_errors=True)
-            logged = execute(stage, config, folder, key)
-    if config.hardware.strategy == "multi_worker":
-        from pipeline.jobs.multi_worker import lead
+    with FileLock(f"{experiment.root}.lock", is_singleton=True):
+        logged = _run(last, experiment, repeat)
+    if multi_worker:
+        from pipeline.jobs.multi_worker import announce_stage
 
-        lead(None)
+        announce_stage(None)
     if not logged:
         raise UndeliveredError(
-            f"tracking: all that was asked for is computed and lies whole in {folder}, and the tracking store is away; when it is back, "
-            "`python -m pipeline.sync` delivers it, and so does the same command"
+            f"Finished: outputs are complete in {experiment.root}. The tracking server is unreachable; upload later with "
+            "`python -m pipeline.sync` or the same command"
         )
+
+
+def _run(last: str | None, experiment: Experiment, repeat: bool) -> bool:
+    """Run what is missing; returns whether the tracking store has everything."""
+    wanted = STAGES if last is None else (last,)
+    forced = set(wanted) if repeat and all(is_done(stage, experiment) for stage in wanted) else set()
+    logged = True
+    for stage in stages_up_to(last):
+        if stage not in forced and is_done(stage, experiment):
+            log.info("%s: up to date: %s", stage, experiment.folder(stage))
+            remove_leftover_checkpoints(stage, experiment)
+        else:
+            if stage in forced:
+                shutil.rmtree(experiment.folder(stage), ignore_errors=True)
+            logged = execute(stage, experiment)
+    for stage in STAGES[len(stages_up_to(last)) :]:
+        # Made from files that were replaced: they belong to another experiment.
+        if experiment.folder(stage).exists() and not is_computed(stage, experiment):
+            shutil.rmtree(experiment.folder(stage))
+    return logged

@@ -1,178 +1,258 @@
-"""Run one stage: its files whole or not at all, its results in the tracking store, and what was cut off goes on."""
+"""Run one stage: outputs written whole or not at all, logged to the experiment's run; a training that was cut off resumes."""
 
 import errno
 import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from types import ModuleType
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from pipeline.config import Config
-from pipeline.jobs.trial import pruning
-from pipeline.storage.files import is_writable, read_json, whole_folder, write_json
+from pipeline.data.leaks import LeakError
+from pipeline.data.sources import image_folder, table_file
+from pipeline.jobs.identity import Digests, experiment_key, outside_digests, stage_key
+from pipeline.jobs.trial import pruner
+from pipeline.stages import STAGES, TRAININGS, declaration
+from pipeline.stages.settings import Places, stage_settings
+from pipeline.storage.files import file_sha256, files_below, is_writable, read_json, whole_folder, write_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
-from pipeline.tracking import ExperimentRun, open_run
+from pipeline.tracking import ExperimentRun, StageContext, ledger_of, open_run
 from pipeline.training.history import Row
 
 log = logging.getLogger(__name__)
 
-
 RUN = "run.json"
-# In the folder from which a training goes on: the seconds that it has taken up to its last epoch.
+# In the folder from which a training resumes: the seconds that it has taken up to its last epoch.
 _SECONDS = "seconds.json"
-# The stages that go on from their last finished epoch.
-TRAININGS = ("train", "finetune")
 # What a person has to put right: no space, quota used up, read-only, not theirs.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def stage_body(stage: str) -> ModuleType:
-    """Import the module that holds a stage's body: TensorFlow takes seconds, and one stage needs none of another's imports."""
-    if stage == "prepare":
-        from pipeline.stages import prepare as body
-    elif stage == "train":
-        from pipeline.stages import train as body
-    elif stage == "finetune":
-        from pipeline.stages import finetune as body
-    else:
-        from pipeline.stages import evaluate as body
-    return body
+@dataclass(frozen=True)
+class Experiment:
+    """The experiment that a job works on, and where its outputs lie."""
+
+    config: Config
+    root: Path
+    """Folder of the stages' folders: a job's own, or DVC's outputs/."""
+    digests: Digests
+    key: str
+
+    @classmethod
+    def of(cls, config: Config, root: Path, digests: Digests | None = None) -> "Experiment":
+        """The experiment of a configuration; `digests`: see `pipeline.jobs.identity.outside_digests`, None: as they are now."""
+        digests = digests or outside_digests(config)
+        return cls(config, root, digests, experiment_key(config, digests))
+
+    def stage_key(self, stage: str) -> str:
+        """See `pipeline.jobs.identity.stage_key`; raises OSError where an input is missing."""
+        return stage_key(stage, self.config, self.root, self.digests)
+
+    def folder(self, stage: str) -> Path:
+        return self.root / stage
 
 
-def is_computed(folder: Path, key: str) -> bool:
-    """Whether a stage's folder holds its files, none of them cut short, for the experiment with this key."""
+def is_computed(stage: str, experiment: Experiment) -> bool:
+    """Whether a stage's folder holds its result for these settings, code and inputs, no file of it cut short."""
+    folder = experiment.folder(stage)
     try:
-        told = read_json(folder / RUN)
-        if told["experiment_key"] != key:
+        state = read_json(folder / RUN)
+        if state["stage_key"] != experiment.stage_key(stage):
             return False
-        cut = [name for name, size in told["files"].items() if (folder / name).stat().st_size != size]
-    except (OSError, ValueError, KeyError):
+        files = state["files"].items()
+        truncated = [name for name, file in files if (folder / name).stat().st_size != file["bytes"]]
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    if cut:
-        log.warning("%s is not as it was written (%s): this stage runs again", folder, ", ".join(cut))
-    return not cut
+    if truncated:
+        log.warning("%s has missing or truncated files (%s); re-running the stage", folder, ", ".join(truncated))
+    return not truncated
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of each file in a folder, by its path there."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
+def is_done(stage: str, experiment: Experiment) -> bool:
+    """Whether a stage's result is there, and MLflow has it."""
+    return is_computed(stage, experiment) and ledger_of(experiment.key, experiment.config).has(experiment.folder(stage))
 
 
-def is_done(folder: Path, key: str) -> bool:
-    """As `is_computed`, and MLflow has them."""
-    return is_computed(folder, key) and read_json(folder / RUN)["logged"]
+def execute(stage: str, experiment: Experiment) -> bool:
+    """Run a stage on its inputs, write its folder, and log it to the experiment's run.
 
-
-def execute(stage: str, config: Config, root: Path, key: str) -> bool:
-    """Run the stage's module on its inputs below `root`, write `root/<stage>/`, and log it under the experiment's key.
-
-    A training that was cut off goes on after its last finished epoch; what was computed and not logged is logged.
+    A training that was cut off resumes after its last completed epoch; a result that is there and was not logged is logged.
 
     Returns:
-        whether the tracking store has it; it may be away, and the files are then whole all the same.
+        whether the tracking store has the result; the store may be away, and the files are whole all the same.
 
     Raises:
         PipelineError: an input is missing, or whatever the stage finds wrong.
     """
-    body = stage_body(stage)
-    for name in body.INPUTS:
+    config, root = experiment.config, experiment.root
+    needs = declaration(stage).needs
+    for name in needs:
         if not (root / name).is_dir():
             raise PipelineError(
-                f"{stage} needs what {name} writes, and {root / name} does not exist; run dvc repro, or python -m pipeline"
+                f"{stage} needs the outputs of {name}, and {root / name} does not exist; run dvc repro, or python -m pipeline"
             )
-    log.info("%s begins", stage)
-    started, unlogged = perf_counter(), is_computed(root / stage, key) and not is_done(root / stage, key)
+    log.info("%s: started", stage)
+    started, computed = perf_counter(), is_computed(stage, experiment) and not is_done(stage, experiment)
     try:
-        with _backup(stage, config, key) as backup:
-            resumes = backup is not None and any(backup.glob("*.npz"))
-            with open_run(config, key, stage, root, body.INPUTS, resumes) as run:
-                if unlogged:
-                    log.info("%s was computed, and not logged yet", stage)
+        with _checkpoints(stage, experiment) as checkpoints:
+            resumes = checkpoints is not None and any(checkpoints.glob("*.npz"))
+            context = StageContext(experiment.key, stage, root, needs, resumes=resumes, computed=computed)
+            with open_run(context, config) as run:
+                if computed:
+                    log.info("%s: outputs exist but were not logged; logging them now", stage)
                 else:
-                    _compute(stage, config, root, key, run, backup)
+                    _compute(stage, experiment, run, checkpoints)
                 logged = run.log_stage(root / stage)
-            if backup:
-                shutil.rmtree(backup)
+                _log_later_stages(stage, experiment, run)
+            if checkpoints:
+                shutil.rmtree(checkpoints)
     except OSError as error:
         if error.errno not in _DISK:
             raise
         raise PipelineError(
-            f"{stage}: {error}; nothing half-written was left in {root}. Make room, or let {resolve(config.cache_folder)} and {root} be written "
-            "to (cache_folder, hydra.run.dir); the same command goes on then"
+            f"{stage}: {error}; nothing half-written was left in {root}. Free disk space, or make {resolve(config.cache_folder)} and {root} "
+            "writable (cache_folder, hydra.run.dir); the same command then resumes"
         ) from error
-    log.info("%s ended after %.0f s: %s", stage, perf_counter() - started, root / stage)
+    log.info("%s: finished after %.0f s: %s", stage, perf_counter() - started, root / stage)
     return logged
 
 
-def _compute(stage: str, config: Config, root: Path, key: str, run: ExperimentRun, backup: Path | None) -> None:
+def _log_later_stages(stage: str, experiment: Experiment, run: ExperimentRun) -> None:
+    """Log the results of later stages that still hold: where a stage came out as before, nothing after it runs, and the run is complete all the same."""
+    for later in STAGES[STAGES.index(stage) + 1 :]:
+        if not is_computed(later, experiment):
+            return
+        if not run.has(experiment.folder(later)) and not run.log_stage(experiment.folder(later)):
+            return
+
+
+def run_body(
+    stage: str, experiment: Experiment, out: Path, listener: Callable[[Row], None], checkpoints: Path | None
+) -> dict[str, str]:
+    """Call a stage's body, imported now: TensorFlow takes seconds, and no stage needs another's imports.
+
+    Returns:
+        what the result depends on beside the settings: devices, threads, versions.
+    """
+    settings: Any = stage_settings(stage, experiment.config)
+    places, inputs = places_of(experiment.config), experiment.root
+    if stage == "prepare":
+        from pipeline.stages import prepare
+
+        return prepare.run(settings, places, out)
+    if stage == "train":
+        from pipeline.stages import train
+
+        return train.run(settings, places, inputs, out, listener=listener, checkpoints=checkpoints)
+    if stage == "finetune":
+        from pipeline.stages import finetune
+
+        return finetune.run(settings, places, inputs, out, listener=listener, checkpoints=checkpoints)
+    if stage == "evaluate":
+        from pipeline.stages import evaluate
+
+        return evaluate.run(settings, places, inputs, out)
+    from pipeline.stages import report
+
+    return report.run(settings, places, inputs, out)
+
+
+def places_of(config: Config) -> Places:
+    """The folders that stages read from; images that a data set brings are written there first."""
+    weights = resolve(config.backbone.weights) if config.backbone.has_weights_file else None
+    return Places(image_folder(config.dataset), table_file(config.dataset), weights, resolve(config.cache_folder))
+
+
+def _compute(stage: str, experiment: Experiment, run: ExperimentRun, checkpoints: Path | None) -> None:
+    root, key = experiment.root, experiment.stage_key(stage)
     for leftover in root.glob(f".{stage}-*"):
         # Of a process that was killed: whoever works here has this folder alone.
         shutil.rmtree(leftover, ignore_errors=True)
-    kept: dict[str, Any] = {"backup": backup} if stage in TRAININGS else {}
-    if kept and config.hardware.strategy == "multi_worker":
+    leaks_page = root / "leaks.html"
+    leaks_page.unlink(missing_ok=True)
+    if stage in TRAININGS and experiment.config.hardware.strategy == "multi_worker":
         # TensorFlow is not imported before a training needs it.
-        from pipeline.jobs.multi_worker import lead
+        from pipeline.jobs.multi_worker import announce_stage
 
-        lead(stage)
+        announce_stage(stage)
+    stopwatch = _Stopwatch(checkpoints)
+    listeners = [stopwatch, run.report_epoch, *pruner()]
     with whole_folder(root / stage) as out:
-        timed, seconds = _timed(pruning(run.report_epoch), backup)
-        environment = stage_body(stage).run(config, root, out, timed, **kept)
+        try:
+            environment = run_body(stage, experiment, out, lambda row: _tell_all(listeners, row), checkpoints)
+        except LeakError as error:
+            # What a person needs in order to decide; the stage itself writes nothing.
+            from pipeline.reports.duplicates_page import write_duplicates
+
+            write_duplicates(error.duplicates, places_of(experiment.config).images, leaks_page)
+            raise PipelineError(f"{error}\n{leaks_page} shows them") from error
         state = {
             "run_id": run.run_id,
-            "experiment_key": key,
-            "seconds": round(seconds(), 3),
+            "stage_key": key,
+            "seconds": round(stopwatch.seconds(), 3),
             "environment": environment,
-            "files": _sizes(out),
-            "logged": False,
+            "files": _files(out),
         }
         write_json(out / RUN, state)
 
 
-def _timed(report: Callable[[Row], None], backup: Path | None) -> tuple[Callable[[Row], None], Callable[[], float]]:
-    """`report`, which then also keeps how long the training has taken, and a function that gives the seconds since now and those of the starts before."""
-    file, started = backup / _SECONDS if backup else None, perf_counter()
-    before = read_json(file) if file and file.exists() else 0.0
-
-    def seconds() -> float:
-        return before + perf_counter() - started
-
-    def report_in_time(row: Row) -> None:
-        if file:
-            write_json(file, seconds())
-        report(row)
-
-    return report_in_time, seconds
+def _tell_all(listeners: list[Callable[[Row], None]], row: Row) -> None:
+    for listener in listeners:
+        listener(row)
 
 
-def remove_leftover_checkpoint(stage: str, config: Config, key: str) -> None:
-    """Remove what a stage that is done took to go on, left by a process that was killed in its last moment."""
-    if stage in TRAININGS and resume_folder(config, key, stage).exists():
-        with _backup(stage, config, key) as backup:
-            if backup:
-                shutil.rmtree(backup)
+class _Stopwatch:
+    """Seconds of a stage, those of earlier starts that were cut off included; kept beside the checkpoints."""
+
+    def __init__(self, checkpoints: Path | None):
+        self._file = checkpoints / _SECONDS if checkpoints else None
+        self._started = perf_counter()
+        self._before: float = read_json(self._file) if self._file and self._file.exists() else 0.0
+
+    def __call__(self, _row: Row) -> None:
+        if self._file:
+            write_json(self._file, self.seconds())
+
+    def seconds(self) -> float:
+        return self._before + perf_counter() - self._started
 
 
-def resume_folder(config: Config, key: str, stage: str) -> Path:
-    """Where the state of an experiment's training lies until the stage has ended."""
-    return resolve(config.cache_folder) / f"resume-{key}-{stage}"
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of each file in a folder, by its path there."""
+    return {
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+        for file in files_below(folder)
+    }
+
+
+def remove_leftover_checkpoints(stage: str, experiment: Experiment) -> None:
+    """Remove the checkpoints of a training that is done, left by a process that was killed in its last moment."""
+    if stage in TRAININGS and checkpoint_folder(stage, experiment).exists():
+        with _checkpoints(stage, experiment) as checkpoints:
+            if checkpoints:
+                shutil.rmtree(checkpoints)
+
+
+def checkpoint_folder(stage: str, experiment: Experiment) -> Path:
+    """Folder of the checkpoints from which a training resumes, until its stage has ended; named by the stage's key."""
+    return resolve(experiment.config.cache_folder) / f"resume-{stage}-{experiment.stage_key(stage)}"
 
 
 @contextmanager
-def _backup(stage: str, config: Config, key: str) -> Iterator[Path | None]:
-    """The folder from which a training goes on, an entry of the cache; None for other stages, and where another process has it."""
+def _checkpoints(stage: str, experiment: Experiment) -> Iterator[Path | None]:
+    """The folder of a training's checkpoints, an entry of the cache; None for other stages, and where another process has it."""
     if stage not in TRAININGS:
         yield None
         return
-    folder = resume_folder(config, key, stage)
+    folder = checkpoint_folder(stage, experiment)
     if not is_writable(folder.parent):
-        log.warning("cache_folder: %s can't be written to: cut off, %s would begin anew", folder.parent, stage)
+        log.warning("cache_folder: %s is not writable: if interrupted, %s will not be resumable", folder.parent, stage)
         yield None
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -180,12 +260,13 @@ def _backup(stage: str, config: Config, key: str) -> Iterator[Path | None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("The same training is going on elsewhere: what this one takes to resume is not kept")
+        log.info("Another process runs the same training; this one keeps no checkpoints")
         yield None
         return
     try:
         # So that `python -m pipeline.cache` lists and prunes it.
-        write_json(folder / "entry.json", {"holds": {"kind": "resume", "backbone": f"{config.backbone.name} {stage}"}})
+        holds = {"kind": "resume", "backbone": f"{experiment.config.backbone.name} {stage}"}
+        write_json(folder / "entry.json", {"holds": holds})
         yield folder
     finally:
         if not any(folder.glob("*.npz")):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.storage.files import read_json
-from pipeline.system.environment import VARIABLE
+from pipeline.system.environment import TRIAL
 from pipeline.system.errors import PipelineError
 from pipeline.training.history import Row
 
@@ -20,30 +20,29 @@ class PrunedError(PipelineError):
     run_status = "KILLED"
 
 
-def pruning(report: Callable[[Row], None]) -> Callable[[Row], None]:
-    """`report`, and then to the search as well, where this job is a trial whose epochs it wants to see.
+def pruner() -> list[Callable[[Row], None]]:
+    """What reports each epoch to the search, where this job is a trial whose epochs it wants to see; else nothing.
 
     Raises, when called:
         PrunedError: the search ends this trial.
     """
-    trial = os.environ.get(VARIABLE)
+    trial = os.environ.get(TRIAL)
     named = json.loads(trial) if trial else {}
     if not named.get("report"):
-        return report
+        return []
     import optuna
 
     study = optuna.load_study(study_name=named["study"], storage=named["storage"], pruner=_pruner(named["pruner"]))
     running = optuna.trial.Trial(study, named["id"])
 
-    def report_and_prune(row: Row) -> None:
-        report(row)
+    def report(row: Row) -> None:
         running.report(row[named["report"]], int(row["epoch"]))
         if running.should_prune():
             raise PrunedError(
                 f"trial {named['number']} of {named['study']} was pruned after epoch {row['epoch']}: others were better by then"
             )
 
-    return report_and_prune
+    return [report]
 
 
 def figures(folder: Path) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """The networks to start from, with their pretrained weights."""
 
 import logging
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -34,13 +35,13 @@ def scratch_cnn(input_shape: tuple[int, int, int], weights: None = None) -> kera
 _OWN = {"efficientnet_lite0": efficientnet_lite0, "scratch_cnn": scratch_cnn}
 
 
-def build_backbone(backbone: BackboneConfig, image_size: int) -> keras.Model:
+def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path | None = None) -> keras.Model:
     """A network without its classifier, named "backbone": preprocessed float [b, size, size, 3] to feature maps [b, h, w, c].
 
     Raises:
         PipelineError: its weights can't be had, or don't fit.
     """
-    weights = backbone.weights if backbone.weights in ("imagenet", "random") else "file"
+    weights = "file" if backbone.has_weights_file else backbone.weights
     if weights == "random" and backbone.constructor != "scratch_cnn":
         log.warning("backbone.weights=random: %s starts from random weights, so nothing is transferred", backbone.name)
     try:
@@ -50,7 +51,7 @@ def build_backbone(backbone: BackboneConfig, image_size: int) -> keras.Model:
             raise
         raise PipelineError(_no_weights(backbone, error)) from error
     if weights == "file":
-        _load_file(model, backbone)
+        _load_file(model, backbone, weights_file or resolve(backbone.weights))
         _normalise_as_pretrained(model, backbone)
     model = with_depthwise_layers(model)
     # Some constructors give a list of one input, which later calls would warn about.
@@ -65,12 +66,12 @@ def _construct(backbone: BackboneConfig, image_size: int, weights: str | None) -
     return constructor(include_top=False, weights=weights, input_shape=shape)
 
 
-def _load_file(model: keras.Model, backbone: BackboneConfig) -> None:
+def _load_file(model: keras.Model, backbone: BackboneConfig, file: Path) -> None:
     try:
-        model.load_weights(resolve(backbone.weights))
+        model.load_weights(file)
     except Exception as error:
         raise PipelineError(
-            f"backbone.weights: {backbone.weights!r} does not fit {backbone.name}: {str(error).splitlines()[0]} "
+            f"backbone.weights: {str(file)!r} does not fit {backbone.name}: {str(error).splitlines()[0]} "
             "It takes a Keras weights file (.weights.h5, or a *_notop.h5 of keras.applications) of this very backbone without its classifier"
         ) from error
 

@@ -1,10 +1,12 @@
 """The whole classifier: preprocessing, backbone, pooling and head."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 from keras import layers, regularizers
 
-from pipeline.config import Config, TrainConfig
+from pipeline.config import BackboneConfig, TrainConfig
 from pipeline.models.backbones import build_backbone
 
 
@@ -35,18 +37,29 @@ def build_preprocessing(kind: str, image_size: int) -> keras.Model:
     return keras.Model(inputs, x, name="preprocessing")
 
 
-def build_classifier(config: Config, class_count: int) -> keras.Model:
+def build_classifier(
+    backbone: BackboneConfig, train: TrainConfig, size: int, class_count: int, weights: Path | None = None
+) -> keras.Model:
     """uint8 RGB [b, size, size, 3] to float32 class probabilities [b, classes], of four named layers.
 
     `preprocessing`, `backbone` and `head` are models, `pooling` averages the feature maps.
+
+    Args:
+        backbone: which network, and its preprocessing.
+        train: dropout, hidden units and penalty of the head.
+        size: side of the images in pixels.
+        class_count: outputs.
+        weights: file of the backbone's weights; None: `backbone.weights` names it, or no file.
+
+    Raises:
+        PipelineError: the backbone's weights can't be had, or don't fit.
     """
-    size = config.image_size
     inputs = layers.Input((size, size, 3), dtype="uint8", name="image")
-    x = build_preprocessing(config.backbone.preprocessing, size)(inputs)
-    x = build_backbone(config.backbone, size)(x)
+    x = build_preprocessing(backbone.preprocessing, size)(inputs)
+    x = build_backbone(backbone, size, weights)(x)
     x = layers.GlobalAveragePooling2D(name="pooling")(x)
-    x = build_head(config.train, x.shape[-1], class_count)(x)
-    return keras.Model(inputs, x, name=config.backbone.name)
+    x = build_head(train, x.shape[-1], class_count)(x)
+    return keras.Model(inputs, x, name=backbone.name)
 
 
 def build_head(train: TrainConfig, features: int, class_count: int) -> keras.Model:

@@ -122,10 +122,8 @@ def freeze(backbone: keras.Model) -> None:
     backbone.trainable = False
 
 
-def unfreeze(
-    backbone: keras.Model, depth: int | str, pattern: str, freeze_batch_norm: bool
-) -> list[keras.layers.Layer]:
-    """Make the layers from `depth` on trainable and all below frozen; see `first_trainable`.
+def unfreeze(backbone: keras.Model, first: int, *, freeze_batch_norm: bool) -> list[keras.layers.Layer]:
+    """Make the layers from index `first` on trainable and all below frozen.
 
     BatchNormalization is frozen layer by layer: Keras 3 passes `training=True` to the layers of a nested model whatever the call said, and
     only a frozen BatchNormalization keeps its statistics then.
@@ -133,7 +131,6 @@ def unfreeze(
     Returns:
         the layers that learn, those with weights only.
     """
-    first = first_trainable(backbone, depth, pattern)
     # A model passes a value on to its layers only when its own changes.
     backbone.trainable = False
     backbone.trainable = True

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from pipeline.config import BackboneConfig, FinetuneConfig
+from pipeline.config import BackboneConfig
 from pipeline.models.folding import folded
 from pipeline.models.freezing import all_layers, first_trainable, freeze, unfreeze
 from pipeline.models.fused_training import absorb_frozen_batch_norm, branch_rates
@@ -24,7 +24,7 @@ Infer = Callable[[tf.Tensor], tf.Tensor]
 class FrozenPart:
     """All of a classifier up to a cut: preprocessing, the backbone's lower part, and the pooling where that is the whole backbone."""
 
-    def __init__(self, preprocessing: keras.Model, lower: keras.Model, pooled: bool, dtype: str):
+    def __init__(self, preprocessing: keras.Model, lower: keras.Model, dtype: str, *, pooled: bool = False):
         """`dtype` is that of the arithmetic within the backbone: float32, bfloat16 or float16."""
         self._preprocessing, self._lower, self._pooled = preprocessing, lower, pooled
         self.arithmetic = dtype
@@ -43,18 +43,18 @@ class FrozenPart:
     @property
     def unpooled(self) -> "FrozenPart":
         """Up to the backbone's last feature maps where it is pooled; else this one itself."""
-        return FrozenPart(self._preprocessing, self._lower, False, self.arithmetic) if self._pooled else self
+        return FrozenPart(self._preprocessing, self._lower, self.arithmetic) if self._pooled else self
 
     @cached_property
     def digest(self) -> str:
         """What the output is a function of, beside the image: sha256 over operations and weights, and the arithmetic."""
-        return self._name(list(_digests(self._lower))[-1][1], self._pooled)
+        return self._name(list(_digests(self._lower))[-1][1], pooled=self._pooled)
 
-    def below(self) -> Iterator[tuple[str, Callable[[], "FrozenPart"]]]:
+    def lower_parts(self) -> Iterator[tuple[str, Callable[[], "FrozenPart"]]]:
         """The parts up to each lower place that one tensor holds, from the highest: digest, and what makes it."""
         places = list(_digests(self._lower))
         for tensor, digest in reversed(places if self._pooled else places[:-1]):
-            yield self._name(digest, False), lambda tensor=tensor: self._up_to(tensor)
+            yield self._name(digest), lambda tensor=tensor: self._up_to(tensor)
 
     def continue_from(self, lower: "FrozenPart") -> Infer:
         """What leads from the output of a part below to that of this one."""
@@ -63,7 +63,7 @@ class FrozenPart:
         return self._compiled(first, first, start)
 
     def _up_to(self, tensor: Any) -> "FrozenPart":
-        return FrozenPart(self._preprocessing, keras.Model(self._lower.inputs[0], tensor), False, self.arithmetic)
+        return FrozenPart(self._preprocessing, keras.Model(self._lower.inputs[0], tensor), self.arithmetic)
 
     def _compiled(self, first: Any, x: Any, start: Any) -> Infer:
         """From `first`, by way of `x` in the place of the backbone's tensor `start`, to the cut."""
@@ -76,7 +76,7 @@ class FrozenPart:
         signature = [tf.TensorSpec((None, *first.shape[1:]), first.dtype)]
         return tf.function(lambda batch: tf.cast(network(batch, training=False), self.dtype), input_signature=signature)
 
-    def _name(self, digest: str, pooled: bool) -> str:
+    def _name(self, digest: str, *, pooled: bool = False) -> str:
         return f"{digest} {self.arithmetic}{' pooled' * pooled}"
 
 
@@ -139,41 +139,50 @@ def parts_for_feature_extraction(model: keras.Model, backbone: BackboneConfig, p
     if backbone.constructor == "scratch_cnn":
         lower = keras.Model(network.inputs[0], network.inputs[0])
         trainable = keras.Sequential([network, pooling, head], name="trainable")
-        frozen = FrozenPart(preprocessing, lower, False, arithmetic)
+        frozen = FrozenPart(preprocessing, lower, arithmetic)
         return Parts(frozen, trainable, network, trainable_arithmetic(precision, network))
     above = network.layers[first_trainable(network, backbone.unfreeze, backbone.blocks) :]
     freeze(network)
-    intermediate = FrozenPart(preprocessing, split_below(network, above)[0], False, arithmetic)
+    intermediate = FrozenPart(preprocessing, split_below(network, above)[0], arithmetic)
     # One of its own: what a model was compiled with is saved with it, and the head is saved.
     trainable = keras.Model(head.inputs[0], head.outputs[0], name="trainable")
     return Parts(
-        FrozenPart(preprocessing, network, True, arithmetic), trainable, None, Arithmetic("float32"), intermediate
+        FrozenPart(preprocessing, network, arithmetic, pooled=True),
+        trainable,
+        None,
+        Arithmetic("float32"),
+        intermediate,
     )
 
 
 def parts_for_finetuning(
-    model: keras.Model, backbone: BackboneConfig, finetune: FinetuneConfig, precision: str
+    model: keras.Model,
+    first_layer: int,
+    *,
+    freeze_batch_norm: bool,
+    precision: str,
+    dropout: float | None = None,
+    stochastic_depth: float | None = None,
 ) -> Parts:
     """Phase 2: all below the unfreeze depth, as far as one tensor holds it, and the rest.
 
     Args:
         model: as `pipeline.models.classifier.build_classifier` makes it.
-        backbone: what it was made from.
-        finetune: how; its depth is one of the backbone's, no rule (see `pipeline.finetuning.phases`).
+        first_layer: index of the backbone's first trainable layer (`pipeline.models.freezing.first_trainable`).
+        freeze_batch_norm: keep BatchNormalization as it was pretrained.
         precision: `hardware.precision`.
-
-    Raises:
-        PipelineError: there is no such unfreeze depth.
+        dropout: before the classifier, 0 to 1; None: as in phase 1.
+        stochastic_depth: of the topmost residual branch, 0 to 1; None: as the backbone has it.
     """
     preprocessing, network, pooling, head = _pieces(model)
-    learning = unfreeze(network, finetune.unfreeze, backbone.blocks, finetune.freeze_batch_norm)
+    learning = unfreeze(network, first_layer, freeze_batch_norm=freeze_batch_norm)
     lower, upper = split_below(network, learning)
     # As long as its convolutions can be told: those that absorb BatchNormalization are all of one kind.
     above = trainable_arithmetic(precision, upper)
-    highest = finetune.stochastic_depth
-    upper = absorb_frozen_batch_norm(upper, None if highest is None else branch_rates(network, highest))
-    frozen = FrozenPart(preprocessing, lower, False, frozen_arithmetic(precision))
-    trainable = keras.Sequential([upper, pooling, *_with_dropout(head, finetune.dropout)], name="trainable")
+    drop_rates = None if stochastic_depth is None else branch_rates(network, stochastic_depth)
+    upper = absorb_frozen_batch_norm(upper, drop_rates)
+    frozen = FrozenPart(preprocessing, lower, frozen_arithmetic(precision))
+    trainable = keras.Sequential([upper, pooling, *_with_dropout(head, dropout)], name="trainable")
     return Parts(frozen, trainable, upper, above)
 
 

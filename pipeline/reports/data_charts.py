@@ -1,12 +1,13 @@
 """Charts of a prepared data set: samples, class shares and appearance by split."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
+from pipeline.inputs.decoding import decode
+from pipeline.inputs.manifest import Manifest, appearance
 from pipeline.visuals.style import BLUE, GREEN, ORANGE, charting, write_png
 
 _SPLITS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
@@ -18,10 +19,20 @@ _NAMED_CLASSES = 40
 _BINS = 30
 
 
-def plot_samples(images: Sequence[Image.Image], labels: Sequence[str], file: Path) -> None:
-    """A grid of up to nine images, each under its label."""
+def plot_samples(manifest: Manifest, folder: Path, seed: int, file: Path) -> None:
+    """A grid of up to nine training images, each under its label.
+
+    Args:
+        manifest: of the prepared data set.
+        folder: that its paths start from.
+        seed: of the choice.
+        file: PNG to write.
+    """
+    training = manifest.split("train")
+    chosen = training.iloc[np.random.default_rng(seed).permutation(len(training))[:9]]
+    images = [decode((folder / path).read_bytes()).image for path in chosen["path"]]
     with charting(8, 8.4) as figure:
-        for axes, image, label in zip(figure.subplots(3, 3).flat, images, labels, strict=False):
+        for axes, image, label in zip(figure.subplots(3, 3).flat, images, chosen["label"], strict=False):
             axes.imshow(image.resize((224, 224)))
             axes.set_title(label)
         for axes in figure.axes:
@@ -29,15 +40,16 @@ def plot_samples(images: Sequence[Image.Image], labels: Sequence[str], file: Pat
     write_png(figure, file)
 
 
-def plot_splits(counts: pd.DataFrame, appearance: pd.DataFrame, split: pd.Series, file: Path) -> None:
-    """Class shares, and the distribution of each look, by split.
+def plot_splits(figures: dict[str, Any], manifest: Manifest, file: Path) -> None:
+    """Class shares, and the distribution of each measure of appearance, by split.
 
     Args:
-        counts: images of each class (rows) in each split (columns).
-        looks: a column a look (`pipeline.data.drift`), a row an image.
-        split: of each image.
+        figures: prepare's metrics.json.
+        manifest: of the prepared data set.
         file: PNG to write.
     """
+    counts = pd.DataFrame(figures["class_counts"]).reindex(manifest.classes)
+    measures, split = appearance(manifest.rows), manifest.rows["split"]
     with charting(float(np.clip(0.35 * len(counts), 12, 20)), 9) as figure:
         top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1))
         axes = top.subplots()
@@ -53,8 +65,8 @@ def plot_splits(counts: pd.DataFrame, appearance: pd.DataFrame, split: pd.Series
         # Above the bars, which fill the axes.
         top.legend(loc="outside upper right", ncols=3)
         axes.grid(axis="y")
-        for axes, name in zip(bottom.subplots(1, appearance.shape[1]), appearance.columns, strict=True):
-            _histograms(axes, appearance[name], split)
+        for axes, name in zip(bottom.subplots(1, measures.shape[1]), measures.columns, strict=True):
+            _histograms(axes, measures[name], split)
             axes.set(title=name.replace("_", " "), yticks=[])
     write_png(figure, file)
 

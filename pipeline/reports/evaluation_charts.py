@@ -1,6 +1,7 @@
 """The charts of one evaluation: figures to be written as PNG or put into a page."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,12 +9,38 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from pipeline.evaluation.intervals import Estimate
 from pipeline.visuals.style import BLUE, GREEN, INK, ORANGE, charting
 
 # Clear where there is nothing, so that it stands on a page of any colour.
 _SHARES = LinearSegmentedColormap.from_list("shares", [(0.25, 0.5, 0.85, 0.0), (0.16, 0.38, 0.72, 1.0)])
 _MOST_BARS = 60
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class GalleryImage:
+    """A test image as the gallery shows it."""
+
+    kind: str
+    """mistakes or hits."""
+    path: str
+    label: str
+    prediction: str
+    confidence: float
+    """Probability of the predicted class."""
+    label_probability: float
+    image: np.ndarray
+    """uint8 [size, size, 3], as the network sees it."""
+    overlay: np.ndarray
+    """The same with Grad-CAM's heat map of the predicted class."""
 
 
 def confusion_chart(counts: np.ndarray, classes: Sequence[str], title: str) -> Figure:
@@ -72,27 +99,24 @@ def per_class_chart(table: pd.DataFrame, title: str) -> Figure:
         return figure
 
 
-def curve_charts(
-    curves: dict[str, pd.DataFrame], areas: dict[str, float], mean_auc: Estimate | None
-) -> tuple[Figure, Figure]:
+def curve_charts(curves: pd.DataFrame, mean_auc: Interval) -> tuple[Figure, Figure]:
     """ROC curves and precision-recall curves, one class against the rest.
 
     Args:
-        curves: by class, as `pipeline.evaluation.metrics.curves` makes them, those to be shown.
-        areas: each one's area under the ROC curve.
+        curves: class, auc, fpr, tpr, recall and precision of the classes to be shown.
         mean_auc: the mean over all classes, for the title.
     """
     figures = []
     for kind in ("roc", "pr"):
         with charting(4.6, 4.2) as figure:
             axes = figure.subplots()
-            for name, curve in curves.items():
+            for (name, area), curve in curves.groupby(["class", "auc"], sort=False):
                 x, y = (curve["fpr"], curve["tpr"]) if kind == "roc" else (curve["recall"], curve["precision"])
-                axes.plot(x, y, linewidth=1.6, label=f"{_short(name, 18)} {areas[name]:.3f}")
+                axes.plot(x, y, linewidth=1.6, label=f"{_short(name, 18)} {area:.3f}")
             if kind == "roc":
                 axes.plot([0, 1], [0, 1], "--", color=INK, alpha=0.4, linewidth=1)
-                said = f"ROC, mean AUC {_told(mean_auc)}" if mean_auc else "ROC"
-                axes.set(title=said, xlabel="false positive rate", ylabel="true positive rate")
+                title = f"ROC, mean AUC {_format_interval(mean_auc)}"
+                axes.set(title=title, xlabel="false positive rate", ylabel="true positive rate")
                 axes.legend(title="class, AUC", fontsize=7.5, title_fontsize=7.5, loc="lower right")
             else:
                 axes.set(title="Precision against recall", xlabel="recall", ylabel="precision")
@@ -143,7 +167,7 @@ def _reliability(axes: Axes, table: pd.DataFrame) -> None:
     axes.grid()
 
 
-def corruption_chart(table: pd.DataFrame, clean: Estimate) -> Figure:
+def corruption_chart(table: pd.DataFrame, clean: Interval) -> Figure:
     """Accuracy by severity under each corruption, with intervals as bands.
 
     Args:
@@ -176,11 +200,11 @@ def corruption_chart(table: pd.DataFrame, clean: Estimate) -> Figure:
         return figure
 
 
-def gallery_chart(shown: Sequence, title: str) -> Figure:
+def gallery_chart(shown: Sequence[GalleryImage], title: str) -> Figure:
     """Images beside their heat maps, with label, prediction and confidence.
 
     Args:
-        shown: `pipeline.evaluation.gallery.GalleryImage`.
+        shown: images of one kind.
         title: of the chart.
     """
     columns = 4
@@ -201,7 +225,7 @@ def gallery_chart(shown: Sequence, title: str) -> Figure:
         return figure
 
 
-def _told(estimate: Estimate) -> str:
+def _format_interval(estimate: Interval) -> str:
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
 
 

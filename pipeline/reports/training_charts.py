@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,13 @@ from matplotlib.figure import Figure
 from pipeline.visuals.style import BLUE, GREEN, INK, ORANGE, charting, write_png
 
 
-def plot_views(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], file: Path) -> None:
-    """Images uint8 [size, size, 3] beside their versions: a row an image, a column a version, under its title."""
-    with charting(1.35 * len(titles), 1.35 * len(rows) + 0.3) as figure:
-        grid = figure.subplots(len(rows), len(titles), squeeze=False)
-        for line, images in zip(grid, rows, strict=True):
-            for axes, image in zip(line, images, strict=True):
+def plot_variants(images: np.ndarray, file: Path) -> None:
+    """Images beside their augmented variants: uint8 [images, variants, side, side, 3], the plain one first."""
+    titles = ["original", *(f"variant {number}" for number in range(1, images.shape[1]))]
+    with charting(1.35 * len(titles), 1.35 * len(images) + 0.3) as figure:
+        grid = figure.subplots(len(images), len(titles), squeeze=False)
+        for line, variants in zip(grid, images, strict=True):
+            for axes, image in zip(line, variants, strict=True):
                 axes.imshow(image)
                 axes.axis("off")
         for axes, title in zip(grid[0], titles, strict=True):
@@ -23,17 +25,15 @@ def plot_views(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], file
     write_png(figure, file)
 
 
-def training_curves(
-    histories: Sequence[pd.DataFrame], figures: Sequence[Mapping[str, float]], phase_epochs: Sequence[int] = ()
-) -> Figure:
-    """Accuracy and loss of one phase, or of both on one axis of epochs, with the boundaries and what each phase kept.
+def training_curves(histories: Sequence[pd.DataFrame], figures: Sequence[Mapping[str, Any]]) -> Figure:
+    """Accuracy and loss of both phases on one axis of epochs, with the boundaries and what each phase kept.
 
     Args:
         histories: of each phase, rows as `pipeline.training.history.Row`; the second one's epochs go on.
-        figures: of what was kept, of each phase: `kept_epoch`, and `val_accuracy` and `val_loss` of its weights.
-        phase_epochs: of each phase within fine-tuning.
+        figures: metrics.json of each phase: `kept_epoch`, `val_accuracy` and `val_loss` of the kept weights, and `phase_epochs` of fine-tuning's
+            rounds.
     """
-    history = pd.concat(histories)
+    history, phase_epochs = pd.concat(histories), figures[-1].get("phase_epochs", ())
     with charting(9.5, 3.6) as figure:
         for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
             axes.plot(history["epoch"], history[name], color=BLUE, marker="o", markersize=3, label="training")

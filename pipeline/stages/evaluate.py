@@ -1,7 +1,6 @@
 """Stage evaluate: both models on the test images, which no earlier stage has trained on or chosen by."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,113 +8,163 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from pipeline.config import Config
+from pipeline.config import PHASES
 from pipeline.evaluation.calibration import calibration_figures
 from pipeline.evaluation.metrics import prior_adjusted_accuracy, summarise
-from pipeline.evaluation.phase_result import PHASES, Outcome, TestSet, _outcome, test_set
+from pipeline.evaluation.phase_result import PhaseResult, TestSet, evaluate_phase
 from pipeline.evaluation.robustness import COLUMNS, accuracy_under_corruptions, corrupted_figures
-from pipeline.evaluation.saved_model import ask_saved_model
+from pipeline.evaluation.saved_model import check_saved_model
 from pipeline.evaluation.significance import compare_hits
+from pipeline.evaluation.tables import (
+    confusion_table,
+    curves_table,
+    gallery,
+    per_class_table,
+    predictions_table,
+    reliability_table,
+)
 from pipeline.inputs.augmentation import fixed_views
-from pipeline.inputs.manifest import read_manifest
-from pipeline.models.parts import FrozenBelow
-from pipeline.reports.evaluation import illustrate
-from pipeline.reports.evaluation_page import summary, verdict
+from pipeline.inputs.images import DecodedImages
+from pipeline.inputs.manifest import Manifest, class_indices, read_manifest
+from pipeline.models.parts import FrozenBelow, parts_for_feature_extraction, parts_for_finetuning
+from pipeline.models.saving import load_classifier
+from pipeline.stages.settings import EvaluateSettings, Places
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import read_json, write_json
-from pipeline.system.paths import resolve
-from pipeline.training.data import training_data
+from pipeline.system.errors import PipelineError
+from pipeline.training.data import TrainingData, training_data
+from pipeline.training.features import FeatureCache
 from pipeline.training.hardware import description, set_up
 
 log = logging.getLogger(__name__)
 
-INPUTS = ("prepare", "train", "finetune")
 
-
-def run(config: Config, inputs: Path, out: Path, _report: Callable) -> dict[str, str]:
-    """Write metrics.json, tables, plots/ and report.html to `out`; see dvc.yaml for all files.
+def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> dict[str, str]:
+    """Write metrics.json, predictions.parquet, and the tables that the report is drawn from; see dvc.yaml for all files.
 
     Returns:
-        what the result depends on beside the configuration.
+        what the result depends on beside the settings.
+
+    Raises:
+        PipelineError: a model was trained on other classes.
     """
-    set_up(config.hardware, config.seed)
-    cache = Cache(resolve(config.cache_folder))
-    manifest = read_manifest(inputs / "prepare")
-    test, train_validation = test_set(manifest, config, cache), training_data(manifest, config, cache)
+    evaluate, seed = settings.evaluate, settings.seed
+    set_up(settings.hardware, seed)
+    cache, manifest = Cache(places.cache), read_manifest(inputs / "prepare")
+    test = _test_set(manifest, settings, places, cache)
+    train_validation = training_data(
+        manifest,
+        places.images,
+        settings.image_size,
+        cache,
+        backbone=settings.backbone,
+        hardware=settings.hardware,
+    )
     # From fine-tuning's cut, which lies lower, the way to the whole frozen backbone is short.
-    outcomes = {phase: _outcome(phase, inputs, test, train_validation, config, cache) for phase in reversed(PHASES)}
+    results = {phase: _result(phase, inputs, test, train_validation, settings) for phase in reversed(PHASES)}
     best = read_json(inputs / "finetune" / "metrics.json")["best"]
-    metrics = _metrics(outcomes, best, test, train_validation.labels[train_validation.training], config)
-    passes = len(fixed_views(config.evaluate.tta, config.image_size))
-    metrics["saved_model"], milliseconds = ask_saved_model(outcomes[best], test, passes)
-    robustness = _robustness(outcomes[best], test, config)
+    metrics = _metrics(results, best, test, train_validation, settings)
+    passes = len(fixed_views(evaluate.tta, settings.image_size))
+    metrics["saved_model"], milliseconds = check_saved_model(results[best], test, passes)
+    robustness = _robustness(results[best], test, settings)
     if len(robustness):
-        metrics["corrupted"] = corrupted_figures(robustness, outcomes[best].plain.argmax(axis=1) == test.labels, config)
+        hits = results[best].single_view.raw.argmax(axis=1) == test.labels
+        metrics["corrupted"] = corrupted_figures(robustness, hits, evaluate, seed)
+
     write_json(out / "metrics.json", metrics)
-    write_json(out / "calibration.json", _temperatures(outcomes, config))
+    write_json(out / "calibration.json", _temperatures(results, settings))
     write_json(out / "speed.json", {"prediction_milliseconds": milliseconds, "passes": passes})
-    _write_predictions(test, {phase: outcomes[phase].probabilities for phase in PHASES}, best, out)
-    robustness.to_csv(out / "corruptions.csv", index=False)
-    (out / "summary.md").write_text(summary(config, metrics), encoding="utf-8")
-    illustrate(outcomes, metrics, robustness, test, config, inputs, out)
-    _tell(metrics, config.evaluate.confidence)
+    predictions_table(results, best, test).to_parquet(out / "predictions.parquet", index=False)
+    for name, table in {
+        "per_class": per_class_table(results, test, evaluate.confidence),
+        "confusion": confusion_table(results, test),
+        "reliability": reliability_table(results[best], test, evaluate),
+        "curves": curves_table(results[best], test),
+        "corruptions": robustness,
+    }.items():
+        table.to_csv(out / f"{name}.csv", index=False)
+    shown = gallery(results[best], test, evaluate.gallery)
+    shown.table.to_csv(out / "gallery.csv", index=False)
+    np.savez_compressed(out / "gallery.npz", images=shown.images, heatmaps=shown.heatmaps)
+    _log_figures(metrics)
     return description()
 
 
-def _temperatures(outcomes: dict[str, Outcome], config: Config) -> dict[str, Any]:
-    """What calibration.json holds: whether calibration is applied, and the temperature of each model by itself and with test-time augmentation."""
-    tta = {"kind": config.evaluate.tta} | {phase: outcomes[phase].temperature for phase in PHASES}
+def _test_set(manifest: Manifest, settings: EvaluateSettings, places: Places, cache: Cache) -> TestSet:
+    rows, hardware = manifest.split("test"), settings.hardware
+    images = DecodedImages(places.images, rows, settings.image_size, cache, hardware.image_cache_gib, "decoding, test")
+    features = FeatureCache(images, cache, backbone=settings.backbone, hardware=hardware)
+    return TestSet(rows, class_indices(rows, manifest.classes), images, manifest.classes, features)
+
+
+def _result(
+    phase: str, inputs: Path, test: TestSet, train_validation: TrainingData, settings: EvaluateSettings
+) -> PhaseResult:
+    model, classes = load_classifier(inputs / phase / "model.keras")
+    if classes != test.classes:
+        raise PipelineError(
+            f"{inputs / phase} was trained on the classes {classes}, the test images have {test.classes}; run {phase} again"
+        )
+    precision = settings.hardware.precision
+    if phase == "train":
+        parts = parts_for_feature_extraction(model, settings.backbone, precision)
+    else:
+        first_layer = read_json(inputs / phase / "metrics.json")["first_layer"]
+        parts = parts_for_finetuning(
+            model, first_layer, freeze_batch_norm=settings.freeze_batch_norm, precision=precision
+        )
+    return evaluate_phase(model, parts, test, train_validation, settings.evaluate)
+
+
+def _temperatures(results: dict[str, PhaseResult], settings: EvaluateSettings) -> dict[str, Any]:
+    """Whether calibration is applied, and the temperature of each model by itself and with test-time augmentation."""
+    evaluate = settings.evaluate
+    tta = {"kind": evaluate.tta} | {phase: results[phase].averaged.temperature for phase in PHASES}
     return {
-        "applied": config.evaluate.calibrate,
-        **{phase: outcomes[phase].own_temperature for phase in PHASES},
-        "tta": tta if config.evaluate.tta != "none" else None,
+        "applied": evaluate.calibrate,
+        **{phase: results[phase].single_view.temperature for phase in PHASES},
+        "tta": tta if evaluate.tta != "none" else None,
     }
 
 
 def _metrics(
-    outcomes: dict[str, Outcome], best: str, test: TestSet, training: np.ndarray, config: Config
+    results: dict[str, PhaseResult],
+    best: str,
+    test: TestSet,
+    train_validation: TrainingData,
+    settings: EvaluateSettings,
 ) -> dict[str, Any]:
-    """What metrics.json holds: each phase's figures, and whether the second was better than the first on the same images.
-
-    `training`: class indices of the training images, int [n].
-    """
-    settings, labels = config.evaluate, test.labels
+    """Each phase's figures, and whether the second was better than the first on the same images."""
+    evaluate, labels = settings.evaluate, test.labels
+    training = train_validation.labels[train_validation.train_indices]
     metrics: dict[str, Any] = {"best": best}
     for phase in PHASES:
-        outcome = outcomes[phase]
-        metrics[phase] = summarise(labels, outcome.probabilities, settings, config.seed)
-        metrics[phase]["prior_adjusted_accuracy"] = prior_adjusted_accuracy(labels, outcome.predicted, training)
+        result = results[phase]
+        metrics[phase] = summarise(labels, result.probabilities, evaluate, settings.seed)
+        metrics[phase]["prior_adjusted_accuracy"] = prior_adjusted_accuracy(labels, result.predicted, training)
         metrics[phase]["calibration"] = {
-            "temperature": outcome.temperature,
-            **calibration_figures(labels, outcome.as_trained, settings.calibration_bins, "before"),
-            **calibration_figures(labels, outcome.calibrated, settings.calibration_bins, "after"),
+            "temperature": result.averaged.temperature,
+            **calibration_figures(labels, result.averaged.raw, evaluate.calibration_bins, "before"),
+            **calibration_figures(labels, result.averaged.scaled, evaluate.calibration_bins, "after"),
         }
-    hits = [outcomes[phase].predicted == labels for phase in PHASES]
-    metrics["comparison"] = compare_hits(*hits, settings.confidence).named()
+    hits = [results[phase].predicted == labels for phase in PHASES]
+    metrics["comparison"] = compare_hits(*hits, evaluate.confidence).named()
     return metrics
 
 
-def _robustness(outcome: Outcome, test: TestSet, config: Config) -> pd.DataFrame:
-    if config.evaluate.corruptions == "none":
+def _robustness(result: PhaseResult, test: TestSet, settings: EvaluateSettings) -> pd.DataFrame:
+    if settings.evaluate.corruptions == "none":
         return pd.DataFrame(columns=COLUMNS)
-    network = FrozenBelow(outcome.parts.frozen, outcome.parts.trainable)
-    pixels = tf.TensorSpec((None, config.image_size, config.image_size, 3), tf.uint8)
+    network = FrozenBelow(result.parts.frozen, result.parts.trainable)
+    pixels = tf.TensorSpec((None, settings.image_size, settings.image_size, 3), tf.uint8)
     predict = tf.function(lambda batch: network(batch, training=False), input_signature=[pixels])
-    with outcome.parts.in_their_arithmetic():
-        return accuracy_under_corruptions(test.images, test.labels, lambda batch: predict(batch).numpy(), config)
+    with result.parts.in_their_arithmetic():
+        return accuracy_under_corruptions(
+            test.images, test.labels, lambda batch: predict(batch).numpy(), settings.evaluate, settings.seed
+        )
 
 
-def _write_predictions(test: TestSet, probabilities: dict[str, np.ndarray], best: str, out: Path) -> None:
-    """One row a test image: path, label, sha256, the best phase's prediction and probabilities (in class order), and each phase's."""
-    table = test.rows[["path", "label", "sha256"]].copy()
-    table["prediction"] = np.asarray(test.classes)[probabilities[best].argmax(axis=1)]
-    table["probabilities"] = list(probabilities[best])
-    for phase in PHASES:
-        table[f"{phase}_probabilities"] = list(probabilities[phase])
-    table.to_parquet(out / "predictions.parquet", index=False)
-
-
-def _tell(metrics: dict[str, Any], confidence: float) -> None:
+def _log_figures(metrics: dict[str, Any]) -> None:
     for phase in PHASES:
         figures = metrics[phase]
         log.info(
@@ -126,7 +175,6 @@ def _tell(metrics: dict[str, Any], confidence: float) -> None:
         )  # fmt: skip
     saved = metrics["saved_model"]
     log.info(
-        "The saved model, float32 throughout, gives the evaluated class to %.1f %% of %d test images, probabilities within %.2g",
+        "Saved model (float32) agrees with the evaluated predictions on %.1f %% of %d test images; probabilities differ by %.2g at most",
         100 * saved["same_class"], saved["images"], saved["largest_difference"],
     )  # fmt: skip
-    log.info(verdict(metrics["comparison"], confidence))

@@ -1,66 +1,49 @@
 """Stage prepare: find the images, check them, and split them for training, validation and testing."""
 
 import logging
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from pipeline.config import Config
 from pipeline.data.curation import Curated, curate
-from pipeline.data.drift import appearance, class_counts, drift, drift_warnings, imbalance
+from pipeline.data.drift import class_counts, drift, drift_warnings, imbalance
 from pipeline.data.inspection import inspect
-from pipeline.data.leaks import Leaks, refuse_leaks
 from pipeline.data.listing import Listing
-from pipeline.data.sources import image_folder, list_images
+from pipeline.data.sources import list_source
 from pipeline.data.splits import SPLITS
-from pipeline.inputs.decoding import decode
 from pipeline.inputs.manifest import CLASSES, MANIFEST
-from pipeline.reports.data_charts import plot_samples, plot_splits
-from pipeline.reports.duplicates_page import write_duplicates
+from pipeline.stages.settings import Places, PrepareSettings
 from pipeline.storage.files import write_json
-from pipeline.system.paths import resolve
 
 log = logging.getLogger(__name__)
 
-INPUTS = ()
 
-
-def run(config: Config, inputs: Path, out: Path, _report: Callable) -> dict[str, str]:
-    """Write manifest.parquet, classes.json, quarantine.csv, duplicates.csv, duplicates.html, metrics.json, samples.png and splits.png to `out`.
+def run(settings: PrepareSettings, places: Places, out: Path) -> dict[str, str]:
+    """Write manifest.parquet, classes.json, quarantine.csv, duplicates.csv and metrics.json to `out`.
 
     Returns:
-        what the result depends on beside the configuration.
+        what the result depends on beside the settings.
 
     Raises:
-        PipelineError: what the data set lists can't be used; leaks between given splits leave leaks.html in `inputs`.
+        PipelineError: what the data set lists can't be used.
+        LeakError: given splits share images.
     """
-    dataset, leaks_page = config.dataset, inputs / "leaks.html"
-    leaks_page.unlink(missing_ok=True)
-    folder, listing = image_folder(dataset), list_images(dataset)
-    inspected = inspect(folder, listing.images, resolve(config.cache_folder), dataset.max_pixels)
-
-    def refuse(duplicates: pd.DataFrame, leaks: Leaks) -> None:
-        write_duplicates(duplicates, folder, leaks_page)
-        refuse_leaks(leaks, folder, leaks_page)
-
-    curated = curate(inspected, listing.classes, dataset, config.seed, refuse)
+    dataset = settings.dataset
+    listing = list_source(dataset, places.images, places.table)
+    inspected = inspect(places.images, listing.images, places.cache, dataset.max_pixels)
+    curated = curate(inspected, listing.classes, dataset, settings.seed)
     manifest = curated.manifest
     counts, drifted = class_counts(manifest, listing.classes), drift(manifest, listing.classes)
-    _tell(listing, curated)
-    for remark in drift_warnings(drifted, dataset.drift):
-        log.warning(remark)
+    _log_findings(listing, curated)
+    for warning in drift_warnings(drifted, dataset.drift):
+        log.warning(warning)
 
     manifest.to_parquet(out / MANIFEST, index=False)
     write_json(out / CLASSES, listing.classes)
     curated.quarantined.to_csv(out / "quarantine.csv", index=False)
     curated.duplicates.to_csv(out / "duplicates.csv", index=False)
-    write_duplicates(curated.duplicates, folder, out / "duplicates.html")
     write_json(out / "metrics.json", summarise(curated, listing, counts) | {"drift": drifted})
-    plot_splits(counts, appearance(manifest), manifest["split"], out / "splits.png")
-    _draw_samples(folder, manifest, config.seed, out / "samples.png")
     return {"pillow": version("Pillow")}
 
 
@@ -89,7 +72,7 @@ def summarise(curated: Curated, listing: Listing, counts: pd.DataFrame) -> dict:
     }
 
 
-def _tell(listing: Listing, curated: Curated) -> None:
+def _log_findings(listing: Listing, curated: Curated) -> None:
     manifest, figures = curated.manifest, curated.figures
     for reason, count in sorted(listing.left_out.items()):
         log.warning("%d files left out: %s", count, reason)
@@ -106,7 +89,7 @@ def _tell(listing: Listing, curated: Curated) -> None:
         )  # fmt: skip
     if figures["leaked"]:
         log.warning(
-            "%d images are in one given split and, the same or of the same group, in another; %d of them dropped",
+            "%d images appear in more than one given split (same image or same group); %d dropped",
             figures["leaked"], figures["dropped"],
         )  # fmt: skip
     for split, rows in manifest.groupby("split"):
@@ -115,12 +98,4 @@ def _tell(listing: Listing, curated: Curated) -> None:
             log.warning("The %s split has no image of %s", split, ", ".join(sorted(missing)))
     log.info(
         "%d images of %d classes: %s", len(manifest), len(listing.classes), manifest["split"].value_counts().to_dict()
-    )
-
-
-def _draw_samples(folder: Path, manifest: pd.DataFrame, seed: int, file: Path) -> None:
-    training = manifest[manifest["split"] == "train"]
-    chosen = training.iloc[np.random.default_rng(seed).permutation(len(training))[:9]]
-    plot_samples(
-        [decode((folder / path).read_bytes()).image for path in chosen["path"]], chosen["label"].tolist(), file
     )

@@ -5,54 +5,72 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.config import Config
-from pipeline.data.sources import image_folder
+from pipeline.inputs.augmentation import Variants
 from pipeline.inputs.manifest import read_manifest
 from pipeline.models.classifier import build_classifier
 from pipeline.models.parts import parts_for_feature_extraction
 from pipeline.models.saving import save_classifier
-from pipeline.reports.training_charts import training_curves
+from pipeline.stages.settings import Places, TrainSettings
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import write_json
-from pipeline.system.paths import resolve
-from pipeline.training.augmentation_preview import write_augmentation
+from pipeline.training.augmentation_preview import write_preview
 from pipeline.training.data import training_data
-from pipeline.training.fit import fit_phase
+from pipeline.training.fit import FitContext, PhaseFit, fit_phase
 from pipeline.training.hardware import description, set_up
 from pipeline.training.history import Row, summary, write_rates
-from pipeline.training.label_issues import write_label_issues
-from pipeline.visuals.style import write_png
-
-INPUTS = ("prepare",)
+from pipeline.training.label_issues import find_label_issues
 
 
 def run(
-    config: Config, inputs: Path, out: Path, report: Callable[[Row], None], backup: Path | None = None
+    settings: TrainSettings,
+    places: Places,
+    inputs: Path,
+    out: Path,
+    *,
+    listener: Callable[[Row], None],
+    checkpoints: Path | None = None,
 ) -> dict[str, str]:
-    """Write model.keras, history.csv, rates.csv, metrics.json, curves.png, augmentation.png, label_issues.csv and label_issues.html to `out`.
+    """Write model.keras, history.csv, rates.csv, metrics.json, augmentation.npz and label_issues.csv to `out`.
 
-    `backup` is the folder from which a cut-off training goes on.
+    Args:
+        settings: of this stage.
+        places: the images, and the cache.
+        inputs: folder of the earlier stages.
+        out: to write into.
+        listener: called with each epoch's figures.
+        checkpoints: folder from which a training that was cut off resumes; None: it is not resumable.
 
     Returns:
-        what the result depends on beside the configuration.
-    """
-    strategy = set_up(config.hardware, config.seed)
-    cache = Cache(resolve(config.cache_folder))
-    manifest = read_manifest(inputs / "prepare")
-    data = training_data(manifest, config, cache)
-    with strategy.scope():
-        model = build_classifier(config, len(manifest.classes))
-    parts = parts_for_feature_extraction(model, config.backbone, config.hardware.precision)
-    fitted = fit_phase(parts, data, config, config.train, strategy, cache, report, backup=backup)
+        what the result depends on beside the settings.
 
-    history = pd.DataFrame(fitted.rows)
+    Raises:
+        DivergedError: the loss is no number any more, or far above that of guessing.
+    """
+    strategy = set_up(settings.hardware, settings.seed)
+    manifest = read_manifest(inputs / "prepare")
+    data = training_data(
+        manifest,
+        places.images,
+        settings.image_size,
+        Cache(places.cache),
+        backbone=settings.backbone,
+        hardware=settings.hardware,
+        variants=Variants(settings.augment, settings.seed),
+    )
+    with strategy.scope():
+        model = build_classifier(
+            settings.backbone, settings.train, settings.image_size, len(manifest.classes), places.weights
+        )
+    parts = parts_for_feature_extraction(model, settings.backbone, settings.hardware.precision)
+    context = FitContext(settings.seed, settings.augment, settings.hardware, strategy, listener, checkpoints)
+    fitted = fit_phase(PhaseFit(parts, data, settings.train), context)
+
     save_classifier(model, manifest.classes, out / "model.keras")
-    history.to_csv(out / "history.csv", index=False)
+    pd.DataFrame(fitted.rows).to_csv(out / "history.csv", index=False)
     write_rates([row["epoch"] for row in fitted.rows], fitted.rates, out / "rates.csv")
-    metrics = summary(fitted.rows, fitted.kept, parts.trainable, model)
-    write_json(out / "metrics.json", metrics)
-    write_png(training_curves([history], [metrics]), out / "curves.png")
-    write_augmentation(config.augment, data, config.seed, "train", out / "augmentation.png")
+    write_json(out / "metrics.json", summary(fitted.rows, fitted.kept, parts.trainable, model))
+    write_preview(settings.augment, data, settings.seed, out / "augmentation.npz", mixed=False)
     rows = manifest.split("train", "validation")
-    write_label_issues(parts, data, rows, config, cache, image_folder(config.dataset), out)
+    issues = find_label_issues(parts, data, rows, settings.seed, wanted=settings.train.label_issues)
+    issues.to_csv(out / "label_issues.csv", index=False)
     return description() | {"train.precision": parts.precision}

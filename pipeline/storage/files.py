@@ -62,6 +62,11 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def files_below(folder: Path) -> list[Path]:
+    """All files in a folder and its sub-folders, sorted; compiled modules are left out."""
+    return sorted(file for file in folder.rglob("*") if file.is_file() and file.parent.name != "__pycache__")
+
+
 def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes, hexadecimal."""
     with open(path, "rb") as file:

@@ -16,12 +16,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from pipeline.config.compose import from_hydra, quote_literally, quoted
-from pipeline.jobs.job import Outcome
+from pipeline.jobs.job import JobResult, JobStatus
 from pipeline.jobs.trial import OBJECTIVES
 from pipeline.sweeps.optuna_report import log_search
 from pipeline.sweeps.sweep import PersistentLauncher
 from pipeline.system import processes
-from pipeline.system.environment import VARIABLE
+from pipeline.system.environment import TRIAL
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
 
@@ -128,7 +128,7 @@ class Search:
                 trial.set_user_attr(_PROCESS, processes.own())
             returned = launcher.launch([self._overrides(trial) for trial in trials], initial_job_idx=jobs)
             for trial, job in zip(trials, returned, strict=True):
-                self._tell(study, trial, Outcome(**job.return_value))
+                self._tell(study, trial, JobResult.from_dict(job.return_value))
             jobs += len(trials)
         _say_best(study)
         log_search(study, self._settings.objectives, from_hydra(self._config).tracking)
@@ -153,17 +153,17 @@ class Search:
                 "warmup_epochs": self._settings.warmup_epochs,
             },
         }
-        return [*self._fixed, *chosen, f"+hydra.job.env_set.{VARIABLE}={quote_literally(json.dumps(named))}"]
+        return [*self._fixed, *chosen, f"+hydra.job.env_set.{TRIAL}={quote_literally(json.dumps(named))}"]
 
-    def _tell(self, study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> None:
-        trial.set_user_attr("folder", outcome.folder)
-        if outcome.status == "pruned":
+    def _tell(self, study: optuna.Study, trial: optuna.Trial, result: JobResult) -> None:
+        trial.set_user_attr("folder", result.folder)
+        if result.status == JobStatus.PRUNED:
             study.tell(trial, state=TrialState.PRUNED)
-        elif outcome.failed:
-            trial.set_user_attr("reason", outcome.reason)
+        elif result.status.failed:
+            trial.set_user_attr("reason", result.reason)
             study.tell(trial, state=TrialState.FAIL)
         else:
-            study.tell(trial, [outcome.figures[name] for name in self._settings.objectives])
+            study.tell(trial, [result.figures[name] for name in self._settings.objectives])
 
     def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         return {

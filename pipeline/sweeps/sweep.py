@@ -4,16 +4,18 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from urllib.parse import urlsplit
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
+from hydra.core.utils import JobStatus as HydraStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.jobs.job import Outcome, reason
+from pipeline.jobs.job import JobResult, JobStatus, reason
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE
 from pipeline.system.signals import interrupted
@@ -21,7 +23,7 @@ from pipeline.system.terminal import CONSOLE
 
 log = logging.getLogger(__name__)
 
-_SHOWN = {"done": "green", "skipped": "dim"}
+_COLOURS = {JobStatus.DONE: "green", JobStatus.SKIPPED: "dim"}
 
 
 class Sweep(AbstractContextManager):
@@ -30,7 +32,7 @@ class Sweep(AbstractContextManager):
     def __init__(self, config: DictConfig):
         self._relaunches = config.sweep.relaunches
         self._launcher = config.hydra.launcher._target_
-        self._jobs: list[tuple[Sequence[str], Outcome]] = []
+        self._jobs: list[tuple[Sequence[str], JobResult]] = []
 
     def persistent(self, launcher: Launcher) -> "PersistentLauncher":
         """A launcher whose jobs are in the table, and which outlives its workers."""
@@ -43,7 +45,7 @@ class Sweep(AbstractContextManager):
             Console(stderr=True, width=None if CONSOLE.is_terminal else 160).print(_table(self._jobs))
         if kind is not None:
             return
-        failed = sum(outcome.failed for _, outcome in self._jobs)
+        failed = sum(result.status.failed for _, result in self._jobs)
         if failed:
             raise PipelineError(f"{failed} of {len(self._jobs)} jobs failed; their logs lie in their folders")
 
@@ -67,11 +69,11 @@ def join_ray_cluster() -> None:
 class PersistentLauncher:
     """Starts a launcher again when its workers have died: what is complete is skipped then, and what was cut off goes on."""
 
-    def __init__(self, launcher: Launcher, relaunches: int, jobs: list[tuple[Sequence[str], Outcome]]):
+    def __init__(self, launcher: Launcher, relaunches: int, jobs: list[tuple[Sequence[str], JobResult]]):
         self._launcher, self._relaunches, self._jobs = launcher, relaunches, jobs
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """As Hydra's launchers do; every job has returned an `Outcome`, as a dictionary."""
+        """As Hydra's launchers do; every job has returned a `JobResult`, as a dictionary."""
         for left in reversed(range(self._relaunches + 1)):
             try:
                 returned = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
@@ -83,30 +85,30 @@ class PersistentLauncher:
                 if not left:
                     returned = [_cut_off(overrides, error) for overrides in job_overrides]
         for each in returned:
-            self._jobs.append((each.overrides or [], _outcome(each)))
+            self._jobs.append((each.overrides or [], _result(each)))
         return returned
 
 
 def _cut_off(overrides: Sequence[str], error: Exception) -> JobReturn:
-    told = Outcome("cut off", f"its worker died: {reason(error)}", "", "")
-    return JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, _return_value=vars(told))
+    result = JobResult(JobStatus.CUT_OFF, "", "", f"its worker died: {reason(error)}")
+    return JobReturn(overrides=list(overrides), status=HydraStatus.COMPLETED, _return_value=asdict(result))
 
 
-def _outcome(returned: JobReturn) -> Outcome:
-    if returned.status == JobStatus.COMPLETED:
-        return Outcome(**returned.return_value)
+def _result(returned: JobReturn) -> JobResult:
+    if returned.status == HydraStatus.COMPLETED:
+        return JobResult.from_dict(returned.return_value)
     # Hydra could not even compose it.
-    return Outcome("failed", reason(returned._return_value), "", "")
+    return JobResult(JobStatus.FAILED, "", "", reason(returned._return_value))
 
 
-def _table(jobs: list[tuple[Sequence[str], Outcome]]) -> Table:
+def _table(jobs: list[tuple[Sequence[str], JobResult]]) -> Table:
     """A row a job: what tells it from the others, what became of it, and why."""
     common = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
     table = Table("job", "", "experiment", "reason", title="The sweep's jobs", title_justify="left", box=None)
-    for overrides, outcome in jobs:
+    for overrides, result in jobs:
         told = " ".join(each for each in overrides if each not in common and not each.startswith(("hydra.", "+hydra.")))
-        status = f"[{_SHOWN.get(outcome.status, 'red')}]{outcome.status}[/]"
-        table.add_row(escape(told), status, outcome.key, escape(outcome.reason))
-    counts = {status: sum(outcome.status == status for _, outcome in jobs) for status in {o.status for _, o in jobs}}
+        status = f"[{_COLOURS.get(result.status, 'red')}]{result.status}[/]"
+        table.add_row(escape(told), status, result.key, escape(result.reason))
+    counts = {status: sum(result.status == status for _, result in jobs) for status in {o.status for _, o in jobs}}
     table.caption = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     return table

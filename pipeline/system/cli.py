@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pipeline.system.errors import PipelineError
-from pipeline.system.signals import interrupted, listen
+from pipeline.system.signals import install_handlers, interrupted
 
 Result = TypeVar("Result")
 
 
 def run_command(do: Callable[..., Result], *arguments) -> Result:
     """Call `do`; a PipelineError, or a file that the system refuses, ends the process with a sentence and exit status 1, an interruption with 130."""
-    listen()
+    install_handlers()
     try:
         result = do(*arguments)
         if not interrupted():

@@ -5,7 +5,10 @@ import os
 
 from pipeline.system.errors import PipelineError
 
-VARIABLE = "PIPELINE_TRIAL"
+SWEEP = "PIPELINE_SWEEP"
+"""Names the sweep that a job belongs to: its command line."""
+
+TRIAL = "PIPELINE_TRIAL"
 """Names the trial to a job: {"study", "storage", "id", "number", "report"} as JSON; Hydra carries it to other processes and machines."""
 
 

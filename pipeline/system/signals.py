@@ -9,20 +9,20 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _heard: list[int] = []
 
 
-def listen() -> None:
+def install_handlers() -> None:
     """From now on SIGTERM does what Ctrl-C does, so that a supervisor, too, leaves closed runs and no half-written folder."""
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
 
 
 @contextmanager
-def listening() -> Iterator[None]:
-    """Within the block as after `listen`, in a process that is somebody else's otherwise, such as a launcher's worker."""
+def handlers_installed() -> Iterator[None]:
+    """Within the block as after `install_handlers`, in a process that is somebody else's otherwise, such as a launcher's worker."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
-    listen()
+    install_handlers()
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 from pipeline.tracking.find_lr import log_rate_range
 from pipeline.tracking.logged_model import log_model
-from pipeline.tracking.run import ExperimentRun, mark_dead, open_run
+from pipeline.tracking.run import ExperimentRun, StageContext, ledger_of, mark_dead, open_run
 from pipeline.tracking.store import (
     artifact,
     complete_runs,
@@ -28,9 +28,11 @@ from pipeline.tracking.store import (
 
 __all__ = [
     "ExperimentRun",
+    "StageContext",
     "artifact",
     "complete_runs",
     "connect",
+    "ledger_of",
     "log_exports",
     "log_model",
     "log_rate_range",

@@ -10,9 +10,10 @@ from mlflow.exceptions import MlflowException
 from pipeline.config import TrackingConfig
 from pipeline.system import processes
 from pipeline.system.errors import PipelineError
+from pipeline.tracking.ledger import Ledger
 from pipeline.tracking.outbox import PendingLog
 from pipeline.tracking.stage_log import StageLog
-from pipeline.tracking.store import connect, masked
+from pipeline.tracking.store import connect, masked, store_uri
 
 
 def deliver_all(cache: Path) -> list[str]:
@@ -46,7 +47,9 @@ def _deliver(left: PendingLog) -> str:
     run_id = left.run["id"]
     if processes.is_alive(left.run["process"]):
         return f"run {run_id}: its own process is at work, and delivers it"
-    client, _ = connect(TrackingConfig(**left.run["tracking"]))
+    tracking = TrackingConfig(**left.run["tracking"])
+    client, _ = connect(tracking)
+    ledger = Ledger(left.file.parent, left.run["experiment_key"], masked(store_uri(tracking)))
     metrics, stages = len(left.metrics), len(left.stages)
     while left.metrics:
         client.log_batch(run_id, metrics=[Metric(*metric) for metric in left.metrics[0]])
@@ -57,6 +60,7 @@ def _deliver(left: PendingLog) -> str:
         with mlflow.start_run(run_id=run_id):
             while left.stages:
                 stage_log.log(Path(left.stages[0]))
+                ledger.add(Path(left.stages[0]), run_id)
                 del left.stages[0]
                 left.keep()
     client.set_terminated(run_id, left.status or "FINISHED")

@@ -12,9 +12,9 @@ import mlflow
 from mlflow.entities import Param
 from omegaconf import OmegaConf
 
-from pipeline.config import NOT_PART_OF_EXPERIMENT, Config
+from pipeline.config import Config, experiment_settings
 from pipeline.storage.files import file_sha256
-from pipeline.system.environment import VARIABLE
+from pipeline.system.environment import SWEEP, TRIAL
 from pipeline.system.paths import CODE, LOCKS
 from pipeline.tracking.metric_names import flat
 
@@ -24,7 +24,7 @@ _PARAMS = 100
 
 def create_run(client: mlflow.MlflowClient, experiment_id: str, key: str, config: Config) -> str:
     """Make the run of an experiment, with its parameters and origin; its id."""
-    name = f"{config.backbone.name} {Path(config.dataset.path).name if config.dataset.path else config.dataset.name} {config.finetune.unfreeze} {key[:6]}"
+    name = run_name(config, config.finetune.unfreeze, key)
     tags = {
         "role": "experiment",
         "experiment_key": key,
@@ -33,14 +33,17 @@ def create_run(client: mlflow.MlflowClient, experiment_id: str, key: str, config
         **origin(),
     }
     run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
-    settings = {
-        name: value for name, value in asdict(config).items() if name not in ("tracking", *NOT_PART_OF_EXPERIMENT)
-    }
-    params = [Param(name, str(value)) for name, value in flat(settings) if value is not None]
+    params = [Param(name, str(value)) for name, value in flat(experiment_settings(config)) if value is not None]
     for start in range(0, len(params), _PARAMS):
         client.log_batch(run_id, params=params[start : start + _PARAMS])
     client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(asdict(config))), "config.yaml")
     return run_id
+
+
+def run_name(config: Config, unfreeze: int | str, key: str) -> str:
+    """What people call an experiment by: backbone, images, unfreeze depth, and the start of its key."""
+    images = Path(config.dataset.path).name if config.dataset.path else config.dataset.name
+    return f"{config.backbone.name} {images} {unfreeze} {key[:6]}"
 
 
 def origin() -> dict[str, str]:
@@ -59,8 +62,8 @@ def origin() -> dict[str, str]:
     # The one in the folder is half-written while stages run.
     committed = _git("show", "HEAD:dvc.lock")
     tags["dvc_lock_sha256"] = hashlib.sha256(f"{committed}\n".encode()).hexdigest() if committed else ""
-    tags["sweep"] = os.environ.get("PIPELINE_SWEEP", "")
-    if trial := json.loads(os.environ.get(VARIABLE, "{}")):
+    tags["sweep"] = os.environ.get(SWEEP, "")
+    if trial := json.loads(os.environ.get(TRIAL, "{}")):
         tags |= {"study": trial["study"], "trial": str(trial["number"])}
     return {name: value for name, value in tags.items() if value}
 

@@ -25,7 +25,7 @@ class PendingLog:
 
     file: Path
     run: dict[str, Any]
-    """What delivering takes: `id`, `tracking` and `dataset` of the configuration, never a secret."""
+    """What delivering takes: `id`, `experiment_key`, `tracking` and `dataset` of the configuration, never a secret."""
     metrics: list[list[tuple[str, float, int, int]]] = field(default_factory=list)
     """A batch an epoch: name, value, milliseconds since 1970, step."""
     stages: list[str] = field(default_factory=list)
@@ -56,6 +56,18 @@ class PendingLog:
         elif self.file.exists():
             # Where nothing may be written, removing what is not there fails as well.
             self.file.unlink()
+
+
+def pending_run(folder: Path, experiment_key: str) -> str | None:
+    """The run of an experiment that waits in the cache folder `folder` to be delivered; None where there is none."""
+    for file in sorted(folder.glob("undelivered-*.json")):
+        try:
+            run = PendingLog.read(file).run
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+        if run.get("experiment_key") == experiment_key:
+            return run["id"]
+    return None
 
 
 class Outbox:

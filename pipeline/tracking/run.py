@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mlflow
@@ -13,14 +13,14 @@ from mlflow.exceptions import MlflowException
 from requests import RequestException
 
 from pipeline.config import Config, TrackingConfig
-from pipeline.storage.files import read_json
 from pipeline.system import processes
 from pipeline.system.errors import DivergedError, PipelineError
 from pipeline.system.paths import resolve
 from pipeline.system.signals import defer_interrupts, interrupted
+from pipeline.tracking.ledger import Ledger
 from pipeline.tracking.metric_names import epoch_metrics
 from pipeline.tracking.new_run import create_run
-from pipeline.tracking.outbox import Outbox, PendingLog, retry_until
+from pipeline.tracking.outbox import Outbox, PendingLog, pending_run, retry_until
 from pipeline.tracking.stage_log import StageLog
 from pipeline.tracking.store import connect, masked, store_uri
 
@@ -36,32 +36,49 @@ _BEGUN = "begun"
 _AT_THE_END = 5.0
 
 
+@dataclass(frozen=True)
+class StageContext:
+    """The stage that wants to log into an experiment's run."""
+
+    key: str
+    """The experiment's."""
+    stage: str
+    root: Path
+    """Folder of the stages' folders."""
+    needs: tuple[str, ...]
+    """The earlier stages that it reads from."""
+    resumes: bool
+    """It was cut off, and resumes after all epochs that were reported."""
+    computed: bool
+    """Its result is there, and only has to be logged."""
+
+
 class ExperimentRun:
     """The MLflow run of one experiment, as one stage sees it."""
 
-    def __init__(self, client: mlflow.MlflowClient, run_id: str, config: Config):
+    def __init__(self, client: mlflow.MlflowClient, run_id: str, key: str, config: Config):
         self.run_id = run_id
         self._client, self._tracking = client, config.tracking
         self.stages = StageLog(client, run_id, config.dataset.name, config.tracking.log_model)
-        run = {"id": run_id, "dataset": config.dataset.name, "tracking": asdict(config.tracking)}
-        self._undelivered = PendingLog.of_run(resolve(config.cache_folder), run | {"process": processes.own()})
-        self._undelivered.status = None
-        self._outbox = Outbox(self._undelivered, self._send)
-        self._reported = {metric[3] for batch in self._undelivered.metrics for metric in batch}
+        run = {"id": run_id, "dataset": config.dataset.name, "tracking": asdict(config.tracking), "experiment_key": key}
+        self._pending = PendingLog.of_run(resolve(config.cache_folder), run | {"process": processes.own()})
+        self._pending.status = None
+        self._outbox = Outbox(self._pending, self._send)
+        self._reported = {metric[3] for batch in self._pending.metrics for metric in batch}
+        self._ledger = ledger_of(key, config)
 
-    def learn(self, reported: set[int]) -> None:
-        """Take note of epochs that the store has."""
-        self._reported |= reported
+    def mark_reported(self, epochs: set[int]) -> None:
+        """Note epochs that the store has. Epochs are sent once at most: their numbers decide."""
+        self._reported |= epochs
 
-    def log_missing_inputs(self, root: Path, inputs: tuple[str, ...]) -> None:
+    def log_missing_inputs(self, root: Path, needs: tuple[str, ...]) -> None:
         """Log the inputs that the run lacks: other runs computed them, or the store was away."""
         try:
             tags = self._client.get_run(self.run_id).data.tags
-            missing = [name for name in inputs if tags.get(f"{name}.computed_by", _BEGUN) == _BEGUN]
+            missing = [name for name in needs if tags.get(f"{name}.computed_by", _BEGUN) == _BEGUN]
         except MlflowException:
-            told = {name: read_json(root / name / "run.json") for name in inputs}
             missing = [
-                name for name in inputs if told[name]["run_id"] != self.run_id or not told[name].get("logged", True)
+                name for name in needs if self._ledger.run_id != self.run_id or not self._ledger.has(root / name)
             ]
         for name in missing:
             self.log_stage(root / name)
@@ -77,21 +94,31 @@ class ExperimentRun:
 
         A store that is away is waited for `tracking.wait_seconds`; what it does not take by then is written down for `python -m pipeline.sync`.
         """
-        waits, waiting = self._tracking.wait_seconds, self._undelivered.stages
+        seconds, waiting = self._tracking.wait_seconds, self._pending.stages
         place = str(folder.resolve())
         try:
-            if [other for other in waiting if other != place] or not self._outbox.delivered(waits):
-                raise MlflowException("what came before is waiting too")
-            retry_until(lambda: self._log(folder), waits)
+            if [other for other in waiting if other != place] or not self._outbox.delivered(seconds):
+                raise MlflowException("earlier metrics or stages are still waiting")
+            retry_until(lambda: self._log(folder), seconds)
         except MlflowException as error:
-            log.warning("tracking: %s is not in the store (%s), but whole in %s", folder.name, masked(error), folder)
+            log.warning(
+                "tracking: %s is not in the store (%s); its files are complete in %s",
+                folder.name,
+                masked(error),
+                folder,
+            )
             if place not in waiting:
                 waiting.append(place)
-                self._undelivered.keep()
+                self._pending.keep()
             return False
         if place in waiting:
             waiting.remove(place)
+        self._ledger.add(folder, self.run_id)
         return True
+
+    def has(self, folder: Path) -> bool:
+        """Whether the store has the result in a stage's folder."""
+        return self._ledger.run_id == self.run_id and self._ledger.has(folder)
 
     def mark(self, tag: str, value: str) -> None:
         """Set a tag, if the store is there."""
@@ -107,8 +134,8 @@ class ExperimentRun:
             with defer_interrupts():
                 _end(self._client, self.run_id, status)
         except MlflowException as error:
-            log.warning("tracking: that the run is %s could not be told to the store: %s", status, masked(error))
-            self._undelivered.status = status
+            log.warning("tracking: the store could not be told that the run is %s: %s", status, masked(error))
+            self._pending.status = status
         self._outbox.close()
 
     def _send(self, metrics: list[Metric]) -> None:
@@ -125,37 +152,42 @@ class ExperimentRun:
             raise MlflowException(str(error)) from error
 
 
-@contextmanager
-def open_run(
-    config: Config, key: str, stage: str, root: Path, inputs: tuple[str, ...], resumes: bool = False
-) -> Iterator[ExperimentRun]:
-    """The experiment's run, open while a stage works; what other runs computed of its `inputs` is filled in from their files.
+def ledger_of(key: str, config: Config) -> Ledger:
+    """What the configured store has of the experiment with this key."""
+    return Ledger(resolve(config.cache_folder), key, masked(store_uri(config.tracking)))
 
-    The run is the one that holds the inputs, or the experiment's latest one, unless that is complete, or has had this stage before: a forced repeat is a new run. A stage that
-    was cut off goes on in its run if it `resumes` after all epochs that were reported. A server that goes away after the experiment's first stage
-    ends nothing. The run ends as FINISHED, FAILED, or KILLED where it was interrupted.
+
+@contextmanager
+def open_run(context: StageContext, config: Config) -> Iterator[ExperimentRun]:
+    """The experiment's run, open while a stage works; inputs that other runs computed are logged from their files.
+
+    The run is the one that holds the inputs, or the experiment's latest one, unless that is complete, or has had this stage before: a forced
+    repeat is a new run. A server that goes away after the experiment's first stage ends nothing. The run ends as FINISHED, FAILED, or KILLED
+    where it was interrupted.
 
     Raises:
         PipelineError: the tracking store can't be used.
     """
     try:
         client, experiment_id = connect(config.tracking)
-        mark_dead_runs(client, experiment_id, root)
-        run_id = _find(client, experiment_id, key, stage, root, inputs, resumes)
-        run = ExperimentRun(client, run_id or create_run(client, experiment_id, key, config), config)
-        run.learn(run.stages.reported_epochs())
-        _begin(client, run.run_id, stage, root, config.tracking)
+        mark_dead_runs(client, experiment_id, context.root)
+        known = ledger_of(context.key, config).run_id
+        run_id = RunFinder(client, experiment_id, known).find(context)
+        run_id = run_id or create_run(client, experiment_id, context.key, config)
+        run = ExperimentRun(client, run_id, context.key, config)
+        run.mark_reported(run.stages.reported_epochs())
+        _begin(client, run_id, context, config.tracking)
     except MlflowException as error:
-        known = _known_run(root, (*inputs, stage), key)
+        known = ledger_of(context.key, config).run_id or pending_run(resolve(config.cache_folder), context.key)
         if not (known and store_uri(config.tracking).startswith("http")):
             raise PipelineError(
                 f"tracking: the store {masked(store_uri(config.tracking))} can't be used: {masked(error)}"
             ) from error
-        log.warning("tracking: the server is away (%s); %s goes on without it", masked(error), stage)
-        run = ExperimentRun(mlflow.MlflowClient(store_uri(config.tracking)), known, config)
+        log.warning("tracking: the server is away (%s); %s continues without it", masked(error), context.stage)
+        run = ExperimentRun(mlflow.MlflowClient(store_uri(config.tracking)), known, context.key, config)
     status = "FINISHED"
     try:
-        run.log_missing_inputs(root, inputs)
+        run.log_missing_inputs(context.root, context.needs)
         yield run
     except BaseException as error:
         killed = interrupted() or isinstance(error, KeyboardInterrupt)
@@ -167,6 +199,40 @@ def open_run(
         run.end(status)
 
 
+@dataclass(frozen=True)
+class RunFinder:
+    """Finds the run that a stage may log into."""
+
+    client: mlflow.MlflowClient
+    experiment_id: str
+    """MLflow's."""
+    known: str | None
+    """The run that has the experiment's earlier results: a clock that was set back makes a later run seem the earlier."""
+
+    def find(self, context: StageContext) -> str | None:
+        """The run that the inputs were logged to, else the experiment's latest one, if it is open to this stage; None: a new one is needed."""
+        query = f"tags.role = 'experiment' and tags.experiment_key = '{context.key}'"
+        found = self.client.search_runs([self.experiment_id], query, order_by=["attributes.start_time DESC"])
+        for run in [*(each for each in found if each.info.run_id == self.known), *found[:1]]:
+            if self._is_open(run, context):
+                return run.info.run_id
+        return None
+
+    def _is_open(self, run: Run, context: StageContext) -> bool:
+        run_id, tags, stage = run.info.run_id, run.data.tags, context.stage
+        if context.computed or stage == "report":
+            # Nothing is computed anew; pictures that are drawn again belong to the same numbers.
+            return run.info.status != "RUNNING"
+        if "complete" in tags or tags.get(f"{stage}.computed_by", _BEGUN) != _BEGUN or run.info.status == "RUNNING":
+            return False
+        if f"{stage}.computed_by" in tags and not context.resumes:
+            # Begun anew, epochs that were reported may come out otherwise, on another device.
+            known = {epoch for name in context.needs for epoch in _epochs(context.root / name / "history.csv")}
+            reported = {metric.step for metric in self.client.get_metric_history(run_id, "training/loss")}
+            return not reported - known
+        return True
+
+
 def mark_dead_runs(client: mlflow.MlflowClient, experiment_id: str, root: Path | None = None) -> None:
     """Mark as KILLED, or as FINISHED where they are complete, the experiments' runs whose process ended without a word.
 
@@ -176,7 +242,7 @@ def mark_dead_runs(client: mlflow.MlflowClient, experiment_id: str, root: Path |
     query = "attributes.status = 'RUNNING' and tags.role = 'experiment'"
     for run in client.search_runs([experiment_id], query):
         process = run.data.tags.get(processes.TAG)
-        ours = root is not None and run.data.tags.get("folder") == _told(root)
+        ours = root is not None and run.data.tags.get("folder") == _folder_tag(root)
         if process and process != processes.own() and (ours or processes.is_dead(process)):
             client.set_tag(run.info.run_id, "ended_by", f"its process {process} ended without a word")
             status = "FINISHED" if run.data.tags.get("complete") == "true" else "KILLED"
@@ -192,8 +258,10 @@ def mark_dead(tracking: TrackingConfig) -> None:
         log.warning("tracking: runs that died are not marked: %s", masked(error))
 
 
-def _begin(client: mlflow.MlflowClient, run_id: str, stage: str, root: Path, tracking: TrackingConfig) -> None:
-    tags = {f"{stage}.computed_by": _BEGUN, processes.TAG: processes.own(), "folder": _told(root)}
+def _begin(client: mlflow.MlflowClient, run_id: str, context: StageContext, tracking: TrackingConfig) -> None:
+    tags = {processes.TAG: processes.own(), "folder": _folder_tag(context.root)}
+    if not context.computed:
+        tags[f"{context.stage}.computed_by"] = _BEGUN
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
     interval = tracking.system_metrics_interval
     mlflow.set_system_metrics_sampling_interval(interval)
@@ -207,57 +275,9 @@ def _end(client: mlflow.MlflowClient, run_id: str, status: str) -> None:
         mlflow.end_run(status)
 
 
-def _find(
-    client: mlflow.MlflowClient,
-    experiment_id: str,
-    key: str,
-    stage: str,
-    root: Path,
-    inputs: tuple[str, ...],
-    resumes: bool,
-) -> str | None:
-    """The experiment's run that the inputs were logged to, else its latest one, if this stage may log into it."""
-    query = f"tags.role = 'experiment' and tags.experiment_key = '{key}'"
-    found = client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"])
-    # The one that the inputs name: of two runs, a clock that was set back makes the later one seem the earlier.
-    named = _known_run(root, inputs, key)
-    for run in [*(each for each in found if each.info.run_id == named), *found[:1]]:
-        if _takes(client, run, key, stage, root, inputs, resumes):
-            return run.info.run_id
-    return None
-
-
-def _takes(
-    client: mlflow.MlflowClient, run: Run, key: str, stage: str, root: Path, inputs: tuple[str, ...], resumes: bool
-) -> bool:
-    """Whether a run of the experiment is open to this stage."""
-    run_id, tags = run.info.run_id, run.data.tags
-    if _known_run(root, (stage,), key, logged=False) == run_id:
-        # All that was left to do is to log it.
-        return True
-    if "complete" in tags or tags.get(f"{stage}.computed_by", _BEGUN) != _BEGUN or run.info.status == "RUNNING":
-        return False
-    if f"{stage}.computed_by" in tags and not resumes:
-        # Begun anew, epochs that were reported may come out otherwise, on another device.
-        known = {epoch for name in inputs for epoch in _epochs(root / name / "history.csv")}
-        reported = {metric.step for metric in client.get_metric_history(run_id, "training/loss")}
-        return not reported - known
-    return True
-
-
 def _epochs(history: Path) -> list[int]:
     return pd.read_csv(history)["epoch"].tolist() if history.exists() else []
 
 
-def _told(root: Path) -> str:
+def _folder_tag(root: Path) -> str:
     return str(root.resolve())
-
-
-def _known_run(root: Path, stages: tuple[str, ...], key: str, logged: bool = True) -> str | None:
-    """The experiment's run, as the latest of these stages' files names it; with `logged` false only of one that was not logged yet."""
-    for name in reversed(stages):
-        file = root / name / "run.json"
-        told = read_json(file) if file.exists() else {}
-        if told.get("experiment_key") == key and (logged or not told["logged"]):
-            return told["run_id"]
-    return None

@@ -1,18 +1,23 @@
 """A stage's files, as a run in MLflow holds them."""
 
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
 from mlflow.entities import Metric, RunTag
 
 from pipeline.inputs.manifest import images_digest, read_manifest
-from pipeline.storage.files import file_sha256, read_json, write_json
+from pipeline.storage.files import file_sha256, files_below, read_json
 from pipeline.tracking.logged_model import log_model
 from pipeline.tracking.metric_names import epoch_metrics, model_metrics, stage_metrics
 
+_Logged = tuple[dict[str, float], dict[str, str]]
+"""Metrics and tags that a stage adds to its run."""
+
 # Files of a stage that MLflow gets in another form, or that hold nothing to look at.
 _NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "metrics.json", "run.json", "speed.json", "summary.md"}
+_NOT_ARTIFACTS |= {"augmentation.npz", "gallery.npz"}
 # Metrics that one call of log_batch takes.
 _BATCH = 1000
 
@@ -29,40 +34,50 @@ class StageLog:
         return {metric.step for metric in self._client.get_metric_history(self._run_id, "training/loss")}
 
     def log(self, folder: Path) -> None:
-        """Log the files in `folder`, whichever run computed them.
+        """Log the files in a stage's folder, whichever run computed them.
 
         Raises:
             MlflowException: the store is away.
         """
-        stage = folder.name
-        figures, computed = read_json(folder / "metrics.json"), read_json(folder / "run.json")
-        metrics = stage_metrics(stage, figures) | {f"seconds/{stage}": computed["seconds"]}
-        if stage == "evaluate":
-            metrics |= model_metrics(folder.parent, figures["best"])
-        if (folder / "history.csv").exists():
-            self._log_epochs(folder / "history.csv")
-        self._log_metrics(metrics)
-        for file in sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in _NOT_ARTIFACTS):
-            self._client.log_artifact(
-                self._run_id, str(file), (Path(stage) / file.relative_to(folder).parent).as_posix()
-            )
-        if (folder / "manifest.parquet").exists():
-            self._log_data(folder / "manifest.parquet")
-        if "best" in figures:
-            self._client.set_tag(self._run_id, "best_phase", figures["best"])
-        if stage == "evaluate":
-            self._log_models(folder.parent, figures["best"])
-        if (folder / "summary.md").exists():
-            self._client.set_tag(self._run_id, "mlflow.note.content", self._note(folder / "summary.md"))
-        tags = {f"{stage}.computed_by": computed["run_id"]}
-        if (folder / "model.keras").exists():
-            # Where it was trained; where it was evaluated stands in that stage's run.json.
-            tags |= computed["environment"]
+        stage, computed = folder.name, read_json(folder / "run.json")
+        log_stage = {
+            "prepare": self._log_prepare,
+            "train": self._log_training,
+            "finetune": self._log_finetune,
+            "evaluate": self._log_evaluate,
+            "report": self._log_report,
+        }[stage]
+        metrics, tags = log_stage(folder, computed)
+        self._log_metrics(metrics | {f"seconds/{stage}": computed["seconds"]})
+        for file in files_below(folder):
+            if file.name not in _NOT_ARTIFACTS:
+                place = (Path(stage) / file.relative_to(folder).parent).as_posix()
+                self._client.log_artifact(self._run_id, str(file), place)
+        tags = {f"{stage}.computed_by": computed["run_id"]} | tags
         self._client.log_batch(self._run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-        if stage == "evaluate":
-            self._client.set_tag(self._run_id, "complete", "true")
-        if computed["run_id"] == self._run_id:
-            write_json(folder / "run.json", computed | {"logged": True})
+
+    def _log_prepare(self, folder: Path, _computed: dict[str, Any]) -> _Logged:
+        self._log_data(folder / "manifest.parquet")
+        return stage_metrics("prepare", read_json(folder / "metrics.json")), {}
+
+    def _log_training(self, folder: Path, computed: dict[str, Any]) -> _Logged:
+        self._log_epochs(folder / "history.csv")
+        return stage_metrics(folder.name, read_json(folder / "metrics.json")), computed["environment"]
+
+    def _log_finetune(self, folder: Path, computed: dict[str, Any]) -> _Logged:
+        metrics, tags = self._log_training(folder, computed)
+        figures = read_json(folder / "metrics.json")
+        return metrics, tags | {"best_phase": figures["best"], "unfreeze": figures["unfreeze"]}
+
+    def _log_evaluate(self, folder: Path, _computed: dict[str, Any]) -> _Logged:
+        figures = read_json(folder / "metrics.json")
+        return stage_metrics("evaluate", figures) | model_metrics(folder.parent, figures["best"]), {}
+
+    def _log_report(self, folder: Path, _computed: dict[str, Any]) -> _Logged:
+        """The last stage: with it the run is complete."""
+        root = folder.parent
+        self._log_models(root, read_json(root / "finetune" / "metrics.json")["best"])
+        return {}, {"mlflow.note.content": self._note(folder / "summary.md"), "complete": "true"}
 
     def _log_epochs(self, history: Path) -> None:
         rows, there = pd.read_csv(history).to_dict("records"), self.reported_epochs()
@@ -78,7 +93,7 @@ class StageLog:
     def _note(self, summary: Path) -> str:
         """What the run's page says first: the summary, and the way to the report."""
         experiment_id = self._client.get_run(self._run_id).info.experiment_id
-        report = f"#/experiments/{experiment_id}/runs/{self._run_id}/artifacts/evaluate/report.html"
+        report = f"#/experiments/{experiment_id}/runs/{self._run_id}/artifacts/report/report.html"
         return f"[Report]({report}). {summary.read_text(encoding='utf-8')}"
 
     def _log_data(self, manifest: Path) -> None:

@@ -24,6 +24,7 @@ class EpochRecorder(keras.callbacks.Callback):
         self,
         advance: Callable[..., None],
         epochs: range,
+        *,
         images: int,
         batch_size: int,
         diverged_above: float,

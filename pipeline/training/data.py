@@ -2,60 +2,77 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
-from pipeline.config import Config, PhaseConfig
-from pipeline.data.sources import image_folder
+from pipeline.config import AugmentConfig, BackboneConfig, HardwareConfig, PhaseConfig
+from pipeline.inputs.augmentation import Variants
 from pipeline.inputs.images import DecodedImages
 from pipeline.inputs.manifest import Manifest, class_indices
 from pipeline.storage.cache import Cache
 from pipeline.system.errors import PipelineError
+from pipeline.training.features import FeatureCache
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The images that may be learned from and chosen by, decoded."""
+    """The images that may be learned from and chosen by, decoded, and their features."""
 
     images: DecodedImages
     """Training and validation images, in manifest order: one set, whichever way a seed divides it."""
-    training: np.ndarray
+    train_indices: np.ndarray
     """Places of the training images among them, int64 [n]."""
-    validation: np.ndarray
-    """Places of the validation images."""
+    validation_indices: np.ndarray
+    """Places of the validation images, int64 [m]."""
     labels: np.ndarray
-    """Index of each image's class, int64."""
+    """Index of each image's class, int64 [n + m]."""
     classes: list[str]
     """Their names."""
+    features: FeatureCache
+    """Of these images."""
 
     @property
     def class_count(self) -> int:
         return len(self.classes)
 
-    def shown(self, config: Config, phase: PhaseConfig) -> int:
-        """How many images a phase sees, each view of a training image counted."""
-        return len(self.images) + (variants_seen(config, phase) - 1) * len(self.training)
+    def images_seen(self, augment: AugmentConfig, phase: PhaseConfig) -> int:
+        """How many images a phase sees, each variant of a training image counted."""
+        return len(self.images) + (variants_seen(augment, phase) - 1) * len(self.train_indices)
 
 
-def variants_seen(config: Config, phase: PhaseConfig) -> int:
-    """In how many views a phase sees each training image, the plain one counted."""
-    return min(config.augment.views + 1, phase.epochs)
+def variants_seen(augment: AugmentConfig, phase: PhaseConfig) -> int:
+    """In how many variants a phase sees each training image, the plain one counted."""
+    return min(augment.views + 1, phase.epochs)
 
 
-def training_data(manifest: Manifest, config: Config, cache: Cache, size: int | None = None) -> TrainingData:
-    """The training and validation images of a manifest, at `size` pixels; None: `image_size`."""
+def training_data(
+    manifest: Manifest,
+    folder: Path,
+    size: int,
+    cache: Cache,
+    *,
+    backbone: BackboneConfig,
+    hardware: HardwareConfig,
+    variants: Variants | None = None,
+) -> TrainingData:
+    """The training and validation images of a manifest, decoded.
+
+    Args:
+        manifest: of the prepared data set.
+        folder: that its paths start from.
+        size: side of the square in pixels.
+        cache: where decoded images and features are kept.
+        backbone: what computes features.
+        hardware: budgets, and how features are computed.
+        variants: how training images are augmented; None where only the plain ones are needed.
+    """
     rows = manifest.split("train", "validation")
-    images = DecodedImages(
-        image_folder(config.dataset),
-        rows,
-        size or config.image_size,
-        cache,
-        config.hardware.image_cache_gib,
-        "decoding",
-    )
-    places = [np.flatnonzero(rows["split"] == split) for split in ("train", "validation")]
-    return TrainingData(images, *places, class_indices(rows, manifest.classes), manifest.classes)
+    images = DecodedImages(folder, rows, size, cache, hardware.image_cache_gib, "decoding")
+    train, validation = (np.flatnonzero(rows["split"] == split) for split in ("train", "validation"))
+    features = FeatureCache(images, cache, backbone=backbone, hardware=hardware, variants=variants)
+    return TrainingData(images, train, validation, class_indices(rows, manifest.classes), manifest.classes, features)
 
 
 def class_weights(

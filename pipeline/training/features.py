@@ -4,14 +4,13 @@ import functools
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from pipeline.config import Config
-from pipeline.inputs.augmentation import Views
-from pipeline.inputs.batches import FeatureInputs, ImageInputs, Inputs, batches, in_order
+from pipeline.config import BackboneConfig, HardwareConfig
+from pipeline.inputs.augmentation import Variants
+from pipeline.inputs.batches import FeatureInputs, ImageInputs, Inputs, ViewsByNumber, batches, in_order
 from pipeline.inputs.images import DecodedImages
 from pipeline.models.parts import FrozenPart
 from pipeline.storage.cache import GIB, Cache
@@ -28,78 +27,99 @@ KIND = "frozen"
 
 @functools.cache
 def _code() -> str:
-    """sha256 over the modules that make images into numbers."""
+    """sha256 over the modules that turn images into numbers: rate, epochs and head make no features anew, nor does the code of training."""
     files = [file for folder in ("inputs", "models") for file in sorted((CODE / "pipeline" / folder).glob("*.py"))]
     return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
 
 
 class FeatureCache:
-    """Frozen work on one set of images, by way of the cache."""
+    """Features of one set of images, cached; the images themselves where features can't serve."""
 
-    def __init__(self, images: DecodedImages, config: Config, cache: Cache):
-        self._images, self._config, self._cache = images, config, cache
+    def __init__(
+        self,
+        images: DecodedImages,
+        cache: Cache,
+        *,
+        backbone: BackboneConfig,
+        hardware: HardwareConfig,
+        variants: Variants | None = None,
+    ):
+        """`variants`: how the images are augmented; None: only the plain ones are asked for."""
+        self.of_images = images
+        self._cache, self._backbone, self._hardware, self._variants = cache, backbone, hardware, variants
 
-    def fits_budget(self, part: FrozenPart, count: int) -> bool:
-        """Whether `part` computes anything, and its results for `count` images and views fit into the cache's budget; says so if not."""
+    def fits(self, part: FrozenPart, count: int) -> bool:
+        """Whether `part` computes anything, and its features of `count` images and variants are within the cache's budget."""
         if part.empty:
             return False
-        budget = self._config.hardware.feature_cache_gib
         depends = self._source(None, 0) | {"part": part.digest}
-        if self._cache.fits(KIND, depends, count, part.shape, part.dtype, budget):
-            return True
+        return self._cache.fits(KIND, depends, count, part.shape, part.dtype, self._hardware.feature_cache_gib)
+
+    def warn_if_too_large(self, part: FrozenPart, count: int) -> None:
+        """Say that features are recomputed wherever they are needed, since caching them does not fit."""
+        if part.empty or self.fits(part, count):
+            return
         log.warning(
-            "What the frozen part computes would take %.1f GiB for %d images and views of %s %s each, more than hardware.feature_cache_gib=%g or the "
-            "disk's free space, or cache_folder can't be written to; it is computed again where it is needed",
-            rows_bytes(count, part.shape, part.dtype) / GIB, count, "x".join(map(str, part.shape)), part.dtype, budget,
+            "Not caching features: %d images and variants need %.1f GiB (limit hardware.feature_cache_gib=%g, or disk full or read-only); "
+            "recomputing them wherever they are needed",
+            count, rows_bytes(count, part.shape, part.dtype) / GIB, self._hardware.feature_cache_gib,
         )  # fmt: skip
-        return False
 
     def images(self, places: np.ndarray) -> ImageInputs:
-        """The images at `places` themselves, in any view."""
-        return ImageInputs(self._images, places, self._views(places))
+        """The images at `places` themselves, in any variant."""
+        return ImageInputs(self.of_images, places, self._views(places))
 
-    def kept(
+    def features(
         self, part: FrozenPart, places: np.ndarray, views: int, title: str, intermediate: FrozenPart | None = None
     ) -> FeatureInputs:
-        """What `part` makes of them; computed by way of `intermediate`, a part below, whose own results are kept too."""
-        kept, drawn = [], self._views(places)
+        """Features of the images at `places` in the first `views` variants, the plain one first.
+
+        Args:
+            part: what computes them.
+            places: integer [n].
+            views: how many variants.
+            title: of the progress bar.
+            intermediate: a lower cut whose features are cached too, on the way.
+        """
+        cached, drawn = [], self._views(places)
         for view in range(views):
             # The plain one of all images of the set, so that experiments which divide it otherwise share it.
-            chosen = places if view else np.arange(len(self._images))
-            images = ImageInputs(self._images, chosen, [drawn[view]])
+            chosen = places if view else np.arange(len(self.of_images))
+            images = ImageInputs(self.of_images, chosen, [drawn[view]])
             named = f"{title}, view {view} of {views - 1}" if view else title
-            for each in filter(None, (intermediate, part)):
-                rows = self._rows(each, images, len(chosen), self._source(places, view), named)
-            kept.append((rows, np.arange(len(places)) if view else places))
-        return FeatureInputs(kept)
+            source = self._source(places, view)
+            if intermediate:
+                # Not used here, but fine-tuning begins there by default.
+                self._rows(intermediate, images, len(chosen), source, named)
+            rows = self._rows(part, images, len(chosen), source, named)
+            cached.append((rows, np.arange(len(places)) if view else places))
+        return FeatureInputs(cached)
 
-    def _views(self, places: np.ndarray) -> Views:
-        return Views(self._config.augment, len(places), self._images.size, self._config.seed)
+    def _views(self, places: np.ndarray) -> ViewsByNumber:
+        return self._variants.of(len(places), self.of_images.size) if self._variants else [None]
 
     def _source(self, places: np.ndarray | None, view: int) -> dict[str, Any]:
-        """All that frozen work depends on but for the frozen part itself."""
-        config = self._config
+        """All that features depend on but for the frozen part itself."""
         source = {
-            **self._images.depends,
-            "backbone": config.backbone.constructor,
-            "preprocessing": config.backbone.preprocessing,
-            "batch_size": config.hardware.frozen_batch_size,
-            "deterministic": config.hardware.deterministic,
+            **self.of_images.depends,
+            "backbone": self._backbone.constructor,
+            "preprocessing": self._backbone.preprocessing,
+            "batch_size": self._hardware.frozen_batch_size,
+            "deterministic": self._hardware.deterministic,
             "machine": description(),
             "code": _code(),
             "view": view,
         }
         if view:
             source["places"] = hashlib.sha256(places.tobytes()).hexdigest()
-            source["augment"] = asdict(config.augment) | dict.fromkeys(("name", "views", "mixup", "cutmix"))
-            source["seed"] = config.seed
+            source |= self._variants.depends
         return source
 
     def _rows(self, part: FrozenPart, images: Inputs, count: int, source: dict[str, Any], title: str) -> Rows:
         """The entry with the frozen part's outputs; one that is missing is computed from the highest place below that is there."""
 
         def build(append: Append) -> None:
-            for digest, make_lower in part.below():
+            for digest, make_lower in part.lower_parts():
                 if self._cache.has(KIND, source | {"part": digest}):
                     lower = make_lower()
                     kept = FeatureInputs([(self._rows(lower, images, count, source, title), np.arange(count))])
@@ -109,7 +129,7 @@ class FeatureCache:
         return self._cache.rows(KIND, source | {"part": part.digest}, part.shape, part.dtype, build)
 
     def _compute(self, inputs: Inputs, infer: Callable, count: int, append: Append, title: str) -> None:
-        size = self._config.hardware.frozen_batch_size
+        size = self._hardware.frozen_batch_size
         with progress(title, count) as advance:
             for batch, _ in batches(inputs, np.zeros(count, np.int64), 1, size, in_order(count)):
                 append(infer(batch).numpy())

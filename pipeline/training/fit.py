@@ -2,25 +2,22 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.config import Config, PhaseConfig
-from pipeline.finetuning.selection import best_place
+from pipeline.config import AugmentConfig, HardwareConfig, PhaseConfig
 from pipeline.inputs.batches import Inputs, Plan, balanced, batches, in_order, shuffled
 from pipeline.inputs.mixup import Softening
 from pipeline.models.parts import AtTwoSizes, FrozenBelow, Parts
-from pipeline.storage.cache import Cache
 from pipeline.system.terminal import progress
 from pipeline.training.callbacks import EarlyStoppingWithEma, EpochRecorder, EpochSeeds
 from pipeline.training.checkpoint import EpochCheckpoint
 from pipeline.training.data import TrainingData, class_weights, variants_seen
-from pipeline.training.features import FeatureCache
 from pipeline.training.history import Row
 from pipeline.training.optimizers import Rates, make_optimizer
 
@@ -28,143 +25,153 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class FitContext:
+    """What all fits of a stage share."""
+
+    seed: int
+    augment: AugmentConfig
+    hardware: HardwareConfig
+    strategy: tf.distribute.Strategy
+    """In whose scope the classifier was built."""
+    listener: Callable[[Row], None] = lambda row: None
+    """Called with each epoch's figures."""
+    checkpoints: Path | None = None
+    """Folder of what it takes to resume, and from which a fit resumes; None: nothing is kept."""
+
+
+@dataclass(frozen=True)
+class PhaseFit:
+    """One fit: a classifier's trainable part, on the features that its frozen part computes of the training images."""
+
+    parts: Parts
+    """The classifier; its trainable weights are changed in place."""
+    data: TrainingData
+    phase: PhaseConfig
+    """Epochs, batch size, rates, and when to stop."""
+    epochs_before: int = 0
+    """Epochs of the fits before this one."""
+    rate_factors: Mapping[int, float] = field(default_factory=dict)
+    """Factors on the learning rate by the variable's id; see `pipeline.models.freezing.rate_factors`."""
+    validation: tuple[Parts, TrainingData] | None = None
+    """The same at the size that is validated at, where that is another one."""
+
+
+@dataclass(frozen=True)
 class Fitted:
-    """What a phase's fit gave."""
+    """Result of a fit."""
 
     rows: list[Row]
+    """One an epoch."""
     kept: Row
-    """The row of the epoch whose weights were kept; its validation figures are of what the model now has: the weights at `share` of the way
-    from the first ones to the epoch's."""
+    """The row of the epoch whose weights were kept."""
     rates: np.ndarray
     """The learning rate of each batch, float64."""
+    network: keras.Model
+    """As it was fitted, compiled."""
+    validation: tf.data.Dataset
+    """Batches of validation images and labels, the same each time."""
 
 
 @dataclass(frozen=True)
 class PhaseInputs:
-    """A classifier as a fit sees it at one size: what it is fed, and the network that takes that."""
+    """A classifier as a fit sees it at one size: its inputs, and the network that takes them."""
 
     training: Inputs
     validation: Inputs
     views: int | None
-    """Versions of each training image; None: a new one each epoch."""
+    """Variants of each training image; None: a new one each epoch."""
     network: keras.Model
 
 
-def fit_phase(
-    parts: Parts,
-    data: TrainingData,
-    config: Config,
-    phase: PhaseConfig,
-    strategy: tf.distribute.Strategy,
-    cache: Cache,
-    report: Callable[[Row], None],
-    epochs_before: int = 0,
-    factors: Mapping[int, float] | None = None,
-    validated: tuple[Parts, TrainingData] | None = None,
-    shares: Sequence[float] = (),
-    backup: Path | None = None,
-) -> Fitted:
-    """Train the trainable part on what the frozen part makes of the training images, watching the validation images.
-
-    Args:
-        parts: the classifier; its trainable weights are changed in place.
-        data: images and labels.
-        config: seed, augmentation and hardware.
-        phase: epochs, batch size, rates, and when to stop.
-        strategy: in whose scope the classifier was built.
-        cache: where frozen work is kept.
-        report: called with each epoch's row.
-        epochs_before: epochs of the phases before this one.
-        factors: what learns at a share of the rate; see `pipeline.models.freezing.rate_factors`.
-        validated: the same at the size that is validated at, where that is another one.
-        shares: where between the first weights and the kept epoch's others are tried; see `pipeline.finetuning.selection`.
-        backup: a folder for what it takes to go on after being cut off, and from which it goes on; None: nothing is kept.
+def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
+    """Fit, watching the validation images.
 
     Raises:
         DivergedError: the loss is no longer a number, or far above that of guessing.
     """
-    fed = feed(parts, data, config, phase, cache)
-    network, validation = fed.network, fed.validation
-    if validated is not None:
-        whole = feed(*validated, config, phase, cache)
-        network, validation = AtTwoSizes(fed.network, whole.network), whole.validation
-    count, batch_size = len(data.training), phase.batch_size
-    epochs = range(epochs_before, epochs_before + phase.epochs)
-    labels, steps = data.labels[data.training], math.ceil(count / batch_size)
+    parts, data, phase = task.parts, task.data, task.phase
+    inputs = make_inputs(parts, data, phase, context.augment)
+    network, validation = inputs.network, inputs.validation
+    if task.validation is not None:
+        whole = make_inputs(*task.validation, phase, context.augment)
+        network, validation = AtTwoSizes(inputs.network, whole.network), whole.validation
+    count, batch_size = len(data.train_indices), phase.batch_size
+    epochs = range(task.epochs_before, task.epochs_before + phase.epochs)
+    labels, steps = data.labels[data.train_indices], math.ceil(count / batch_size)
     rates, weights = Rates(phase, steps), class_weights(phase.class_weight, labels, data.classes)
-    keeping = EarlyStoppingWithEma(phase)
-    with parts.in_their_arithmetic(), strategy.scope(), progress("epoch 1", phase.epochs * count) as advance:
-        compiled(network, parts, phase, rates, factors or {}, config.hardware.jit_compile)
+    stopping = EarlyStoppingWithEma(phase)
+    with parts.in_their_arithmetic(), context.strategy.scope(), progress("epoch 1", phase.epochs * count) as advance:
+        compile_network(network, parts, phase, rates, rate_factors=task.rate_factors, jit=context.hardware.jit_compile)
         guessing = math.log(max(2, data.class_count)) * max(weights.values() if weights else [1.0])
         limit = phase.diverged_above * (guessing + float(sum(network.losses)))
-        recorder = EpochRecorder(advance, epochs, count, batch_size, limit)
-        state_file = backup / f"after_epoch_{epochs_before}.npz" if backup else None
-        resuming = EpochCheckpoint(state_file, parts.trainable, recorder, keeping, phase.epochs, report)
-        start = parts.trainable.get_weights() if shares else []
-        done = resuming.restore(network)
+        recorder = EpochRecorder(advance, epochs, images=count, batch_size=batch_size, diverged_above=limit)
+        file = context.checkpoints / f"after_epoch_{task.epochs_before}.npz" if context.checkpoints else None
+        checkpoint = EpochCheckpoint(file, parts.trainable, recorder, stopping, phase.epochs, context.listener)
+        done = checkpoint.restore(network)
         advance(done * count)
         validating = batches(
-            validation, data.labels[data.validation], data.class_count, batch_size, in_order(len(data.validation))
+            validation,
+            data.labels[data.validation_indices],
+            data.class_count,
+            batch_size,
+            in_order(len(data.validation_indices)),
         )
         network.fit(
-            training_batches(fed, data, config, phase, parts, epochs[done:] or epochs[-1:]),
+            training_batches(inputs, task, context, epochs[done:] or epochs[-1:]),
             steps_per_epoch=steps,
             validation_data=validating,
             epochs=phase.epochs,
             initial_epoch=done,
             class_weight=weights,
-            callbacks=[EpochSeeds(config.seed, epochs.start), recorder, keeping, resuming],
+            callbacks=[EpochSeeds(context.seed, epochs.start), recorder, stopping, checkpoint],
             shuffle=False,
             verbose=0,
         )
-        rows = recorder.rows
-        kept = rows[keeping.best_epoch] if phase.restore_best else rows[-1]
-        kept = kept | {"share": 1}
-        if shares:
-            kept |= best_place(
-                network, parts.trainable, start, kept, shares, validating, lambda note: advance(0, note=note)
-            )
-    return Fitted(rows, kept, rates.of(len(rows) * steps))
+    rows = recorder.rows
+    kept = rows[stopping.best_epoch] if phase.restore_best else rows[-1]
+    return Fitted(rows, kept, rates.of(len(rows) * steps), network, validating)
 
 
-def feed(parts: Parts, data: TrainingData, config: Config, phase: PhaseConfig, cache: Cache) -> PhaseInputs:
-    """What a phase learns from: frozen work by way of the cache, where that can serve, else the images themselves."""
-    feature_cache = FeatureCache(data.images, config, cache)
-    views, shown = variants_seen(config, phase), data.shown(config, phase)
-    mixed = learns_from_mixed(parts, config)
-    if mixed or not feature_cache.fits_budget(parts.frozen, shown):
+def make_inputs(parts: Parts, data: TrainingData, phase: PhaseConfig, augment: AugmentConfig) -> PhaseInputs:
+    """Inputs of a phase: cached features where they can serve, else the images themselves."""
+    features = data.features
+    views, seen = variants_seen(augment, phase), data.images_seen(augment, phase)
+    mixing = mixes(parts, augment)
+    if mixing or not features.fits(parts.frozen, seen):
+        if not mixing:
+            features.warn_if_too_large(parts.frozen, seen)
         network = FrozenBelow(parts.frozen, parts.trainable)
-        # What is too large to be kept is given in the same views as if it were.
-        endless = (parts.frozen.empty or mixed) and config.augment.varies
-        views = None if endless else 1 if mixed or parts.frozen.empty else views
-        return PhaseInputs(feature_cache.images(data.training), feature_cache.images(data.validation), views, network)
-    intermediate = (
-        parts.intermediate if parts.intermediate and feature_cache.fits_budget(parts.intermediate, shown) else None
+        # What is too large to be kept is given in the same variants as if it were.
+        endless = (parts.frozen.empty or mixing) and augment.varies
+        views = None if endless else 1 if mixing or parts.frozen.empty else views
+        return PhaseInputs(
+            features.images(data.train_indices), features.images(data.validation_indices), views, network
+        )
+    intermediate = parts.intermediate if parts.intermediate and features.fits(parts.intermediate, seen) else None
+    training = features.features(parts.frozen, data.train_indices, views, "frozen part", intermediate)
+    validation = features.features(parts.frozen, data.validation_indices, 1, "frozen part")
+    return PhaseInputs(training, validation, views, parts.trainable)
+
+
+def mixes(parts: Parts, augment: AugmentConfig) -> bool:
+    """Whether images are mixed in this phase: MixUp and CutMix are for convolutions, not for a head alone."""
+    if augment.mixes and parts.upper is None:
+        log.info("augment.mixup and cutmix are ignored while only the head is trained")
+    return augment.mixes and parts.upper is not None
+
+
+def training_batches(inputs: PhaseInputs, task: PhaseFit, context: FitContext, epochs: range) -> tf.data.Dataset:
+    """The batches of all epochs of a phase, with the labels to learn."""
+    data, phase, seed = task.data, task.phase, context.seed
+    labels = data.labels[data.train_indices]
+    plan = (
+        balanced(labels, inputs.views, seed) if phase.balanced_sampling else shuffled(len(labels), inputs.views, seed)
     )
-    training = feature_cache.kept(parts.frozen, data.training, views, "frozen part", intermediate)
-    return PhaseInputs(
-        training, feature_cache.kept(parts.frozen, data.validation, 1, "frozen part"), views, parts.trainable
-    )
-
-
-def learns_from_mixed(parts: Parts, config: Config) -> bool:
-    """Whether images are mixed for this training: not where only a head learns, since mixing is to be seen by convolutions."""
-    if config.augment.mixes and parts.upper is None:
-        log.info("augment.mixup and cutmix mix pixels: they act where convolutions learn, not on a head alone")
-    return config.augment.mixes and parts.upper is not None
-
-
-def training_batches(
-    fed: PhaseInputs, data: TrainingData, config: Config, phase: PhaseConfig, parts: Parts, epochs: range
-) -> tf.data.Dataset:
-    """The batches of all epochs of a phase, with the labels that it learns from."""
-    labels, seed = data.labels[data.training], config.seed
-    plan = balanced(labels, fed.views, seed) if phase.balanced_sampling else shuffled(len(labels), fed.views, seed)
-    mixing = config.augment if config.augment.mixes and parts.upper is not None else None
+    mixing = context.augment if context.augment.mixes and task.parts.upper is not None else None
     if mixing:
         _warn_of_lonely_classes(plan, labels, phase.batch_size, epochs.start)
     soften = Softening(mixing, phase.label_smoothing, seed)
-    return batches(fed.training, labels, data.class_count, phase.batch_size, plan, epochs, soften)
+    return batches(inputs.training, labels, data.class_count, phase.batch_size, plan, epochs=epochs, soften=soften)
 
 
 def _warn_of_lonely_classes(plan: Plan, labels: np.ndarray, batch_size: int, epoch: int) -> None:
@@ -173,18 +180,25 @@ def _warn_of_lonely_classes(plan: Plan, labels: np.ndarray, batch_size: int, epo
     alone = sum(len(np.unique(part)) == 1 for part in parts)
     if alone:
         log.warning(
-            "augment.mixup, cutmix: %d of %d batches of the first epoch hold one class only, whose labels mixing leaves as they are; "
+            "augment.mixup, cutmix: %d of %d batches of the first epoch hold one class only, whose labels mixing does not change; "
             "raise finetune.batch_size, or set finetune.balanced_sampling=true", alone, len(parts),
         )  # fmt: skip
 
 
-def compiled(
-    network: keras.Model, parts: Parts, phase: PhaseConfig, rates: Rates, factors: Mapping[int, float], jit: bool
+def compile_network(
+    network: keras.Model,
+    parts: Parts,
+    phase: PhaseConfig,
+    rates: keras.optimizers.schedules.LearningRateSchedule,
+    *,
+    rate_factors: Mapping[int, float],
+    jit: bool,
 ) -> None:
     """Compile a network for a phase, in place; within the strategy's scope."""
     variables = network.trainable_variables
+    loss_scaling = parts.arithmetic.policy == "mixed_float16"
     network.compile(
-        optimizer=make_optimizer(phase, rates, variables, factors, parts.arithmetic.policy == "mixed_float16"),
+        optimizer=make_optimizer(phase, rates, variables, rate_factors, loss_scaling=loss_scaling),
         loss=keras.losses.CategoricalCrossentropy(),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile=jit,

@@ -3,7 +3,6 @@
 import logging
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,13 +13,9 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from pipeline.config import Config
 from pipeline.models.parts import Parts
-from pipeline.storage.cache import Cache
 from pipeline.system.terminal import progress
 from pipeline.training.data import TrainingData
-from pipeline.training.features import FeatureCache
-from pipeline.visuals.thumbnails import Group, Thumbnail, write_thumbnails
 
 log = logging.getLogger(__name__)
 
@@ -31,42 +26,37 @@ _PENALTY = 1e-2
 # Numbers that a fold's regression sees at the most, 32 MiB of them: a few directions among features are known well before.
 _LEARNED_FROM = 2**23
 _AT_ONCE = 2_000
-_SHOWN = 120
 
 
-def write_label_issues(
-    parts: Parts, data: TrainingData, rows: pd.DataFrame, config: Config, cache: Cache, folder: Path, out: Path
-) -> None:
-    """Write label_issues.csv and label_issues.html to `out`: the training and validation images, the most doubtful first.
-
-    Both are there, and say that nothing was looked at, where `train.label_issues` is off or the backbone is not pretrained.
+def find_label_issues(parts: Parts, data: TrainingData, rows: pd.DataFrame, seed: int, *, wanted: bool) -> pd.DataFrame:
+    """The training and validation images, the most doubtful label first; no rows where labels can't be checked.
 
     Args:
         parts: of phase 1.
         data: its images.
         rows: of the manifest, in the order of `data`.
-        config: seed, and what may be kept.
-        cache: where frozen work is kept.
-        folder: that the paths of `rows` start from.
-        out: where the files go.
+        seed: of the folds.
+        wanted: `train.label_issues`.
+
+    Returns:
+        `COLUMNS`, see `ranked`.
     """
-    reason = _nothing_to_look_at(parts, data, config, cache)
+    reason = None if wanted else "train.label_issues is off"
+    if wanted and parts.frozen.empty:
+        reason = "the backbone is not pretrained, so there are no features to check them by"
+    elif wanted and not data.features.fits(parts.frozen, len(data.images)):
+        reason = "the features are not cached, since they are larger than hardware.feature_cache_gib"
     if reason:
-        log.info("Labels are not looked at: %s", reason)
-        pd.DataFrame(columns=COLUMNS).to_csv(out / "label_issues.csv", index=False)
-        write_thumbnails(out / "label_issues.html", "Doubtful labels", f"Labels were not looked at: {reason}.", [])
-        return
-    places = np.arange(len(data.images))
-    inputs = FeatureCache(data.images, config, cache).kept(parts.frozen, places, 1, "frozen part")
+        log.info("Label check skipped: %s", reason)
+        return pd.DataFrame(columns=COLUMNS)
+    inputs = data.features.features(parts.frozen, np.arange(len(data.images)), 1, "frozen part")
 
     def features(chosen: np.ndarray) -> np.ndarray:
         return inputs.take(chosen, np.zeros(len(chosen), np.int64)).astype(np.float32, copy=False)
 
     units = rows["group"].where(rows["group"].notna(), rows["path"]).to_numpy()
-    probabilities = out_of_sample(features, data.labels, units, config.seed)
-    table = ranked(rows, data.labels, probabilities, data.classes)
-    table.to_csv(out / "label_issues.csv", index=False)
-    _write_page(table, folder, out / "label_issues.html")
+    probabilities = out_of_sample(features, data.labels, units, seed)
+    return ranked(rows, data.labels, probabilities, data.classes)
 
 
 def out_of_sample(
@@ -138,31 +128,3 @@ def ranked(rows: pd.DataFrame, labels: np.ndarray, probabilities: np.ndarray, cl
         suggested_probability=np.where(looked_at, filled.max(axis=1), np.nan),
     )
     return table.sort_values("probability", kind="stable", ignore_index=True).round(6)
-
-
-def _nothing_to_look_at(parts: Parts, data: TrainingData, config: Config, cache: Cache) -> str | None:
-    if not config.train.label_issues:
-        return "train.label_issues is off"
-    if parts.frozen.empty:
-        return f"the backbone {config.backbone.name} is not pretrained, so there are no features to look at them by"
-    if not FeatureCache(data.images, config, cache).fits_budget(parts.frozen, len(data.images)):
-        return "the features are not kept, since they are larger than hardware.feature_cache_gib"
-    return None
-
-
-def _write_page(table: pd.DataFrame, folder: Path, file: Path) -> None:
-    doubted = table[table["suggested"] != table["label"]].head(_SHOWN)
-    cards = [
-        Thumbnail(
-            folder / row.path,
-            f"{row.label} → {row.suggested}?",
-            (f"said {row.probability:.1%}, suggested {row.suggested_probability:.1%}", f"{row.split}: {row.path}"),
-        )
-        for row in doubted.itertuples()
-    ]
-    doubts = int((table["suggested"] != table["label"]).sum())
-    introduction = (
-        f"{doubts} of {len(table)} training and validation images look more like another class to a model that has not seen them; the most doubtful first"
-        f"{f', {_SHOWN} of them' if doubts > _SHOWN else ''}. label_issues.csv names all. A hard image is doubtful too: a person decides."
-    )
-    write_thumbnails(file, "Doubtful labels", introduction, [Group("", cards)] if cards else [])

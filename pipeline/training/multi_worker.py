@@ -5,7 +5,7 @@ import os
 
 import tensorflow as tf
 
-from pipeline.config import Config
+from pipeline.config import HardwareConfig
 from pipeline.system.environment import TF_CONFIG_EXAMPLE, worker_index
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import threads
@@ -28,7 +28,7 @@ class Workers(tf.distribute.MultiWorkerMirroredStrategy):
 _joined: list[Workers] = []
 
 
-def join(config: Config) -> None:
+def join(hardware: HardwareConfig) -> None:
     """Meet the other workers; before anything else that TensorFlow does. Waits for them.
 
     Raises:
@@ -40,8 +40,8 @@ def join(config: Config) -> None:
         raise PipelineError(
             f"hardware.strategy=multi_worker needs the environment variable TF_CONFIG: {TF_CONFIG_EXAMPLE}"
         )
-    tf.config.threading.set_intra_op_parallelism_threads(threads(config.hardware.intra_op_threads))
-    tf.config.threading.set_inter_op_parallelism_threads(threads(config.hardware.inter_op_threads))
+    tf.config.threading.set_intra_op_parallelism_threads(threads(hardware.intra_op_threads))
+    tf.config.threading.set_inter_op_parallelism_threads(threads(hardware.inter_op_threads))
     log.info("worker %d meets the others", worker_index())
     _joined.append(Workers())
 

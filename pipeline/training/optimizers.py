@@ -18,6 +18,7 @@ def make_optimizer(
     rate: keras.optimizers.schedules.LearningRateSchedule,
     variables: Sequence[keras.Variable],
     factors: Mapping[int, float],
+    *,
     loss_scaling: bool,
 ) -> keras.optimizers.Optimizer:
     """The optimizer of a phase.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.config import DatasetConfig
+from pipeline.config import CurationConfig, DatasetConfig
 from pipeline.data.listing import Listing
 from pipeline.data.sources.folder import ENDINGS, list_folder, walk
 from pipeline.data.sources.table import list_table, table_paths
@@ -46,17 +46,31 @@ def image_folder(dataset: DatasetConfig) -> Path:
     return path
 
 
+def table_file(dataset: DatasetConfig) -> Path | None:
+    """The CSV file of a data set that is a table; None for others."""
+    return resolve(dataset.path) if dataset.source == "csv" else None
+
+
 def list_images(dataset: DatasetConfig) -> Listing:
+    """All images of a configured data set, sorted by path; see `list_source`."""
+    return list_source(dataset, image_folder(dataset), table_file(dataset))
+
+
+def list_source(dataset: CurationConfig, folder: Path, table: Path | None) -> Listing:
     """All images of a data set, sorted by path.
+
+    Args:
+        dataset: names the columns of a table, and what groups images.
+        folder: that the images' paths start from.
+        table: the CSV file that lists them; None: the folder's own structure gives the classes.
 
     Raises:
         PipelineError: there are none, they are of one class, or labels, splits or groups contradict each other.
     """
-    folder = image_folder(dataset)
-    if dataset.source != "csv":
-        listing = list_folder(folder)
-        return listing if dataset.groups is None else _grouped(listing, dataset.groups)
-    return list_table(resolve(dataset.path), dataset.columns, dataset.groups)
+    if table is not None:
+        return list_table(table, dataset.columns, dataset.groups)
+    listing = list_folder(folder)
+    return listing if dataset.groups is None else _grouped(listing, dataset.groups)
 
 
 def listing_digest(dataset: DatasetConfig) -> str:
