@@ -1,37 +1,45 @@
-# make repro    set up what is missing, then run every stage that is not up to date
-# make test     the same set-up with the test tools, then the tests
-# make ui       browse this checkout's runs
-# make serve    MLflow's scoring server with the champion (the best model so far, where none was registered), on port PORT=5001
-# make demo     a page on this machine to try the best model on: drop an image, see classes and where it looked
-# make bench    the pipeline against the source article's recipe, on IMAGES=<folder with train/ and test/>; an hour or more
-# make lock     resolve the newest versions that pyproject.toml allows, with hashes
+# make repro      set up what is missing, then run every stage that is not up to date
+# make test       the same set-up with the test tools, then all tests but the slowest; ARGS="-n 0 tests/unit/data"
+# make test-all   the slowest too: all backbones
+# make lint       style, types, import rules and prose
+# make ui         this checkout's runs in MLflow, on port 5000
+# make serve      MLflow's scoring server with the champion, on PORT=5001; without one, the best model so far
+# make demo       a page on this machine: drop an image, see its classes and the heat map
+# make bench      the pipeline against the source article's recipe, on IMAGES=<folder with train/ and test/>; over an hour
+# make lock       resolve the newest versions that pyproject.toml allows, with hashes
 
 PYTHON ?= python3
 VENV := .venv
 PORT ?= 5001
-# The stages' command is python: the environment's comes first.
+# The stages' command is python: the environment's has to come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 GPU := $(wildcard /proc/driver/nvidia/gpus/* /dev/nvidia0 /usr/lib/wsl/lib/nvidia-smi)
 LOCK := $(if $(GPU),requirements-gpu.lock,requirements.lock)
-# pip would compile the modules on one core; and left to their first import, each process would do it again where Python is told to leave
-# no bytecode behind (PYTHONDONTWRITEBYTECODE, as container images do): 18 seconds instead of 5 before TensorFlow is there.
+# Modules are compiled below, on all cores; pip uses one. Without bytecode, as in containers with PYTHONDONTWRITEBYTECODE,
+# each process would compile them again, and TensorFlow's import would take 18 seconds instead of 5.
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes
 
-.PHONY: repro test ui serve demo lock lint bench
+.PHONY: repro test test-all lint ui serve demo bench lock
 
 repro: $(VENV)/.installed-$(LOCK)
 	dvc repro
 
 test: $(VENV)/.installed-$(LOCK) $(VENV)/.installed-requirements-dev.lock
-	python -m pytest $(ARGS)
+	@# Three workers keep two cores busy: some wait for DVC. A file stays with one worker, since its tests share an experiment.
+	python -m pytest -n 3 --dist=loadfile --no-loadscope-reorder $(ARGS)
+
+test-all: override ARGS += -m ""
+test-all: test
 
 lint: $(VENV)/.installed-requirements-dev.lock
 	ruff check .
 	ruff format --check .
+	python -m mypy
+	lint-imports
+	python tools/prose.py
 
 ui: $(VENV)/.installed-$(LOCK)
-	@echo "The leaderboard: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=leaderboard"
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
 
 serve: $(VENV)/.installed-$(LOCK)
@@ -42,7 +50,7 @@ demo: $(VENV)/.installed-$(LOCK)
 	python -m pipeline.demo $(ARGS)
 
 bench: $(VENV)/.installed-$(LOCK)
-	python -m benchmarks.run $(IMAGES) $(ARGS)
+	python -m benchmarks.against_recipe $(IMAGES) $(ARGS)
 	python -m benchmarks.throughput $(IMAGES)
 	python -m benchmarks.memory
 

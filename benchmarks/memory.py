@@ -1,6 +1,6 @@
-"""Peak anonymous memory of train and finetune on few and on many made images; adds to RESULTS.md. Part of `make bench`.
+"""Peak anonymous memory of train and finetune on few and on many made images. Part of `make bench`.
 
-Mapped files are left out: the system takes their pages back when it wants to.
+Adds to docs/benchmarks/against_recipe.md. Mapped files are left out: the system frees their pages when it needs them.
 """
 
 import argparse
@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.results import keep
-from benchmarks.run import ROOT
+from benchmarks.results import add_row
+from pipeline.system.paths import CODE
 
 STAGES = ("train", "finetune")
 INTERVAL = 0.05
 
 
-def make_pictures(folder: Path, count: int) -> None:
-    """Noise of two brightnesses, so that there are two classes to tell."""
+def write_images(folder: Path, count: int) -> None:
+    """Write noise of two brightnesses, one per class."""
 
     def draw(number: int) -> None:
         low = 128 * (number % 2)
@@ -37,13 +37,13 @@ def make_pictures(folder: Path, count: int) -> None:
 
 
 def peak_of(command: list[str]) -> int:
-    """The largest anonymous memory, in bytes, of a process that ends well; looked at twenty times a second."""
+    """Run a process; returns its largest anonymous memory in bytes, sampled twenty times per second."""
     peak = 0
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, cwd=CODE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
             status = Path(f"/proc/{process.pid}/status").read_text()
-            if found := re.search(r"RssAnon:\s+(\d+) kB", status):
-                peak = max(peak, int(found[1]) * 1024)
+            if size := re.search(r"RssAnon:\s+(\d+) kB", status):
+                peak = max(peak, int(size[1]) * 1024)
             time.sleep(INTERVAL)
     if process.returncode:
         sys.exit(f"{' '.join(command)} failed")
@@ -51,33 +51,34 @@ def peak_of(command: list[str]) -> int:
 
 
 def peaks(count: int, folder: Path) -> list[int]:
-    """Of each stage, with so many images."""
-    make_pictures(folder / "images", count)
-    common = [
+    """Peak of each stage, with `count` images."""
+    write_images(folder / "images", count)
+    overrides = [
         "dataset=folder", f"dataset.path={folder}/images", "image_size=96", f"cache_folder={folder}/cache",
         f"tracking.uri=sqlite:///{folder}/mlflow.db", f"hydra.run.dir={folder}/job", "augment.views=1",
         "train.epochs=2", "finetune.epochs=2",
     ]  # fmt: skip
-    subprocess.run([sys.executable, "-m", "pipeline.prepare", *common], cwd=ROOT, check=True, capture_output=True)
-    return [peak_of([sys.executable, "-m", f"pipeline.{stage}", *common]) for stage in STAGES]
+    subprocess.run([sys.executable, "-m", "pipeline.prepare", *overrides], cwd=CODE, check=True, capture_output=True)
+    return [peak_of([sys.executable, "-m", f"pipeline.{stage}", *overrides]) for stage in STAGES]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure both stages with both numbers of images."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("--few", type=int, default=2_000)
     parser.add_argument("--many", type=int, default=20_000)
-    given = parser.parse_args()
+    args = parser.parse_args()
     measured = {}
-    for count in (given.few, given.many):
+    for count in (args.few, args.many):
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             measured[count] = peaks(count, Path(folder))
-    for stage, few, many in zip(STAGES, measured[given.few], measured[given.many], strict=True):
+    for stage, few, many in zip(STAGES, measured[args.few], measured[args.many], strict=True):
         note = f"{few / 2**20:.0f} MiB, {many / 2**20:.0f} MiB: {many / few:.2f} times as much"
         print(stage, note)
-        keep(
-            f"peak anonymous memory of {stage}, {given.few:,} and {given.many:,} images, EfficientNet-Lite0 at 96 px",
-            [],
-            [],
+        add_row(
+            f"peak anonymous memory of {stage}, {args.few:,} and {args.many:,} images, EfficientNet-Lite0 at 96 px",
+            recipe=[],
+            pipeline=[],
             note=note,
         )
 

@@ -1,4 +1,4 @@
-"""What was measured, kept as results.json, and RESULTS.md, its table for people: a part for each machine."""
+"""Measured times: results.json, and its page docs/benchmarks/against_recipe.md, with one table per machine."""
 
 import json
 import os
@@ -7,60 +7,87 @@ import statistics
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypedDict
 
-HERE = Path(__file__).resolve().parent
+from pipeline.storage.files import read_json, whole_file
+from pipeline.system.paths import CODE
+
+_FILE, PAGE = CODE / "benchmarks" / "results.json", CODE / "docs" / "benchmarks" / "against_recipe.md"
 _ABOVE = """# The pipeline against the source article's recipe, and its parts against bare loops
 
-Whole processes from start to exit, in turn, on the same images, epochs (5 frozen, 3 fine-tuned), batches of 32, 224 px, the cache empty at
-the start, on 1,000 photos for training and 400 for testing. "Scaled": the recipe ran once, an epoch a phase, which counts for the others, and
-serves all rows of its backbone; what compiling took counts once since 2026-11-26, in rows before as often as there are epochs.
-"Times faster" is the median of the pairs' ratios, which follow it; each pair has a seed of its own. VGG16 and ResNet50 have random weights.
-With the same arithmetic on both sides and no BatchNormalization to fold, 6.3 is all that can be gained from doing frozen work once with VGG16: the
-recipe passes 8,800 images through the network, the pipeline 1,400. Short floats multiply that: by two at most where AVX512-BF16 does them, which
-multiplies two pairs for each of float32's one, by more with AMX. Start-up and what the recipe has not (splits, label issues, intervals, Grad-CAM,
-report, tracking) take 20 seconds of each job here. On processors without instructions for neural networks (AVX2 alone) TensorFlow leaves oneDNN's
-kernels out unless it is told; the pipeline tells it, the recipe runs as it stands.
-`make bench IMAGES=<folder>` measures; `python -m benchmarks.run`, `.throughput` and `.memory` in parts.
+Whole processes from start to exit, in turn, on the same images, with an empty cache. 1,000 photos are for training and
+400 for testing; 5 epochs are frozen and 3 fine-tuned, with batches of 32 at 224 px. VGG16 and ResNet50 have random weights.
+
+- "Scaled": the recipe ran once, for one epoch per phase; its other epochs are extrapolated. All rows of its backbone use
+  that run. Compiling counts once since 2026-11-26; in rows before, it counts once per epoch.
+- "Times faster" is the median of the pairs' ratios, which follow it. Each pair has a seed of its own.
+- With VGG16 and the same arithmetic on both sides, caching features can gain a factor of 6.3 at most. The recipe passes 8,800
+  images through the network, the pipeline 1,400, and there is no BatchNormalization to fold.
+- Reduced precision multiplies that: by at most two with AVX512-BF16, which multiplies two pairs for each of float32's
+  one; by more with AMX.
+- Start-up, and what the recipe does not do, take 20 seconds of each job here: splits, label issues, intervals, Grad-CAM,
+  report, tracking.
+- On processors without instructions for neural networks (AVX2 alone), TensorFlow leaves out oneDNN's kernels by default.
+  The pipeline switches them on; the recipe runs as it is.
+
+`make bench IMAGES=<folder>` measures all; `python -m benchmarks.against_recipe`, `.throughput` and `.memory` its parts.
 """
 
 
+class Row(TypedDict):
+    """One workload on one machine; seconds of each run."""
+
+    recipe: list[float]
+    pipeline: list[float]
+    scaled: bool
+    note: str
+    date: str
+
+
 def machine() -> str:
-    """Processor, with its instructions for short floats, and versions."""
+    """Processor, with its instructions for reduced precision, and versions."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     model = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
     )
-    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set[str]())
     packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy"))
-    short = " ".join(sorted(flags & {"avx512_bf16", "amx_bf16"})) or "no instructions for short floats"
-    return f"{os.cpu_count()} cores of {model} ({short}), Python {platform.python_version()}, {packages}"
+    reduced = " ".join(sorted(flags & {"avx512_bf16", "amx_bf16"})) or "no instructions for reduced precision"
+    return f"{os.cpu_count()} cores of {model} ({reduced}), Python {platform.python_version()}, {packages}"
 
 
-def keep(workload: str, recipe: list[float], pipeline: list[float], scaled: bool = False, note: str = "") -> None:
-    """Add a row of seconds, or replace this machine's earlier one, and write both files anew."""
-    row = {"recipe": recipe, "pipeline": pipeline, "scaled": scaled, "note": note, "date": str(date.today())}
-    file = HERE / "results.json"
-    results = json.loads(file.read_text()) if file.exists() else {}
+def add_row(workload: str, *, recipe: list[float], pipeline: list[float], scaled: bool = False, note: str = "") -> None:
+    """Add a row of seconds, or replace this machine's earlier one, and write both files."""
+    results: dict[str, dict[str, Row]] = read_json(_FILE)
+    row = Row(recipe=recipe, pipeline=pipeline, scaled=scaled, note=note, date=str(date.today()))
     results.setdefault(machine(), {})[workload] = row
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    (HERE / "RESULTS.md").write_text(_page(results))
+    with whole_file(_FILE) as unfinished:
+        unfinished.write_text(json.dumps(results, indent=1) + "\n")
+    write_page(results)
 
 
-def _page(results: dict[str, dict[str, dict]]) -> str:
-    return _ABOVE + "".join(_part(name, rows) for name, rows in results.items())
+def write_page(results: dict[str, dict[str, Row]]) -> None:
+    """Write the page from rows by machine and workload."""
+    PAGE.write_text(_ABOVE + "".join(_part(name, rows) for name, rows in results.items()))
 
 
-def _part(name: str, rows: dict[str, dict]) -> str:
+def _part(name: str, rows: dict[str, Row]) -> str:
     head = "| workload | recipe or bare loop | pipeline | times faster | and | date |\n| --- | --- | --- | --- | --- | --- |\n"
     return f"\n## {name}\n\n{head}" + "".join(_line(workload, row) for workload, row in rows.items())
 
 
-def _line(workload: str, row: dict) -> str:
-    medians = [statistics.median(row[side]) if row[side] else None for side in ("recipe", "pipeline")]
-    theirs, ours = ("" if each is None else f"{each:,.0f} s" if each >= 20 else f"{each:.2f} s" for each in medians)
+def _line(workload: str, row: Row) -> str:
+    theirs, ours = (_seconds(row["recipe"]), _seconds(row["pipeline"]))
     ratios = [a / b for a, b in zip(row["recipe"], row["pipeline"], strict=False)]
     faster = f"{statistics.median(ratios):.1f} ({', '.join(f'{ratio:.1f}' for ratio in ratios)})" if ratios else ""
     return (
         f"| {workload} | {theirs}{' (scaled)' * row['scaled']} | {ours} | {faster} | {row['note']} | {row['date']} |\n"
     )
+
+
+def _seconds(measured: list[float]) -> str:
+    if not measured:
+        return ""
+    median = statistics.median(measured)
+    return f"{median:,.0f} s" if median >= 20 else f"{median:.2f} s"

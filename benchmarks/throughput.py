@@ -1,4 +1,7 @@
-"""Decoding and extraction against bare loops, in turn within one process; adds to RESULTS.md. Part of `make bench`."""
+"""Decoding and feature extraction against bare loops, in turn within one process. Part of `make bench`.
+
+Adds to docs/benchmarks/against_recipe.md.
+"""
 
 import argparse
 import os
@@ -9,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pipeline  # noqa: F401  (says what TensorFlow reads at its import)
+import pipeline  # noqa: F401  (sets what TensorFlow reads at its import)
 
 # isort: split
 import keras
@@ -17,10 +20,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from benchmarks.results import keep
+from benchmarks.results import add_row
 from pipeline.config import Config
-from pipeline.config.compose import composed
-from pipeline.config.validate import check
+from pipeline.config.compose import configuration
 from pipeline.data.sources import list_images
 from pipeline.inputs.images import DecodedImages
 from pipeline.models.classifier import build_classifier
@@ -31,17 +33,20 @@ from pipeline.training.features import FeatureCache
 from pipeline.training.hardware import set_up
 
 SIZE = 224
+CACHE_GIB = 50.0
 BACKBONES = {"vgg16": 96, "resnet50": 256, "efficientnet_lite0": 768}
-"""By backbone, so many images that a round takes seconds."""
+"""Number of images for each backbone, so that a round takes seconds."""
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """Time a call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def measure_decoding(folder: Path, rows: pd.DataFrame, rounds: int, scratch: Path) -> None:
+    """Measure decoding to the cache against a loop that only decodes and resizes."""
     files = [folder / path for path in rows["path"]]
 
     def bare_one(file: Path) -> np.ndarray:
@@ -55,22 +60,23 @@ def measure_decoding(folder: Path, rows: pd.DataFrame, rounds: int, scratch: Pat
 
     def ours() -> None:
         shutil.rmtree(scratch, ignore_errors=True)
-        DecodedImages(folder, rows, SIZE, Cache(scratch), 50.0, "decoding")
+        DecodedImages(folder, rows, SIZE, Cache(scratch), budget_gib=CACHE_GIB, title="decoding")
 
     bare()
-    loops, kept = zip(*[(seconds(bare), seconds(ours)) for _ in range(rounds)], strict=True)
-    keep(
+    loops, cached = zip(*[(seconds(bare), seconds(ours)) for _ in range(rounds)], strict=True)
+    add_row(
         f"decode and resize {len(rows)} photos, checksums and writing included",
-        list(loops),
-        list(kept),
-        note=rate(len(rows), kept),
+        recipe=list(loops),
+        pipeline=list(cached),
+        note=rate(len(rows), cached),
     )
 
 
 def measure_extraction(config: Config, images: DecodedImages, rounds: int, scratch: Path) -> None:
+    """Measure cached features against `model(x)`, and against the folded network alone."""
     count, name = len(images), config.backbone.name
     in_memory = images.take(np.arange(count))
-    model = build_classifier(config, 2)
+    model = build_classifier(config.backbone, config.train, SIZE, class_count=2)
     plain = keras.Model(model.inputs, model.get_layer("pooling").output)
     part = parts_for_feature_extraction(model, config.backbone, config.hardware.precision).frozen
 
@@ -84,44 +90,50 @@ def measure_extraction(config: Config, images: DecodedImages, rounds: int, scrat
 
     def ours() -> None:
         shutil.rmtree(scratch, ignore_errors=True)
-        FeatureCache(images, config, Cache(scratch)).kept(part, np.arange(count), 1, name)
+        features = FeatureCache(images, Cache(scratch), backbone=config.backbone, hardware=config.hardware)
+        features.load(part, np.arange(count))
 
     warm_up(plain, part, in_memory)
     measured = [(seconds(bare), seconds(folded), seconds(ours)) for _ in range(rounds)]
-    loops, networks, kept = zip(*measured, strict=True)
-    title, note = f"{name}, {part.arithmetic}: features of {count} decoded images", rate(count, kept)
-    keep(f"{title}, against `model(x)` in float32", list(loops), list(kept), note=note)
-    keep(f"{title}, against the folded network alone", list(networks), list(kept), note=note)
+    loops, networks, cached = zip(*measured, strict=True)
+    title = f"{name}, {part.arithmetic}: features of {count} decoded images"
+    for against, times in (("`model(x)` in float32", loops), ("the folded network alone", networks)):
+        add_row(f"{title}, against {against}", recipe=list(times), pipeline=list(cached), note=rate(count, cached))
 
 
 def warm_up(plain: keras.Model, part: FrozenPart, images: np.ndarray) -> None:
-    """Both trace, and choose their kernels, when they first see a shape."""
+    """Call both with each shape once: that traces them, and chooses their kernels."""
     for size in {64, len(images) % 64} - {0}:
         plain(images[:size], training=False)
         part.from_pixels(images[:size])
 
 
 def rate(count: int, measured: tuple[float, ...]) -> str:
+    """Images per second of the median round."""
     return f"{count / float(np.median(measured)):.0f} images/s"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure decoding, then each backbone."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
     parser.add_argument("images", type=Path, help="train/ with class sub-folders")
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    folder = given.images.resolve()
-    dataset = check(composed(["dataset=folder", f"dataset.path={folder}"])).dataset
+    args = parser.parse_args()
+    folder = args.images.resolve()
+    dataset = configuration(["dataset=folder", f"dataset.path={folder}"]).dataset
     files = [image.path for image in list_images(dataset).images if image.split == "train"]
     rows = pd.DataFrame({"path": files, "sha256": [file_sha256(folder / path) for path in files]})
-    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        measure_decoding(folder, rows, given.rounds, Path(scratch) / "decoded")
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder_name:
+        scratch = Path(folder_name)
+        measure_decoding(folder, rows, args.rounds, scratch / "decoded")
         for backbone, count in BACKBONES.items():
             weights = "imagenet" if backbone == "efficientnet_lite0" else "random"
-            config = check(composed([f"backbone={backbone}", f"backbone.weights={weights}", f"image_size={SIZE}"]))
+            config = configuration([f"backbone={backbone}", f"backbone.weights={weights}", f"image_size={SIZE}"])
             set_up(config.hardware, config.seed)
-            images = DecodedImages(folder, rows[:count], SIZE, Cache(Path(scratch) / "images"), 50.0, "decoding")
-            measure_extraction(config, images, given.rounds, Path(scratch) / "features")
+            images = DecodedImages(
+                folder, rows[:count], SIZE, Cache(scratch / "images"), budget_gib=CACHE_GIB, title="decoding"
+            )
+            measure_extraction(config, images, args.rounds, scratch / "features")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""What Hydra finds as `hydra/sweeper=grid` and `hydra/sweeper=optuna`; it takes plugins from this package alone. The work is in `pipeline.sweeps.sweep`."""
+"""`hydra/sweeper=grid` and `hydra/sweeper=optuna`; the work is in `pipeline.sweeps`.
+
+Hydra looks for plugins in the package `hydra_plugins` alone.
+"""
 
 from typing import Any
 
@@ -10,9 +13,12 @@ from omegaconf import DictConfig
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's own sweeper, which goes on after anything that happens to jobs, and ends with a table of what became of them."""
+    """Hydra's own sweeper, which continues after failed jobs, and ends with a table of all jobs."""
+
+    launcher: Any
 
     def sweep(self, arguments: list[str]) -> Any:
+        """Run the jobs of a grid."""
         from pipeline.sweeps.sweep import Sweep
 
         with Sweep(self.config) as sweep:
@@ -21,18 +27,21 @@ class GridSweeper(BasicSweeper):
 
 
 class OptunaSweeper(Sweeper):
-    """Optuna chooses what is tried next; see `pipeline.sweeps.optuna_search` and conf/hydra/sweeper/optuna.yaml."""
+    """Optuna chooses the next jobs; see `pipeline.sweeps.optuna_search` and conf/hydra/sweeper/optuna.yaml."""
 
     def __init__(self, **settings: Any):
+        """`settings`: the keys of conf/hydra/sweeper/optuna.yaml."""
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Make the launcher, as Hydra asks of each sweeper."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
+        """Run the trials of a study."""
         from pipeline.sweeps.optuna_search import Search
         from pipeline.sweeps.sweep import Sweep
 

@@ -3,22 +3,24 @@
 import argparse
 from pathlib import Path
 
+from pipeline.comparison.costs import COSTS
+from pipeline.evaluation.metrics import RANKING_METRICS
 from pipeline.storage.files import whole_file
 from pipeline.system.cli import run_command
 
 
 def main() -> None:
-    """Compare complete experiments on the same test images: table, intervals, tests, and which of them the data can't tell apart."""
+    """Compare complete experiments on the same test images by intervals and paired tests, and recommend one."""
     run_command(compare, _arguments())
 
 
-def compare(given: argparse.Namespace) -> None:
-    """Do what the command line says.
+def compare(args: argparse.Namespace) -> None:
+    """Rank the experiments, print the result, and write the files; see `python -m pipeline.compare --help`.
 
     Raises:
         PipelineError: there is nothing to compare, or the test images differ.
     """
-    # Seconds to import, and --help needs none of it.
+    # Seconds to import, and --help does not need them.
     from pipeline.comparison.best import winner
     from pipeline.comparison.experiments import find, select
     from pipeline.comparison.page import write_comparison
@@ -27,18 +29,20 @@ def compare(given: argparse.Namespace) -> None:
     from pipeline.comparison.table import as_frame, print_best, print_comparison
     from pipeline.config.compose import configuration
 
-    config = configuration(given.overrides)
-    found = find(config.tracking, given.filter, given.sweep, given.runs)
-    selection = select(found, strict=given.runs is not None, test=given.test)
-    evidence = rank(make_rows(selection.experiments), given.metric, config.evaluate.top_k, config.evaluate.confidence)
-    chosen = winner(evidence, given.cost)
-    tell = print_best if given.best else print_comparison
-    tell(evidence, selection, chosen, given.cost)
-    if given.csv:
-        with whole_file(given.csv) as unfinished:
-            as_frame(evidence).to_csv(unfinished, index=False)
-    if given.html:
-        write_comparison(given.html, evidence, selection, chosen, given.cost)
+    config = configuration(args.overrides)
+    experiments = find(config.tracking, query=args.filter, sweep=args.sweep, run_ids=args.runs)
+    selection = select(experiments, strict=args.runs is not None, test=args.test)
+    ranking = rank(make_rows(selection.experiments), args.metric, config.evaluate.top_k, config.evaluate.confidence)
+    chosen = winner(ranking, args.cost)
+    if args.best:
+        print_best(ranking, chosen, args.cost)
+    else:
+        print_comparison(ranking, selection, chosen, args.cost)
+    if args.csv:
+        with whole_file(args.csv) as unfinished:
+            as_frame(ranking).to_csv(unfinished, index=False)
+    if args.html:
+        write_comparison(args.html, ranking, selection, chosen=chosen, cost=args.cost)
 
 
 def _arguments() -> argparse.Namespace:
@@ -49,19 +53,17 @@ def _arguments() -> argparse.Namespace:
         "--sweep", nargs="?", const="", help="a sweep's jobs: a part of its command line; alone, the latest sweep"
     )
     choice.add_argument("--runs", nargs="+", metavar="ID", help="these MLflow runs")
-    parser.add_argument(
-        "--metric", default="accuracy", choices=["accuracy", "macro_f1", "balanced_accuracy", "auc", "loss", "brier", "top_k"], help="to sort and test by (accuracy)"
-    )  # fmt: skip
-    parser.add_argument(
-        "--cost", default="size", choices=["size", "trainable", "latency", "training"], help="what --best keeps low (size)"
-    )  # fmt: skip
+    parser.add_argument("--metric", default="accuracy", choices=RANKING_METRICS, help="to sort and test by (accuracy)")
+    parser.add_argument("--cost", default="size", choices=COSTS, help="that the recommended model is lowest in (size)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
     parser.add_argument(
         "--html", type=Path, metavar="FILE", nargs="?", const=Path("compare.html"), help="write the page (compare.html)"
     )
     parser.add_argument(
-        "--best", action="store_true", help="name the winner only: the cheapest model that can't be told apart from the best"
-    )  # fmt: skip
+        "--best",
+        action="store_true",
+        help="print the recommended model alone: the cheapest that does not differ significantly from the best",
+    )
     parser.add_argument(
         "--test",
         metavar="DIGEST",
@@ -70,12 +72,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="of the configuration, such as tracking.uri=..."
     )
-    given = parser.parse_args()
-    if given.runs:
-        # It takes all that follows.
-        given.overrides += [each for each in given.runs if "=" in each]
-        given.runs = [each for each in given.runs if "=" not in each]
-    return given
+    args = parser.parse_args()
+    if args.runs:
+        # argparse gives --runs all words that follow, overrides too.
+        args.overrides += [word for word in args.runs if "=" in word]
+        args.runs = [word for word in args.runs if "=" not in word]
+    return args
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A page on this machine to try a classifier on: `python -m pipeline.demo [MODEL]`"""
+"""A page on this machine to try a classifier on: `python -m pipeline.demo [MODEL]`."""
 
 import argparse
 import sys
@@ -8,27 +8,29 @@ from pipeline.system.cli import run_command, whole_number
 
 
 def main() -> None:
-    """Open a page on this machine: drop an image, see the classes and what the classifier looked at."""
+    """Open a page on this machine: drop an image, see the classes and where the classifier looked."""
     run_command(demo, _arguments())
 
 
-def demo(given: argparse.Namespace) -> None:
-    """Do what the command line says; ends when it is interrupted.
+def demo(args: argparse.Namespace) -> None:
+    """Find the classifier, load it, and serve the page until interrupted; see `python -m pipeline.demo --help`.
 
     Raises:
-        PipelineError: there is no such classifier.
+        PipelineError: there is no such classifier, or an example is not an image.
     """
-    # Seconds to import, and --help needs none of it.
-    import uvicorn
-
     from pipeline.config.compose import configuration
-    from pipeline.deployment.classifier import load
-    from pipeline.deployment.demo import build_page
     from pipeline.deployment.find_model import find_model
 
-    page = build_page(load(find_model(given.model, configuration())), given.examples)
-    print(f"Try it: http://127.0.0.1:{given.port}", file=sys.stderr)
-    uvicorn.run(page, host="127.0.0.1", port=given.port, log_level="warning")
+    reference = find_model(args.model, configuration())
+    # TensorFlow takes seconds to import: only for a classifier that is there.
+    import uvicorn
+
+    from pipeline.deployment.classifier import load
+    from pipeline.deployment.demo import build_page
+
+    page = build_page(load(reference), args.examples)
+    print(f"Try it: http://127.0.0.1:{args.port}", file=sys.stderr)
+    uvicorn.run(page, host="127.0.0.1", port=args.port, log_level="warning")
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,76 +1,35 @@
-"""Run an experiment again and compare every figure: `python -m pipeline.reproduce RUN`"""
+"""Run an experiment again and compare every figure: `python -m pipeline.reproduce RUN`."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from pipeline.system.cli import run_command
-from pipeline.system.errors import PipelineError
 
 
 def main() -> None:
-    """Run an experiment again, from its MLflow run: its commit's code beside this one, an environment from its lock, its configuration;
-    then compare every figure. Exit status 1 where one differs by more than the tolerance."""
+    """Run an experiment again from its MLflow run, and compare every figure.
+
+    The code is its commit's, in a folder of its own; the environment is made from its lock. Exit status 1 where a
+    figure differs by more than the tolerance.
+    """
     sys.exit(run_command(reproduce, _arguments()))
 
 
-def reproduce(given: argparse.Namespace) -> int:
-    """Do what the command line says; returns the exit status.
+def reproduce(args: argparse.Namespace) -> int:
+    """Run the experiment again and print the differences; return the exit status.
 
     Raises:
-        PipelineError: the run does not say how it came about, or can't be run again.
+        PipelineError: the run does not name its code, or can't be run again.
     """
-    # Seconds to import, and --help needs none of it.
-    import yaml
-    from rich.console import Console
-    from rich.table import Table
-
-    from pipeline.comparison.experiments import find
-    from pipeline.config import TrackingConfig
+    # pandas and MLflow take seconds to import, and --help does not need them.
     from pipeline.config.compose import configuration
-    from pipeline.deployment.reproduction import check_out, compare, environment, meant, run_again, verdict
+    from pipeline.deployment.reproduction import print_figures, run_again, verdict
 
-    tracking = configuration(given.overrides).tracking
-    run = meant(given.run, find(tracking, None, None, None))
-    file, commit, lock = run.file("config.yaml"), run.tags.get("git_commit"), run.tags.get("lock_sha256")
-    if not (file and commit and lock):
-        raise PipelineError(
-            f"{run.name} ({run.run_id}) does not say its configuration, commit and lock; it can't be run again"
-        )
-    if run.tags.get("git_dirty") == "true":
-        print(
-            f"{run.name} was computed with changes that were not committed; what follows is the commit without them",
-            file=sys.stderr,
-        )
-    folder = given.into or Path("reproduced") / run.run_id[:8]
-    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    check_out(commit, lock, folder)
-    store = run_again(Path(sys.executable) if given.here else environment(folder), settings, folder)
-    name = settings["tracking"]["experiment"]
-    [again] = find(TrackingConfig("again", store, name, "none", None), None, None, None)[:1]
-    figures = compare(run.metrics, again.metrics)
-    said = verdict(figures, given.tolerance)
-    table = Table("", "then", "now", "difference", box=None, header_style="bold")
-    for each in figures:
-        if each.difference > 0:
-            table.add_row(
-                each.name,
-                _told(each.then),
-                _told(each.now),
-                f"{each.difference:.2g}",
-                style="red" if each.difference > given.tolerance else None,
-            )
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    if said != "identical":
-        console.print(table)
-    console.print(
-        f"{run.name} ({run.run_id}): {len(figures)} figures, {said}" + f" ({given.tolerance:g})" * (said != "identical")
-    )
-    return int(said == "different")
-
-
-def _told(value: float | None) -> str:
-    return "missing" if value is None else f"{value:.9g}"
+    tracking = configuration(args.overrides).tracking
+    run, figures = run_again(args.run, tracking, folder=args.into, make_environment=not args.here)
+    print_figures(run, figures, args.tolerance)
+    return int(verdict(figures, args.tolerance) == "different")
 
 
 def _arguments() -> argparse.Namespace:

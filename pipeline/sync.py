@@ -1,4 +1,4 @@
-"""Deliver to the tracking store what it was away for: `python -m pipeline.sync`."""
+"""Deliver to the tracking store what it missed while away: `python -m pipeline.sync`."""
 
 import argparse
 from pathlib import Path
@@ -7,24 +7,27 @@ from pipeline.system.cli import run_command
 
 
 def main() -> None:
-    """Deliver all that is kept in the cache folder for a tracking store that was away."""
+    """Deliver all that the cache folder keeps for a tracking store that was away."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sync", description=main.__doc__)
     parser.add_argument("--folder", type=Path, help="instead of the configured cache_folder")
-    run_command(sync, parser.parse_args())
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="of the configuration, such as cache_folder=..."
+    )
+    run_command(sync, parser.parse_intermixed_args())
 
 
-def sync(given: argparse.Namespace) -> None:
-    """Do what the command line says.
+def sync(args: argparse.Namespace) -> None:
+    """Deliver what is pending; see `python -m pipeline.sync --help`.
 
     Raises:
         PipelineError: the store is away, or some run could not be delivered; the others were.
     """
-    # Seconds to import, and --help needs none of it.
-    from pipeline.config.compose import composed, with_params
+    # MLflow takes seconds to import, and --help does not need it.
+    from pipeline.config.compose import configuration
     from pipeline.system.paths import resolve
     from pipeline.tracking.delivery import deliver_all
 
-    folder = given.folder or resolve(composed(with_params([])).cache_folder)
+    folder = args.folder or resolve(configuration(args.overrides).cache_folder)
     print("\n".join(deliver_all(folder)) or f"Nothing is undelivered in {folder}")
 
 

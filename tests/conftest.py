@@ -1,61 +1,33 @@
-"""What the tests share: made images, small configurations, and a tracking store of each test's own."""
+"""Fixtures of all tests. TensorFlow and MLflow are imported by the tests that need them, never here."""
 
 import os
 import shutil
 import subprocess
 import sys
-from hashlib import sha256
 from pathlib import Path
 
-import pipeline  # noqa: F401  (says what TensorFlow reads at its import)
-
-# isort: split
-import mlflow
-import numpy as np
 import pytest
-import tensorflow as tf
-from PIL import Image
 
 from pipeline.config import Config
 from pipeline.config.compose import composed
 from pipeline.config.validate import check
 from pipeline.system.paths import CODE
-
-# TensorFlow's runtime fixes them when the first test starts it.
-tf.config.threading.set_intra_op_parallelism_threads(2)
-tf.config.threading.set_inter_op_parallelism_threads(2)
-
-COLOURS = {"blue": (40, 60, 200), "green": (40, 170, 60), "red": (200, 50, 40)}
+from tests.support.experiments import FinishedExperiment, run_stages
+from tests.support.images import write_images
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first, so that no worker ends long after the others."""
-    longest = ["test_dvc.py", "test_dvc_queue.py", "test_commands.py", "test_stages.py", "test_backbones.py"]
+    longest = ["test_dvc.py", "test_dvc_queue.py", "test_commands.py", "test_stages_outputs.py", "test_backbones.py"]
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
 
-def draw(colour: tuple[int, int, int], number: int, size: int = 40) -> Image.Image:
-    """A noisy image of one colour, each number another one."""
-    noise = np.random.default_rng([number, *colour]).integers(-40, 40, (size, size, 3))
-    return Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8))
-
-
-def write_images(folder: Path, per_class: int = 20, classes: tuple[str, ...] = tuple(COLOURS)) -> Path:
-    """A folder of class sub-folders with PNG files."""
-    for name in classes:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for number in range(per_class):
-            # The same image in two classes would be a conflict.
-            draw(COLOURS.get(name, tuple(sha256(name.encode()).digest()[:3])), number).save(
-                folder / name / f"{number:03}.png"
-            )
-    return folder
-
-
-def small_arguments(images: Path) -> list[str]:
-    """Overrides for the shortest whole experiment."""
-    short = ["image_size=32", "train.epochs=1", "finetune.epochs=1"]
-    return ["dataset=folder", f"dataset.path={images}", f"cache_folder={images.parent}/cache", *short]
+@pytest.fixture(scope="session", autouse=True)
+def two_threads():
+    """TensorFlow on two threads, in sessions that have imported it; its runtime fixes them when it starts."""
+    if tensorflow := sys.modules.get("tensorflow"):
+        tensorflow.config.threading.set_intra_op_parallelism_threads(2)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(2)
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +39,8 @@ def images(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory) -> Path:
     """An initialised MLflow database, since making one takes seconds."""
+    import mlflow
+
     database = tmp_path_factory.mktemp("store") / "mlflow.db"
     mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
     return database
@@ -97,7 +71,7 @@ def configure(tmp_path, images, empty_store):
 
 @pytest.fixture
 def command(tmp_path):
-    """Runs `python -m pipeline...` in a folder of the test's own, as a user would, and gives what came of it."""
+    """Runs `python -m pipeline...` in a folder of the test's own, as a user would, and returns the ended process."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -111,3 +85,20 @@ def command(tmp_path):
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     run.environment = os.environ | {"PYTHONPATH": str(CODE)} | store
     return run
+
+
+@pytest.fixture(scope="session")
+def experiment(tmp_path_factory, images, empty_store) -> FinishedExperiment:
+    """A finished experiment, one for each worker; not to be changed."""
+    folder = tmp_path_factory.mktemp("experiment")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    config = check(
+        composed(
+            [
+                "dataset=folder", f"dataset.path={images}", "image_size=32", "train.epochs=8", "train.learning_rate=0.02", "finetune.epochs=3", "augment=light",
+                f"tracking.uri=sqlite:///{folder}/mlflow.db", f"cache_folder={folder}/cache", "tracking.system_metrics_interval=0.5",
+                "hardware.intra_op_threads=2", "hardware.inter_op_threads=2",
+            ]
+        )
+    )  # fmt: skip
+    return FinishedExperiment(config, folder / "job", run_stages(config, folder / "job").key)

@@ -1,4 +1,4 @@
-"""What the same test images say of all models: figures, intervals, tests, groups."""
+"""Rows ranked by a metric on the same test images: estimates, paired tests, groups."""
 
 from dataclasses import dataclass
 
@@ -7,23 +7,20 @@ import pandas as pd
 
 from pipeline.comparison.experiments import Experiment
 from pipeline.comparison.rows import Row
-from pipeline.evaluation.bootstrap import Bootstrap
-from pipeline.evaluation.intervals import Estimate, interval, macro_f1, widened, wilson
-from pipeline.evaluation.per_image import auc_influence, brier_scores, in_top, losses, recall_shares
-from pipeline.evaluation.significance import corrected, groups, mcnemar, resampled_p
+from pipeline.evaluation.intervals import Bootstrap, macro_f1, proportion_estimate, resampled_estimate
+from pipeline.evaluation.metrics import METRICS, Estimate, Metric
+from pipeline.evaluation.significance import groups, holm_corrected, mcnemar, resampled_p
 from pipeline.storage.files import read_json
 from pipeline.system.errors import PipelineError
 
-METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "auc", "loss", "brier", "top_k")
-LESS_IS_BETTER = ("loss", "brier")
 PREDICTIONS, CLASSES = "evaluate/predictions.parquet", "prepare/classes.json"
-# So that the same comparison twice says the same.
+# Fixed, so that the same comparison gives the same numbers.
 _SEED, _RESAMPLES = 0, 2000
 
 
 @dataclass(frozen=True)
 class RankedRow:
-    """A row with its figure."""
+    """A row with its value of the metric."""
 
     row: Row
     estimate: Estimate
@@ -41,130 +38,130 @@ class Ranking:
     """All rows, best first."""
 
     metric: str
+    """Its name in `METRICS`."""
     confidence: float
-    judged: list[RankedRow]
+    rows: list[RankedRow]
     p: np.ndarray
     """Of each pair, corrected for their number (Holm), float [k, k]."""
     groups: list[list[int]]
-    """Places of rows that the data can't tell apart, the group of the best first."""
+    """Indices of rows that do not differ significantly, the group of the best first."""
     images: int
-    """In the test set."""
+    """Number of test images."""
+
+    @property
+    def label(self) -> str:
+        """The metric's label."""
+        return METRICS[self.metric].label.format(k="k")
+
+    @property
+    def gains(self) -> list[float]:
+        """Value of each row, negated where lower is better."""
+        sign = 1 if METRICS[self.metric].higher_is_better else -1
+        return [sign * each.estimate.value for each in self.rows]
 
     @property
     def top(self) -> list[int]:
-        """Places of the rows that can't be told apart from the best."""
-        return [place for place in range(len(self.judged)) if self.p[0, place] >= 1 - self.confidence]
+        """Indices of the rows that do not differ significantly from the best."""
+        return [index for index in range(len(self.rows)) if self.p[0, index] >= 1 - self.confidence]
 
 
 def rank(rows: list[Row], metric: str, top_k: int, confidence: float) -> Ranking:
-    """Compare rows by one figure on the images that all of them were tested on.
+    """Compare rows by one metric on the images that all of them were tested on.
 
-    Two single runs are compared in accuracy by McNemar's exact test, all else by the paired bootstrap over the test images; a row of several
-    seeds stands there for the mean of these very models.
+    Two single runs are compared in a proportion of images by McNemar's exact test, all else by the paired bootstrap
+    over the test images. A row of several seeds is the mean of these very models.
 
     Args:
         rows: whose experiments share their test images.
-        metric: of `METRICS`.
-        top_k: how many guesses count for it.
+        metric: of `pipeline.evaluation.metrics.RANKING_METRICS`.
+        top_k: number of guesses in top-k accuracy.
         confidence: of the intervals; 1 less this is the level of the tests.
 
     Raises:
-        PipelineError: the metric means nothing on these images.
+        PipelineError: the metric is not defined on these images, or a run has lost its predictions.
     """
+    definition = METRICS[metric]
     runs = [run for row in rows for run in row.experiments]
-    seen = [_answers(run, metric, top_k) for run in runs]
-    classes = sorted({name for each in seen for name in each.classes})
-    labels = pd.Categorical(seen[0].labels, categories=classes).codes.astype(np.int64)
-    figures, replicates = _resampled(seen, labels, classes, metric)
-    if np.isnan(figures).any():
-        raise PipelineError(f"--metric {metric} means nothing on a test set of one class")
+    predictions = [_read_predictions(run, definition, top_k) for run in runs]
+    classes = sorted({name for each in predictions for name in each.classes})
+    labels = _indices(predictions[0].labels, classes)
+    values, replicates = _resample(predictions, labels, classes)
+    if np.isnan(values).any():
+        raise PipelineError(f"--metric {metric} is not defined on a test set of one class")
     of_row = np.split(np.arange(len(runs)), np.cumsum([len(row.experiments) for row in rows])[:-1])
-    means = np.array([figures[places].mean() for places in of_row])
-    resamples = np.stack([replicates[:, places].mean(axis=1) for places in of_row], axis=1)
-    order = np.argsort(means if metric in LESS_IS_BETTER else -means, kind="stable")
-    hits = [seen[places[0]].hits for places in of_row]
-    p = corrected(_pairs(rows, resamples, means, hits, metric)[np.ix_(order, order)])
-    judged = [
-        RankedRow(
-            rows[place],
-            _estimate(metric, figures[of_row[place]], resamples[:, place], labels, hits[place], confidence),
-            figures[of_row[place]].tolist(),
-        )
-        for place in order
+    means = np.array([values[seeds].mean() for seeds in of_row])
+    resamples = np.stack([replicates[:, seeds].mean(axis=1) for seeds in of_row], axis=1)
+    order = np.argsort(-means if definition.higher_is_better else means, kind="stable")
+
+    # Of a single run's proportion there is an exact interval, and of two such runs an exact test.
+    hits = {
+        index: predictions[seeds[0]].per_image > 0
+        for index, seeds in enumerate(of_row)
+        if definition.is_proportion and len(seeds) == 1
+    }
+    p = resampled_p(resamples, means)
+    if hits:
+        single = np.array(list(hits))
+        p[np.ix_(single, single)] = _mcnemar_p(np.stack(list(hits.values())))
+    p = holm_corrected(p[np.ix_(order, order)])
+    estimates = [
+        proportion_estimate(hits[index], confidence)
+        if index in hits
+        else resampled_estimate(definition, float(mean), column, labels=labels, confidence=confidence)
+        for index, (mean, column) in enumerate(zip(means, resamples.T, strict=True))
     ]
-    return Ranking(metric, confidence, judged, p, groups(range(len(rows)), p, 1 - confidence), len(labels))
+    ranked = [RankedRow(rows[index], estimates[index], values[of_row[index]].tolist()) for index in order]
+    return Ranking(metric, confidence, ranked, p, groups(range(len(rows)), p, 1 - confidence), len(labels))
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """What a run says of the test images, in an order of the images' own content."""
+class _Predictions:
+    """A run's predictions, in an order that depends on the images' content alone."""
 
     labels: pd.Series
-    classes: list[str]
+    """Names."""
     predicted: pd.Series
     """Names."""
-    hits: np.ndarray
-    """bool [n]; of top-k, whether the label is among the guesses."""
-    shares: np.ndarray | None
-    """Of each image in the figure, float64 [n]; None where it is no mean."""
+    classes: list[str]
+    per_image: np.ndarray
+    """Values whose mean is the metric, float64 [n]; empty where it is not a mean."""
 
 
-def _answers(run: Experiment, metric: str, top_k: int) -> _Answers:
-    files = [run.file(path) for path in (PREDICTIONS, CLASSES)]
-    if None in files:
+def _read_predictions(run: Experiment, metric: Metric, top_k: int) -> _Predictions:
+    predictions_file, classes_file = run.file(PREDICTIONS), run.file(CLASSES)
+    if predictions_file is None or classes_file is None:
         raise PipelineError(
             f"{run.name} ({run.run_id}) has no {PREDICTIONS} or {CLASSES} in MLflow; run its experiment again"
         )
-    table = pd.read_parquet(files[0], columns=["label", "sha256", "probabilities"])
+    table = pd.read_parquet(predictions_file, columns=["label", "sha256", "probabilities"])
     table = table.sort_values(["sha256", "label"], kind="stable", ignore_index=True)
-    probabilities, classes = np.stack(table["probabilities"]), read_json(files[1])
-    labels = pd.Categorical(table["label"], categories=classes).codes.astype(np.int64)
-    guessed = probabilities.argmax(axis=1)
-    hits = in_top(labels, probabilities, top_k) if metric == "top_k" else guessed == labels
-    shares = {
-        "accuracy": lambda: hits.astype(np.float64),
-        "top_k": lambda: hits.astype(np.float64),
-        "balanced_accuracy": lambda: recall_shares(labels, hits),
-        "auc": lambda: auc_influence(labels, probabilities),
-        "loss": lambda: losses(labels, probabilities),
-        "brier": lambda: brier_scores(labels, probabilities),
-    }.get(metric, lambda: None)()
-    return _Answers(table["label"], classes, pd.Series(np.asarray(classes)[guessed]), hits, shares)
+    probabilities, classes = np.stack(table["probabilities"].to_list()), read_json(classes_file)
+    labels, predicted = _indices(table["label"], classes), pd.Series(np.asarray(classes)[probabilities.argmax(axis=1)])
+    per_image = metric.per_image(labels, probabilities, top_k) if metric.per_image else np.empty(0)
+    return _Predictions(table["label"], predicted, classes, per_image.astype(np.float64))
 
 
-def _resampled(
-    seen: list[_Answers], labels: np.ndarray, classes: list[str], metric: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Each run's figure, float [runs], and the same in each resample, float [resamples, runs]: all in the same resamples."""
+def _indices(names: pd.Series, classes: list[str]) -> np.ndarray:
+    """Class indices of class names: int64 [n]."""
+    return pd.Categorical(names, categories=classes).codes.astype(np.int64)
+
+
+def _resample(predictions: list[_Predictions], labels: np.ndarray, classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Each run's value, float [runs], and its value in each resample, float [resamples, runs]: all in the same ones."""
     bootstrap = Bootstrap(labels, _RESAMPLES, _SEED)
-    if metric != "macro_f1":
-        shares = np.stack([each.shares for each in seen], axis=1)
-        return shares.mean(axis=0), bootstrap.means(shares)
-    predicted = [pd.Categorical(each.predicted, categories=classes).codes.astype(np.int64) for each in seen]
-    figures = np.array([macro_f1(labels, each) for each in predicted])
-    return figures, bootstrap.macro_f1(np.stack(predicted, axis=1), len(classes))
+    if predictions[0].per_image.size:
+        columns = np.stack([each.per_image for each in predictions], axis=1)
+        return columns.mean(axis=0), bootstrap.means(columns)
+    predicted = [_indices(each.predicted, classes) for each in predictions]
+    values = np.array([macro_f1(labels, each) for each in predicted])
+    return values, bootstrap.macro_f1(np.stack(predicted, axis=1), len(classes))
 
 
-def _pairs(
-    rows: list[Row], replicates: np.ndarray, means: np.ndarray, hits: list[np.ndarray], metric: str
-) -> np.ndarray:
-    """p of each pair, uncorrected: float [k, k]."""
-    p = resampled_p(replicates, means)
-    if metric not in ("accuracy", "top_k"):
-        return p
-    right = np.stack(hits).astype(np.float64)
+def _mcnemar_p(hits: np.ndarray) -> np.ndarray:
+    """P of McNemar's exact test of each pair of k models, float [k, k], by their hits, bool [k, n]."""
+    right = hits.astype(np.float64)
     gained = np.rint((1 - right) @ right.T).astype(int)
-    single = [place for place, row in enumerate(rows) if len(row.experiments) == 1]
-    for index, a in enumerate(single):
-        for b in single[:index]:
-            p[a, b] = p[b, a] = mcnemar(gained[a, b], gained[b, a])
+    p = np.ones(gained.shape)
+    for a, b in zip(*np.tril_indices(len(p), -1), strict=True):
+        p[a, b] = p[b, a] = mcnemar(gained[a, b], gained[b, a])
     return p
-
-
-def _estimate(
-    metric: str, values: np.ndarray, replicates: np.ndarray, labels: np.ndarray, hits: np.ndarray, confidence: float
-) -> Estimate:
-    if metric in ("accuracy", "top_k") and len(values) == 1:
-        low, high = wilson(hits.sum(), len(hits), confidence)
-        return Estimate(float(values[0]), float(low), float(high))
-    return widened(metric, interval(metric, float(np.mean(values)), replicates, labels, confidence), labels, confidence)

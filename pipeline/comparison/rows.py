@@ -1,17 +1,11 @@
-"""Experiments as rows of a table: those that differ only in seed are one, told apart by what differs and only that."""
+"""Experiments as rows of a table: one row for those that differ only in seed, named by the settings that differ."""
 
 from dataclasses import dataclass
 
 from pipeline.comparison.experiments import Experiment
 
-# What people look for first.
+# The settings that readers look for first.
 _FIRST = ("backbone.name", "finetune.unfreeze", "augment.name", "train.name", "finetune.name", "image_size")
-COSTS = {
-    "trainable": "model/trainable_parameters",
-    "training": "model/training_seconds",
-    "latency": "model/prediction_milliseconds",
-    "size": "model/size_mib",
-}
 
 
 @dataclass(frozen=True)
@@ -26,38 +20,39 @@ class Row:
     @property
     def label(self) -> str:
         """The differences in a few words, or the run's name where there are none."""
-        return (
-            ", ".join(
-                value if key.endswith(".name") else f"{key.rpartition('.')[2]} {value}"
-                for key, value in self.differences.items()
-            )
-            or self.experiments[0].name
-        )
+        return describe(self.differences) or self.experiments[0].name
 
     def mean(self, metric: str) -> float | None:
         """Mean of one of MLflow's metrics over the seeds; None where a run lacks it."""
-        values = [each.metrics.get(metric) for each in self.experiments]
-        return None if None in values else sum(values) / len(values)
+        values = [each.metrics[metric] for each in self.experiments if metric in each.metrics]
+        return sum(values) / len(values) if len(values) == len(self.experiments) else None
+
+
+def describe(settings: dict[str, str]) -> str:
+    """Settings in a few words, such as `vgg16, unfreeze -2`."""
+    return ", ".join(
+        value if key.endswith(".name") else f"{key.rpartition('.')[2]} {value}" for key, value in settings.items()
+    )
 
 
 def make_rows(experiments: list[Experiment]) -> list[Row]:
-    """One row for each configuration but for the seed."""
+    """Make one row for each configuration without its seed."""
     by_settings: dict[tuple, list[Experiment]] = {}
     for each in experiments:
         settings = {key: value for key, value in each.settings.items() if key != "seed"}
         by_settings.setdefault(tuple(sorted(settings.items())), []).append(each)
-    settings = [dict(key) for key in by_settings]
-    keys = differing(settings)
+    configurations = [dict(key) for key in by_settings]
+    keys = differing_keys(configurations)
     return [
         Row({key: each.get(key, "") for key in keys}, sorted(group, key=lambda run: int(run.params.get("seed", 0))))
-        for each, group in zip(settings, by_settings.values(), strict=True)
+        for each, group in zip(configurations, by_settings.values(), strict=True)
     ]
 
 
-def differing(settings: list[dict[str, str]]) -> list[str]:
-    """The keys whose values are not the same everywhere, the telling ones first.
+def differing_keys(settings: list[dict[str, str]]) -> list[str]:
+    """List the keys whose values differ, the most informative ones first.
 
-    What follows from another name, as a backbone's preprocessing does from the backbone, is left out.
+    Left out is what follows from a name, as a backbone's preprocessing does from the backbone.
     """
     keys = sorted(
         {key for each in settings for key in each},
@@ -69,16 +64,16 @@ def differing(settings: list[dict[str, str]]) -> list[str]:
         key
         for key in different
         if not any(
-            name != key and _follows(key, name, settings) and not _follows_back(key, name, names) for name in names
+            name != key and _follows(key, name, settings) and not _comes_before(key, name, names) for name in names
         )
     ]
 
 
 def _follows(key: str, name: str, settings: list[dict[str, str]]) -> bool:
-    """Whether each value of `name` comes with one value of `key`."""
+    """Return whether each value of `name` comes with one value of `key`."""
     return len({(each.get(name), each.get(key)) for each in settings}) == len({each.get(name) for each in settings})
 
 
-def _follows_back(key: str, name: str, names: list[str]) -> bool:
-    """Whether `key` is itself a name that comes before `name`: of two that change together the first one is told."""
+def _comes_before(key: str, name: str, names: list[str]) -> bool:
+    """Return whether `key` is itself a name before `name`: of two that change together the first one is listed."""
     return key in names and names.index(key) < names.index(name)

@@ -1,8 +1,8 @@
-"""How a configuration comes about: conf/ < params.yaml < the command line."""
+"""Compose a configuration: the command line overrides params.yaml, which overrides conf/."""
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import Config
-from pipeline.config.validate import check, find_problems, invalid, known_keys, unknown
+from pipeline.config.validate import ConfigError, check, find_problems, known_keys, unknown
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE
 
@@ -31,15 +31,16 @@ _DICT_KEY, _ESCAPED = re.compile(r"([\\()\[\]{}:=, \t])"), r"\\\1"
 
 
 def is_override(argument: str) -> bool:
-    """Whether a command-line argument is one of Hydra's overrides (`key=value`, `+key=value`, `~key`), not an option."""
+    """Return whether a command-line argument is a Hydra override (`key=value`, `+key=value`, `~key`), not an option."""
     match = _OVERRIDE.match(argument)
-    return bool(match) and (match[3] == "=" or match[1].startswith("~"))
+    return match is not None and (match[3] == "=" or match[1].startswith("~"))
 
 
 def with_params(overrides: Sequence[str]) -> list[str]:
-    """The whole list of overrides: those of params.yaml, then the given ones, of which Hydra lets the later win.
+    """Return all overrides: those of params.yaml, then `overrides`. In Hydra the later one wins.
 
-    A group chosen in `overrides` discards what params.yaml says under it; an experiment, in either place, discards all but `dataset`.
+    A group chosen in `overrides` discards its settings in params.yaml. An experiment, chosen in either place, discards
+    all of params.yaml but `dataset`.
 
     Raises:
         PipelineError: params.yaml is not YAML, or not a mapping.
@@ -47,24 +48,24 @@ def with_params(overrides: Sequence[str]) -> list[str]:
     params = _read_params()
     if "experiment=null" in overrides:
         params["experiment"] = None
-    given = [_normalise_override(override) for override in overrides if override != "experiment=null"]
-    chosen = {override.split("=")[0].lstrip("+") for override in given}
+    later = [_normalise_override(override) for override in overrides if override != "experiment=null"]
+    chosen = {override.split("=")[0].lstrip("+") for override in later}
     if "experiment" in chosen:
         params["experiment"] = None
     if "experiment" in chosen or params.get("experiment"):
-        kept = {key: params[key] for key in ("experiment", "dataset") if params.get(key)}
-        _report_ignored_params({key: value for key, value in params.items() if key not in kept})
-        params = kept
+        used = {key: params[key] for key in ("experiment", "dataset") if params.get(key)}
+        _report_ignored_params({key: value for key, value in params.items() if key not in used})
+        params = used
     for group in chosen & set(GROUPS):
         params.pop(group, None)
-    return [override for key, value in params.items() for override in _as_overrides(key, value)] + given
+    return [override for key, value in params.items() for override in _as_overrides(key, value)] + later
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
-    """The composed, resolved configuration of complete `overrides` (see `with_params`); not yet checked.
+    """Compose and resolve the configuration of complete `overrides` (see `with_params`), without checking it.
 
     Raises:
-        PipelineError: Hydra or OmegaConf refuses them.
+        ConfigError: Hydra or OmegaConf rejects them.
     """
     register_resolvers()
     try:
@@ -72,60 +73,62 @@ def composed(overrides: Sequence[str]) -> DictConfig:
             cfg = compose("config", overrides=list(overrides))
         OmegaConf.resolve(cfg)
     except (HydraException, OmegaConfBaseException) as error:
-        raise invalid([" ".join(str(error).split())]) from error
+        raise ConfigError([" ".join(str(error).split())]) from error
     return cfg
 
 
 def configuration(overrides: Sequence[str] = ()) -> Config:
-    """The checked configuration of this checkout with `overrides` on top."""
+    """Return the checked configuration of this checkout with `overrides` on top."""
     overrides = with_params(overrides)
     check_choices(overrides)
     return check(composed(overrides))
 
 
 def check_choices(overrides: Sequence[str]) -> None:
-    """Check all that a command will run before it runs any of it; each value of a sweep is tried once, with the others' first.
+    """Check every configuration that a command will run, before it runs any of them.
 
     Raises:
-        PipelineError: with every problem at once.
+        ConfigError: lists every problem of all of them.
     """
-    parser, parsed = OverridesParser.create(), []
+    parsed = _parse(overrides)
+    problems = [problem for each in parsed for value in _values(each) if (problem := _unknown_option(each, value))]
+    for trial in sweep_trials(parsed):
+        try:
+            problems += find_problems(composed(trial))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+
+
+def sweep_trials(overrides: Sequence[Override]) -> Iterator[list[str]]:
+    """Yield lists of overrides without sweeps in which each value of a sweep occurs once, beside the others' first.
+
+    Unknown options of a group are left out.
+    """
+    choices = [options for each in overrides if (options := _single_overrides(each))]
+    first = [options[0] for options in choices]
+    yield first
+    for index, options in enumerate(choices):
+        for option in options[1:]:
+            yield [*first[:index], option, *first[index + 1 :]]
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    """Parse overrides, and leave out Hydra's own settings."""
+    parser = OverridesParser.create()
+    parsed = []
     for override in overrides:
         try:
             parsed.append(parser.parse_override(override))
         except HydraException as error:
-            raise invalid(
-                [f"{override}: is no override that Hydra understands ({str(error).splitlines()[0]})"]
-            ) from error
-    parsed = [each for each in parsed if not each.key_or_group.startswith("hydra")]
-    problems: list[str] = []
-    choices: list[list[str]] = []
-    for each in parsed:
-        values = _values(each)
-        wrong = [value for value in values if _unknown_option(each, value)]
-        problems += [_unknown_option(each, value) for value in wrong]
-        choices.append(
-            [each.input_line.split("=", 1)[0] + "=" + value for value in values if value not in wrong]
-            if values
-            else [each.input_line]
-        )
-    first = [options[0] for options in choices if options]
-    trials = [first] + [
-        [*(o[0] for o in choices[:index] if o), option, *(o[0] for o in choices[index + 1 :] if o)]
-        for index, options in enumerate(choices)
-        for option in options[1:]
-    ]
-    for trial in trials:
-        try:
-            problems += find_problems(composed(trial))
-        except PipelineError as error:
-            problems += [line.removeprefix("  - ") for line in str(error).splitlines()[1:]]
-    if problems:
-        raise invalid(problems)
+            reason = str(error).splitlines()[0]
+            raise ConfigError([f"{override}: is not a valid Hydra override ({reason})"]) from error
+    return [each for each in parsed if not each.key_or_group.startswith("hydra")]
 
 
 def register_resolvers() -> None:
-    """The functions that conf/ calls in `${...}`."""
+    """Register the functions that conf/ calls in `${...}`."""
     OmegaConf.register_new_resolver(
         "first_of", lambda *values: next((v for v in values if v is not None), None), replace=True
     )
@@ -133,19 +136,19 @@ def register_resolvers() -> None:
 
 
 def _at_least(least: Any, value: Any) -> Any:
-    # What is no number is told by the validation.
+    # Validation reports a value that is not a number.
     return max(least, value) if isinstance(least, int) and isinstance(value, int) else value
 
 
 def from_hydra(cfg: DictConfig) -> Config:
-    """The checked configuration of a job that Hydra has composed."""
+    """Return the checked configuration of a job that Hydra has composed."""
     plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
     OmegaConf.resolve(plain)
     return check(plain)
 
 
 def _values(override: Override) -> list[str]:
-    """The values that an override will take, as texts: several in a sweep, none where it deletes."""
+    """Return the values of an override as texts: several in a sweep, none where it deletes a key."""
     if override.is_delete():
         return []
     if override.is_sweep_override():
@@ -159,19 +162,29 @@ def _values(override: Override) -> list[str]:
     return [override.input_line.split("=", 1)[1]]
 
 
+def _single_overrides(override: Override) -> list[str]:
+    """Return one override for each known value of an override."""
+    values = _values(override)
+    if not values:
+        return [override.input_line]
+    key = override.input_line.split("=", 1)[0]
+    return [f"{key}={value}" for value in values if not _unknown_option(override, value)]
+
+
 def _unknown_option(override: Override, value: str) -> str | None:
+    """Return a sentence on a value that is not an option of the override's group, or None."""
     group = override.key_or_group
     if group not in GROUPS or (value in (*GROUPS[group], "null") and (group == "experiment" or value != "null")):
         return None
-    return f"{group}={unknown(f'file in conf/{group}/', value, GROUPS[group])} There are: {', '.join(GROUPS[group])}"
+    return f"{group}={unknown(f'file in conf/{group}/', value, GROUPS[group])} Available: {', '.join(GROUPS[group])}"
 
 
 def _normalise_override(override: str) -> str:
-    """`group.name=x` means `group=x`; an unknown key is let through (`++`), so that the check names it among all other problems."""
+    """Turn `group.name=x` into `group=x`, and add `++` to an unknown key, so that validation reports it."""
     match = _OVERRIDE.match(override)
     if not match:
         raise PipelineError(
-            f"params.yaml: {override.split('=')[0]!r} is no key; keys are made of letters, digits and _"
+            f"params.yaml: {override.split('=')[0]!r} is not a key; keys consist of letters, digits and _"
         )
     prefix, key, _ = match.groups()
     group, _, leaf = key.partition(".")
@@ -189,12 +202,12 @@ def _read_params() -> dict[str, Any]:
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise PipelineError(f"params.yaml can't be read: {error}") from error
     if not isinstance(params, dict):
-        raise PipelineError(f"params.yaml holds {params!r}; it takes keys with values, such as `seed: 1`")
+        raise PipelineError(f"params.yaml: invalid content {params!r}; expected keys with values, such as `seed: 1`")
     return params
 
 
 def _as_overrides(key: str, value: Any) -> Iterable[str]:
-    """Overrides that say what params.yaml says under `key`; null says nothing, but an unknown key is passed on to be named."""
+    """Yield the overrides for `key` in params.yaml: none where it is null, unless the key is unknown."""
     if value is None and (key in known_keys() or key in GROUPS):
         return
     leaf = key in known_keys() and not any(known.startswith(f"{key}.") for known in known_keys())
@@ -209,7 +222,7 @@ def _as_overrides(key: str, value: Any) -> Iterable[str]:
 
 
 def quoted(value: Any) -> str:
-    """`value` in the grammar of Hydra's overrides."""
+    """Return `value` in the grammar of Hydra's overrides."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -225,11 +238,11 @@ def quoted(value: Any) -> str:
 
 
 def quote_literally(text: str) -> str:
-    """As `quoted`, for a text that is taken as it stands: what looks like a reference to another setting is none."""
+    """Quote a text so that `${...}` in it is not an interpolation."""
     return quoted(re.sub(r"(\\*)\$\{", r"\1\1\\${", text))
 
 
 def _report_ignored_params(params: dict[str, Any]) -> None:
-    said = [override for key, value in params.items() for override in _as_overrides(key, value)]
-    if said:
-        print(f"An experiment is chosen: set aside from params.yaml: {' '.join(said)}", file=sys.stderr)
+    ignored = [override for key, value in params.items() for override in _as_overrides(key, value)]
+    if ignored:
+        print(f"experiment=... overrides params.yaml; ignored: {' '.join(ignored)}", file=sys.stderr)

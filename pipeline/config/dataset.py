@@ -2,144 +2,137 @@
 
 from dataclasses import dataclass
 
-from pipeline.config.limits import _at_least, _between, _limited, _one_of, _positive_fraction, _share
+from pipeline.config.limits import at_least, between, bounded, fraction, one_of, positive_fraction
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ColumnsConfig:
-    """The names of a table's columns."""
+    """Names of a CSV file's columns."""
 
     path: str
-    """Of the images' files; relative ones are taken from the table's folder."""
+    """Column with the path of each image; relative paths start from the folder of the CSV file."""
     label: str
+    """Column with the class of each image."""
     split: str | None
-    """train, validation or test; a table need not have it. Null: not looked at."""
+    """Column with train, validation or test. The file may lack it. Null: no column is read."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class NearDuplicatesConfig:
-    """When two files show the same image: perceptual hashes of 256 bits that hardly differ."""
+    """Detection of near duplicates: files that show the same image, by perceptual hashes of 256 bits."""
 
     find: bool
-    """Whether to look for them; files with the same bytes are duplicates anyway."""
-    distance: int = _limited("0 to 64 bits", lambda value: 0 <= value <= 64)
-    """Bits that may differ."""
+    """Search for near duplicates. Files with the same bytes are always treated as duplicates."""
+    distance: int = bounded(minimum=0, maximum=64)
+    """Largest number of differing bits, of 256, between two near duplicates."""
     mirrored: bool
-    """Whether a mirrored image is a duplicate as well."""
-    min_side: int = _at_least(16)
-    """Images with a shorter side in pixels are not hashed: what they show is too little to tell them apart by."""
-    min_detail: float = _at_least(0)
-    """Nor are images flatter than this: the median amplitude of what the hash looks at, in levels of 255."""
+    """Treat a mirrored image as a duplicate as well."""
+    min_side: int = at_least(16)
+    """Shortest side in pixels that is hashed; smaller images have too little detail to be told apart."""
+    min_detail: float = at_least(0)
+    """Least detail that is hashed: the median amplitude of the hashed frequencies, in grey levels of 255."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DriftConfig:
-    """When a split differs so much from training that prepare warns."""
+    """Limits above which prepare warns that a split differs from training."""
 
-    class_mix: float = _between(0, 1)
-    """Total variation distance of the class shares: the mix alone can move an accuracy by so much."""
-    appearance: float = _between(0, 1)
-    """Kolmogorov-Smirnov distance of brightness, contrast, saturation, size or shape."""
-    p_value: float = _between(0, 1)
-    """And how unlikely chance must be, over all tests together."""
+    class_mix: float = between(0, 1)
+    """Total variation distance between class proportions, 0 to 1: the change of accuracy that they alone can cause."""
+    appearance: float = between(0, 1)
+    """Kolmogorov-Smirnov distance, 0 to 1, of brightness, contrast, saturation, size or aspect ratio."""
+    p_value: float = between(0, 1)
+    """Significance level of a warning, over all tests together (Bonferroni)."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CurationConfig:
     """What prepare reads of `dataset`: where images come from, which are used, and how they are split."""
 
-    source: str = _one_of("folder", "csv", "tfds", "digits")
-    """What `path` is: a folder of class folders, or a table with a row an image; or an image set of TensorFlow Datasets, or scikit-learn's digits."""
+    source: str = one_of("folder", "csv", "tfds", "digits")
+    """Kind of source: a folder of class folders, a CSV file, TensorFlow Datasets, or scikit-learn's digits."""
     tfds: str | None
-    """Name and version of a set of TensorFlow Datasets, such as tf_flowers:3.0.1."""
+    """Name and version of a data set of TensorFlow Datasets, such as `tf_flowers:3.0.1`. Null: another source."""
     columns: ColumnsConfig
-    """Of a CSV file."""
+    """Columns of the CSV file."""
     groups: str | None
-    """What must not be torn apart by a split (a patient, a product, a burst): a column of the CSV file, or a regular expression on the
-    path, whose first group (else all that it matches) names the group."""
-    test: str = _one_of("auto", "validation")
-    """auto: the given test split, else one is cut off; validation: the given validation split serves as the test set."""
-    test_fraction: float = _between(0, 1)
-    """Share of all images cut off for testing where no test split is given."""
-    validation_fraction: float = _between(0, 1)
-    """Share of the training images cut off for validation where no validation split is given."""
-    min_images_per_class: int = _at_least(3)
-    """A class with fewer readable images for training is an error: each split needs one at least."""
-    max_pixels: int = _at_least(1)
-    """Width times height of an image at most; larger ones are quarantined before they are decoded."""
+    """Groups of images that stay in one split, such as a patient or a product. With a CSV file: a column's name.
+    With folders: a regular expression on the path; its first group, or else the whole match, names the group.
+    Null: no groups."""
+    test: str = one_of("auto", "validation")
+    """Source of the test set. auto: the data set's own test split, or else a part of the training images.
+    validation: the data set's own validation split."""
+    test_fraction: float = between(0, 1)
+    """Fraction of all images that becomes the test split, where the data set has none."""
+    validation_fraction: float = between(0, 1)
+    """Fraction of the training images that becomes the validation split, where the data set has none."""
+    min_images_per_class: int = at_least(3)
+    """Least number of readable training images per class. A class with fewer stops prepare."""
+    max_pixels: int = at_least(1)
+    """Largest width times height of an image. Larger ones are quarantined before they are decoded."""
     near_duplicates: NearDuplicatesConfig
-    on_leak: str = _one_of("fail", "drop", "keep")
-    """Where given splits share an image or a group: an error, leave it out of the split that is trained or chosen by, or keep and count it."""
-    label_conflicts: str = _one_of("quarantine", "keep")
-    """What happens to images that occur under several labels."""
+    """Detection of near duplicates."""
+    on_leak: str = one_of("fail", "drop", "keep")
+    """Action when the data set's own splits share an image or a group. fail: stop. keep: only count them.
+    drop: remove the image from all but one split; test has priority, then validation."""
+    label_conflicts: str = one_of("quarantine", "keep")
+    """Action for images that occur under several labels."""
     drift: DriftConfig
+    """Limits above which prepare warns that a split differs from training."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DatasetConfig(CurationConfig):
-    """The image set: its name and place, what `prepare` does with it, and what suits its images."""
+    """The data set: its name and place, what prepare does with it, and what suits its images."""
 
     name: str
+    """Name of the data set's file in `conf/dataset/`."""
     path: str | None
-    """Folder of the images, or the CSV file; a relative one is taken from the checkout. Null for images that come from elsewhere."""
+    """Folder of the images, or the CSV file. A relative path starts from the checkout. Null: the source needs none."""
     mirror: bool
-    """Whether a mirrored image still belongs to its class; false for signs and digits."""
-    image_size: int | None = _at_least(1)
-    """Side in pixels that suits these images; null: the backbone's own. `image_size` on the top level has the last word."""
+    """State that a mirrored image belongs to the same class; false for digits and signs."""
+    image_size: int | None = at_least(1)
+    """Side in pixels that suits these images. Null: the backbone's. The top-level `image_size` has priority."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AugmentConfig:
-    """How training images are varied. Strengths of 0 are off; validation, test and what is predicted are never varied."""
+    """Augmentation of training images. A strength of 0 is off; validation and test images are never augmented."""
 
     name: str
-    views: int = _at_least(0)
-    """Of what a frozen network makes of images: seeded versions of each beside the plain one, kept, and taken in turn, one an epoch.
-    What learns from pixels themselves needs none kept: it sees a new version each epoch."""
+    """Name of the chosen file in `conf/augment/`."""
+    views: int = at_least(0)
+    """Augmented variants of each image whose frozen features are cached, besides the plain one; one is used per epoch.
+    Layers that train on pixels get a new variant every epoch, and nothing is cached for them."""
     horizontal_flip: bool
-    """Half of the versions are mirrored."""
-    rotation_degrees: float = _limited("0 to 180 degrees", lambda value: 0 <= value <= 180)
-    """Largest turn to either side, in degrees."""
-    zoom_in: float = _share()
-    """Most that is lost at each side together: 0.25 shows three quarters of the width."""
-    zoom_out: float = _at_least(0)
-    """Most that is added, mirrored at the edge: 0.1 shows 1.1 times the width."""
-    crop_area: float = _positive_fraction()
-    """Random resized crop: the smallest share of the area that is cut out and stretched to the whole, anywhere; 1: none."""
-    crop_aspect: float = _at_least(1)
-    """Its largest change of the ratio of width to height, either way."""
-    brightness: float = _share()
-    """Largest change of all pixels, of the whole range."""
-    contrast: float = _share()
-    """Largest change of the distance to the image's mean, as a share."""
-    saturation: float = _share()
-    """Largest change of the distance to grey, as a share."""
-    hue: float = _share()
-    """Largest turn of the hue to either side: 1 is half of the colour circle."""
-    random_operations: int = _at_least(0)
-    """RandAugment: so many operations an image, drawn from thirteen; 0: none."""
-    random_strength: float = _share()
-    """Their largest strength."""
-    erasing: float = _share()
-    """Probability that a rectangle of the image is made grey."""
-    erasing_area: float = _between(0, 1)
-    """Its largest share of the image."""
-    mixup: float = _at_least(0)
-    """Parameter of the beta distribution of the share of another image of the batch that is mixed in (MixUp); 0: none."""
-    cutmix: float = _at_least(0)
-    """The same for the share that a rectangle of another image takes (CutMix); with both, each batch draws one of them."""
-
-    @property
-    def varies(self) -> bool:
-        """Whether any strength but that of mixing is above 0."""
-        return self.horizontal_flip or self.crop_area < 1 or any(
-            (
-                self.rotation_degrees, self.zoom_in, self.zoom_out, self.brightness, self.contrast, self.saturation, self.hue,
-                self.random_operations, self.erasing,
-            )
-        )  # fmt: skip
-
-    @property
-    def mixes(self) -> bool:
-        """Whether images are mixed with one another."""
-        return self.mixup > 0 or self.cutmix > 0
+    """Mirror each variant with probability 0.5."""
+    rotation_degrees: float = bounded(minimum=0, maximum=180)
+    """Largest rotation to either side, in degrees."""
+    zoom_in: float = fraction()
+    """Largest fraction of the width and height that zooming in cuts off: 0.25 shows three quarters of them."""
+    zoom_out: float = at_least(0)
+    """Largest fraction of the width and height that zooming out adds, by reflection: 0.1 shows 1.1 times the width."""
+    crop_area: float = positive_fraction()
+    """Random resized crop: smallest fraction of the area that is cut out and resized. 1: no crops."""
+    crop_aspect: float = at_least(1)
+    """Random resized crop: largest factor by which the aspect ratio changes, either way."""
+    brightness: float = fraction()
+    """Largest change of brightness, as a fraction of the range of pixel values."""
+    contrast: float = fraction()
+    """Largest change of contrast, as a fraction of each pixel's distance to the image's mean."""
+    saturation: float = fraction()
+    """Largest change of saturation, as a fraction of each pixel's distance to its grey."""
+    hue: float = fraction()
+    """Largest rotation of the hue to either side, as a fraction of half the colour circle."""
+    random_operations: int = at_least(0)
+    """RandAugment: number of operations per image, drawn from thirteen. 0: off."""
+    random_strength: float = fraction()
+    """RandAugment: largest strength of an operation."""
+    erasing: float = fraction()
+    """Random erasing: probability that a rectangle of the image is filled with grey."""
+    erasing_area: float = between(0, 1)
+    """Random erasing: largest fraction of the image's area that the rectangle covers."""
+    mixup: float = at_least(0)
+    """MixUp: parameter of the beta distribution from which the weight of a second image is drawn. 0: off."""
+    cutmix: float = at_least(0)
+    """CutMix: the same for the area of a rectangle from a second image. With both, each batch uses one. 0: off."""

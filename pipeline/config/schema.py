@@ -4,128 +4,161 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.config.dataset import AugmentConfig, DatasetConfig
-from pipeline.config.limits import _above, _at_least, _between, _limited, _one_of, _share
+from pipeline.config.limits import above, at_least, between, bounded, fraction, one_of
 from pipeline.config.training import BackboneConfig, FinetuneConfig, HardwareConfig, TrainConfig
 
 
-@dataclass
+@dataclass(kw_only=True)
 class EvaluateConfig:
+    """Evaluation on the test images."""
+
     name: str
-    batch_size: int = _at_least(1)
-    confidence: float = _between(0, 1)
-    """Of the intervals; 1 less this is the level of the tests."""
-    resamples: int = _at_least(100)
-    """Of the stratified bootstrap, from which the intervals come that have no formula."""
-    top_k: int = _at_least(2)
-    """How many guesses count in top-k accuracy, where there are more classes than that."""
-    calibration_bins: int = _at_least(2)
-    """Bins of equal width of the reliability diagram and the expected calibration error."""
+    """Name of the chosen file in `conf/evaluate/`."""
+    batch_size: int = at_least(1)
+    """Images per batch."""
+    confidence: float = between(0, 1)
+    """Confidence level of the intervals; 1 minus this is the significance level of the tests."""
+    resamples: int = at_least(100)
+    """Resamples of the stratified bootstrap, for intervals that have no formula."""
+    top_k: int = at_least(2)
+    """Number of guesses that count in top-k accuracy, where there are more classes than that."""
+    calibration_bins: int = at_least(2)
+    """Equally wide bins of the reliability diagram and of the expected calibration error (ECE)."""
     calibrate: bool
-    """Divide the logits by the temperature fitted on validation: in what is reported, and in the model that is logged."""
-    gallery: int = _at_least(0)
-    """How many of the most confident mistakes, and of the least confident hits, are shown."""
-    tta: str = _one_of("none", "flip", "crops", "flip_crops")
-    """Test-time augmentation: the mean over the image and its mirror image, over it and five crops, or over these mirrored as well."""
-    corruptions: str = _one_of("none", "all")
-    """all: accuracy under each of `pipeline.evaluation.corruptions` at five severities."""
-    corruption_images: int | None = _at_least(1)
-    """Test images that are damaged for it, drawn with the seed; null: all."""
+    """Divide logits by a temperature fitted on validation, in reported probabilities and in the logged model."""
+    gallery: int = at_least(0)
+    """Images in the gallery of most confident errors, and in that of least confident correct answers."""
+    tta: str = one_of("none", "flip", "crops", "flip_crops")
+    """Test-time augmentation: mean over the image and its mirror image (flip), over it and five crops (crops), or over
+    these and their mirror images (flip_crops)."""
+    corruptions: str = one_of("none", "all")
+    """Robustness to corruptions. all: accuracy under eleven kinds of corruption at five severities each."""
+    corruption_images: int | None = at_least(1)
+    """Test images, drawn at random, on which robustness is measured. Null: all."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrackingConfig:
+    """MLflow tracking."""
+
     name: str
+    """Name of the chosen file in `conf/tracking/`."""
     uri: str | None
-    """Of an MLflow tracking server or database; null: MLFLOW_TRACKING_URI, else mlflow.db in the checkout."""
+    """Address of a tracking server or database. Null: MLFLOW_TRACKING_URI, or else mlflow.db in the checkout."""
     experiment: str
-    """MLflow's experiment that the runs go to."""
-    log_model: str = _one_of("best", "all", "none")
-    system_metrics_interval: float | None = _above(0)
-    """Seconds between two looks at the use of processor, memory and GPU; null: none."""
-    wait_seconds: float = _at_least(0)
-    """How long the end of a stage waits for a store that is away; what it does not take by then is on disk, for `python -m pipeline.sync`."""
+    """Name of the MLflow experiment that holds the runs."""
+    log_model: str = one_of("best", "all", "none")
+    """Models that are logged: the better phase's, both phases', or none."""
+    system_metrics_interval: float | None = above(0)
+    """Seconds between two samples of processor, memory and GPU use. Null: no samples."""
+    wait_seconds: float = at_least(0)
+    """Seconds that the end of a stage waits for an unreachable server. Later, `python -m pipeline.sync` uploads."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ExportConfig:
+    """Checks that an exported model must pass."""
+
     name: str
-    images: int = _at_least(64)
-    """Images that each export is compared on with the classifier that it was made of."""
-    tolerance: float = _above(0)
-    """Largest difference of a probability, in formats that compute in float32; there the most probable class has to be the same throughout."""
-    int8_agreement: float = _between(0, 1)
-    """Least share of images with the same most probable class, in formats of eight bits."""
-    int8_images: int = _at_least(1)
-    """Images from which ranges of numbers are taken for eight bits, none of them among those compared on if there are enough."""
+    """Name of the chosen file in `conf/export/`."""
+    images: int = at_least(64)
+    """Images on which an export is compared with the classifier that it was made from."""
+    tolerance: float = above(0)
+    """Largest difference of a probability, in float32 formats. Their most probable class must agree on every image."""
+    int8_agreement: float = between(0, 1)
+    """Least fraction of images with the same most probable class, in 8-bit formats."""
+    int8_images: int = at_least(1)
+    """Images that calibrate the value ranges of 8-bit formats; disjoint from `images` where there are enough."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class RegisterConfig:
+    """Rules by which a challenger replaces the champion in the model registry."""
+
     name: str
+    """Name of the chosen file in `conf/register/`."""
     model: str
-    """The registered model's name in MLflow."""
-    margin: float = _share()
-    """How much less accuracy than the champion's the test has to rule out for a cheaper challenger to take its place."""
-    cost: str = _one_of("size", "trainable", "latency", "training")
-    """In what it has to be cheaper."""
-    saving: float = _share()
-    """By which share of the champion's cost; less is chance, such as a name's length in a file or a measurement's noise."""
+    """Name of the registered model in MLflow."""
+    margin: float = fraction()
+    """Loss of accuracy that the test must rule out before a cheaper challenger replaces the champion."""
+    cost: str = one_of("size", "trainable", "latency", "training")
+    """Cost by which a challenger can be cheaper: file size, trainable weights, latency, or training time."""
+    saving: float = fraction()
+    """Least saving, as a fraction of the champion's cost; smaller differences count as noise."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FindLrConfig:
-    """The rate range test."""
+    """The learning-rate range test, `python -m pipeline.find_lr`."""
 
     name: str
-    low: float = _above(0)
+    """Name of the chosen file in `conf/find_lr/`."""
+    low: float = above(0)
     """First learning rate."""
-    high: float = _above(0)
-    """Last one."""
-    steps: int = _at_least(10)
-    """Batches over which it rises from one to the other, by the same factor each."""
+    high: float = above(0)
+    """Last learning rate; above `low`."""
+    steps: int = at_least(10)
+    """Batches over which the learning rate rises exponentially from `low` to `high`."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SweepConfig:
+    """Treatment of failed jobs and dead workers in a sweep."""
+
     name: str
+    """Name of the chosen file in `conf/sweep/`."""
     retry_failed: bool
-    """Whether `-m` tries jobs again that failed before; complete ones are skipped, and cut-off ones go on, in either case."""
-    relaunches: int = _at_least(0)
-    """How often a launcher is started again after its workers died."""
+    """Rerun jobs that failed before. Complete jobs are always skipped, and interrupted ones always resumed."""
+    relaunches: int = at_least(0)
+    """Number of times that a launcher is restarted after its workers died."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Config:
-    seed: int = _limited("0 to 4294967295", lambda value: 0 <= value < 2**32)
-    """Of everything drawn at random: splits, initial weights, order, augmentation, dropout."""
-    image_size: int = _at_least(1)
+    """The whole configuration."""
+
+    seed: int = bounded(minimum=0, maximum=2**32 - 1)
+    """Seed of all random draws: splits, initial weights, order of images, augmentation, dropout."""
+    image_size: int = at_least(1)
     """Side in pixels of the square that every image is resized to."""
     cache_folder: str
-    """Where decoded images and frozen work are kept; a relative one is taken from the checkout. No result depends on it."""
+    """Folder of decoded images, cached features and checkpoints. A relative path starts from the checkout."""
     dataset: DatasetConfig
+    """The data set: source, splits and checks."""
     backbone: BackboneConfig
+    """The pretrained network."""
     augment: AugmentConfig
+    """Augmentation of training images."""
     train: TrainConfig
+    """Phase 1, feature extraction."""
     finetune: FinetuneConfig
+    """Phase 2, fine-tuning."""
     evaluate: EvaluateConfig
+    """Evaluation on the test images."""
     hardware: HardwareConfig
+    """Devices, precision and limits of the cache."""
     tracking: TrackingConfig
+    """MLflow tracking."""
     export: ExportConfig
+    """Checks of exported models."""
     register: RegisterConfig
+    """Rules of promotion in the model registry."""
     find_lr: FindLrConfig
+    """The learning-rate range test."""
     sweep: SweepConfig
+    """Treatment of failed jobs in a sweep."""
 
 
 PHASES = ("train", "finetune")
-"""The two phases of training, feature extraction and fine-tuning: sections of the configuration, stages, and columns of tables."""
+"""The phases of training, feature extraction and fine-tuning: sections of the configuration, and stages."""
 
 _EXPERIMENT = ("seed", "image_size", "dataset", "backbone", "augment", "train", "finetune", "evaluate", "hardware")
 
 
 def experiment_settings(config: Config) -> dict[str, Any]:
-    """Every setting that a result depends on, as plain values: no folder, no address, nothing about how results are kept or used."""
+    """Return every setting that a result depends on, as plain values, without folders and addresses."""
     settings = {name: value for name, value in asdict(config).items() if name in _EXPERIMENT}
-    # Where the images lie makes no other experiment; which they are is in their digest. So with a file of weights.
+    # Images and weights files are identified by their digests, not by their paths.
     del settings["dataset"]["path"]
     if config.backbone.has_weights_file:
         settings["backbone"]["weights"] = "file"

@@ -1,11 +1,13 @@
-"""Check a composed configuration in one go, before any work: every problem in one message."""
+"""Check a composed configuration before any work, and report every problem in one error."""
 
+import dataclasses
 import difflib
 import re
 import types
 import typing
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from omegaconf import DictConfig, OmegaConf
@@ -15,116 +17,148 @@ from pipeline.config import Config
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
 
+RENAMED = {
+    "hardware.picture_cache_gib": "hardware.image_cache_gib",
+    "export.int8_pictures": "export.int8_images",
+}
+"""Former names of keys, and the present ones."""
+_TYPES = {int: "an integer", float: "a number", str: "a text", bool: "true or false", types.NoneType: "null"}
+
+
+class ConfigError(PipelineError):
+    """A configuration that can't be used."""
+
+    def __init__(self, problems: Iterable[str]):
+        """`problems`: a sentence on each; repeated ones are dropped."""
+        self.problems = list(dict.fromkeys(problems))
+        # As its argument, so that the error survives pickling.
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "The configuration can't be used:\n" + "\n".join(f"  - {problem}" for problem in self.problems)
+
 
 def known_keys(section: type = Config, prefix: str = "") -> list[str]:
-    """Every key of the schema, dotted: sections as well as their leaves."""
+    """Return every dotted key of the schema: sections as well as their leaves."""
     keys = []
     for each in fields(section):
         keys.append(prefix + each.name)
-        if is_dataclass(each.type):
-            keys += known_keys(each.type, f"{prefix}{each.name}.")
+        if is_section(each):
+            keys += known_keys(section_type(each), f"{prefix}{each.name}.")
     return keys
 
 
-def unknown(what: str, given: str, known: Iterable[str]) -> str:
-    """A sentence on a name that does not exist, with the nearest one that does."""
-    near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.4)
-    return f"{given}: there is no such {what}" + (f"; did you mean {near[0]}?" if near else "")
+def is_section(key: dataclasses.Field) -> bool:
+    """Return whether a field of the schema is a section of its own."""
+    return is_dataclass(key.type)
+
+
+def section_type(key: dataclasses.Field) -> type:
+    """Return the dataclass of a field that is a section."""
+    return typing.cast(type, key.type)
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return a sentence on a name that does not exist, with the nearest one that does.
+
+    Args:
+        kind: what is named, such as key.
+        name: the name that does not exist.
+        known: all names that do.
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f"{name}: unknown {kind}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def check(composed: DictConfig) -> Config:
-    """The typed form of a composed configuration.
+    """Return the typed form of a composed configuration.
 
     Raises:
-        PipelineError: with every problem at once, each with its key, what was given and what is allowed.
+        ConfigError: lists every problem with its key, the given value and the allowed ones.
     """
     problems = find_problems(composed)
     if problems:
-        raise invalid(problems)
+        raise ConfigError(problems)
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
 
 
-def invalid(problems: Iterable[str]) -> PipelineError:
-    """The error that lists `problems`, each once, a line each."""
-    return PipelineError(
-        "The configuration can't be used:\n" + "\n".join(f"  - {each}" for each in dict.fromkeys(problems))
-    )
-
-
 def find_problems(composed: DictConfig) -> list[str]:
-    """All that is wrong with a composed configuration, a sentence each."""
+    """Return a sentence on each problem of a composed configuration."""
     problems = _section_problems(composed, Config, "")
     return problems or _contradictions(composed)
 
 
-def _section_problems(given: DictConfig, section: type, prefix: str) -> list[str]:
-    problems = []
+def expected_values(key: dataclasses.Field) -> str:
+    """Return the allowed values of a field of the schema, in words."""
+    if "expected" in key.metadata:
+        return key.metadata["expected"]
+    options = typing.get_args(key.type) or (key.type,)
+    words = " or ".join(_TYPES[option] for option in options if option is not types.NoneType)
+    if "range" in key.metadata:
+        words += f" {key.metadata['range']}"
+    return f"{words}, or null" if types.NoneType in options else words
+
+
+def _section_problems(values: DictConfig, section: type, prefix: str) -> list[str]:
     schema = {each.name: each for each in fields(section)}
-    typed = OmegaConf.structured(section)
-    for key in given:
-        if key not in schema:
-            problems.append(unknown("key", f"{prefix}{key}", known_keys()))
+    problems = [_unknown_key(f"{prefix}{key}") for key in values if key not in schema]
     for key, each in schema.items():
         name = prefix + key
-        if key not in given:
-            problems.append(f"{name}: is missing; it stands in conf/ and can't be removed")
-            continue
-        try:
-            value = given[key]
-            if is_dataclass(each.type):
-                if isinstance(value, DictConfig):
-                    problems += _section_problems(value, each.type, f"{name}.")
-                else:
-                    problems.append(
-                        f"{name}: {value!r} is not a section; allowed is {name}=<a file in conf/{name}/> or {name}.<key>=<value>"
-                    )
-                continue
-            typed[key] = value
-        except OmegaConfBaseException:
-            problems.append(f"{name}: {_shown(given, key)} is not allowed; it takes {_words(each)}")
-            continue
-        holds = each.metadata.get("holds")
-        if holds and typed[key] is not None and not holds(typed[key]):
-            problems.append(f"{name}: {_shown(given, key)} is not allowed; it takes {_words(each)}")
+        if key not in values:
+            problems.append(f"{name}: required key is missing; conf/ defines it, do not remove it")
+        elif is_section(each):
+            if isinstance(values[key], DictConfig):
+                problems += _section_problems(values[key], section_type(each), f"{name}.")
+            else:
+                problems.append(
+                    f"{name}: {values[key]!r} is not a section; use {name}=<a file in conf/{name}/> or {name}.<key>=<value>"
+                )
+        elif not _is_valid(values, each, OmegaConf.structured(section)):
+            problems.append(f"{name}: invalid value {_shown(values, key)}; expected {expected_values(each)}")
     return problems
 
 
-def _shown(given: DictConfig, key: str) -> str:
+def _is_valid(values: DictConfig, key: dataclasses.Field, typed: DictConfig) -> bool:
+    """Return whether a value converts to its type, which assigning it to `typed` tries, and is within its limits."""
     try:
-        return repr(given[key])
+        typed[key.name] = values[key.name]
+    except OmegaConfBaseException:
+        return False
+    value, holds = typed[key.name], key.metadata.get("holds")
+    return holds is None or (value is None and key.type is not Any) or holds(value)
+
+
+def _unknown_key(name: str) -> str:
+    return f"{name}: renamed to {RENAMED[name]}" if name in RENAMED else unknown("key", name, known_keys())
+
+
+def _shown(values: DictConfig, key: str) -> str:
+    try:
+        return repr(values[key])
     except OmegaConfBaseException as error:
-        return f"{OmegaConf.to_container(given)[key]!r} ({str(error).splitlines()[0]})"
-
-
-def _words(each) -> str:
-    if "choices" in each.metadata:
-        return each.metadata["choices"]
-    plain = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", types.NoneType: "null"}
-    options = typing.get_args(each.type) or (each.type,)
-    kinds = " or ".join(plain[option] for option in options)
-    return f"{kinds}, {each.metadata['allowed']}" if "allowed" in each.metadata else kinds
+        return f"{OmegaConf.to_container(values)[key]!r} ({str(error).splitlines()[0]})"
 
 
 def _contradictions(cfg: DictConfig) -> list[str]:
-    """Values that are each allowed and don't go together."""
+    """Return a sentence on each pair of values that are allowed alone, but not together."""
     problems = _data_contradictions(cfg.dataset)
     if cfg.image_size < cfg.backbone.min_image_size:
         problems.append(
-            f"image_size: {cfg.image_size} is not allowed with backbone={cfg.backbone.name}, which takes at least {cfg.backbone.min_image_size}"
+            f"image_size: invalid value {cfg.image_size} with backbone={cfg.backbone.name}; expected at least {cfg.backbone.min_image_size}"
         )
     problems += _training_contradictions(cfg)
     weights = cfg.backbone.weights
     if cfg.backbone.constructor == "scratch_cnn" and weights == "imagenet":
         problems.append(
-            "backbone.weights: 'imagenet' is not allowed with backbone=scratch_cnn, which nobody has pretrained; say random"
+            "backbone.weights: invalid value 'imagenet' with backbone=scratch_cnn, which is not pretrained; use random"
         )
     elif weights not in ("imagenet", "random") and not resolve(weights).is_file():
         problems.append(
-            f"backbone.weights: there is no file {weights!r}; allowed are imagenet, random, and the path of a Keras weights file"
+            f"backbone.weights: the file {weights!r} does not exist; expected imagenet, random, or the path of a Keras weights file"
         )
     if cfg.tracking.uri and urlsplit(cfg.tracking.uri).password:
         problems.append(
-            "tracking.uri: holds a password, which would be written into files; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+            "tracking.uri: contains a password, which would be written into files; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
         )
     return problems
 
@@ -133,25 +167,27 @@ def _training_contradictions(cfg: DictConfig) -> list[str]:
     problems, finetune = [], cfg.finetune
     for section, epochs in (
         ("train", cfg.train.epochs),
-        ("finetune", min([phase.get("epochs", finetune.epochs) for phase in finetune.phases or [{}]])),
+        ("finetune", min([round_.get("epochs", finetune.epochs) for round_ in finetune.phases or [{}]])),
     ):
         settings = cfg[section]
         if settings.warmup_steps is None and settings.schedule != "one_cycle" and settings.warmup_epochs > epochs:
-            of = "the epochs of a phase, " if section == "finetune" and finetune.phases else f"{section}.epochs="
-            problems.append(f"{section}.warmup_epochs: {settings.warmup_epochs} is more than {of}{epochs}")
-    sizes = [finetune.image_size, *(phase.get("image_size") for phase in finetune.phases or [])]
+            limit = "the epochs of a round, " if section == "finetune" and finetune.phases else f"{section}.epochs="
+            problems.append(f"{section}.warmup_epochs: {settings.warmup_epochs} is more than {limit}{epochs}")
+    sizes = [finetune.image_size, *(round_.get("image_size") for round_ in finetune.phases or [])]
     for size in filter(None, sizes):
         if size < cfg.backbone.min_image_size:
             problems.append(
-                f"finetune.image_size: {size} is not allowed with backbone={cfg.backbone.name}, which takes at least {cfg.backbone.min_image_size}"
+                f"finetune.image_size: invalid value {size} with backbone={cfg.backbone.name}; expected at least {cfg.backbone.min_image_size}"
             )
     if (cfg.augment.mixup or cfg.augment.cutmix) and finetune.batch_size < 2:
         problems.append(
-            f"finetune.batch_size: {finetune.batch_size} is not allowed with augment.mixup or cutmix, which mix the images of a batch; say 2 at least"
+            f"finetune.batch_size: invalid value {finetune.batch_size} with augment.mixup or augment.cutmix, which mix the images of a batch; "
+            "expected at least 2"
         )
     if "flip" in cfg.evaluate.tta and not cfg.dataset.mirror:
         problems.append(
-            f"evaluate.tta: {cfg.evaluate.tta!r} is not allowed with dataset.mirror=false, which says that a mirrored image is of another class; say crops"
+            f"evaluate.tta: invalid value {cfg.evaluate.tta!r} with dataset.mirror=false, since mirrored images belong to another class; "
+            "use crops or none"
         )
     if cfg.find_lr.low >= cfg.find_lr.high:
         problems.append(f"find_lr.low: {cfg.find_lr.low} is not below find_lr.high={cfg.find_lr.high}")
@@ -161,33 +197,32 @@ def _training_contradictions(cfg: DictConfig) -> list[str]:
 def _data_contradictions(dataset: DictConfig) -> list[str]:
     problems = []
     source, name = dataset.source, dataset.name
-    given = source in ("folder", "csv")
-    if not given and dataset.path is not None:
+    has_path = source in ("folder", "csv")
+    if not has_path and dataset.path is not None:
         problems.append(
-            f"dataset.path: {dataset.path!r} is not allowed with dataset={name}, which brings its own images; say dataset=folder"
+            f"dataset.path: invalid value {dataset.path!r} with dataset={name}, which has its own images; use dataset=folder"
         )
-    if given and dataset.path is None:
+    if has_path and dataset.path is None:
         what = (
-            "the folder of your images, dataset.path=<folder>"
-            if source == "folder"
-            else "your table, dataset.path=<file>.csv"
+            "a folder of images, dataset.path=<folder>" if source == "folder" else "a CSV file, dataset.path=<file>.csv"
         )
-        problems.append(f"dataset.path: null is not allowed with dataset={name}; give {what}")
+        problems.append(f"dataset.path: required with dataset={name}; set it to {what}")
     if source == "tfds" and not re.fullmatch(r"[\w/.-]+:\d+\.\d+\.\d+", dataset.tfds or ""):
         problems.append(
-            f"dataset.tfds: {dataset.tfds!r} is not allowed with dataset={name}; it takes <name>:<version> of TensorFlow Datasets, such as tf_flowers:3.0.1"
+            f"dataset.tfds: invalid value {dataset.tfds!r} with dataset={name}; expected <name>:<version> of TensorFlow Datasets, such as "
+            "tf_flowers:3.0.1"
         )
     if source != "tfds" and dataset.tfds is not None:
-        problems.append(f"dataset.tfds: {dataset.tfds!r} is not allowed with dataset={name}; say dataset=tfds")
+        problems.append(f"dataset.tfds: invalid value {dataset.tfds!r} with dataset={name}; use dataset=tfds")
     if source == "digits" and dataset.test == "validation":
         problems.append(
-            f"dataset.test: 'validation' is not allowed with dataset={name}, which has no validation split of its own; leave it at auto"
+            f"dataset.test: invalid value 'validation' with dataset={name}, which has no validation split of its own; use auto"
         )
     if dataset.groups is not None and source != "csv":
         try:
             re.compile(dataset.groups)
         except re.error as error:
             problems.append(
-                f"dataset.groups: {dataset.groups!r} is no regular expression ({error}); it takes one, on the images' paths, or null"
+                f"dataset.groups: {dataset.groups!r} is not a regular expression ({error}); expected one on the images' paths, or null"
             )
     return problems

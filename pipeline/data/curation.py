@@ -1,4 +1,4 @@
-"""From what was read to what the stages train on: readable images of one label each, split so that nothing leaks."""
+"""From inspected files to the data set that the stages use: readable images of one label, split without leaks."""
 
 import logging
 from dataclasses import dataclass
@@ -7,68 +7,65 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import CurationConfig
-from pipeline.data.duplicates import find_pairs, tied_together
-from pipeline.data.inspection import STATISTICS, Inspected
-from pipeline.data.leaks import LeakError, Leaks, conflicting, find_leaks, group_ids, group_names
-from pipeline.data.splits import cut_splits, serving
+from pipeline.data.duplicates import connected_groups, find_pairs
+from pipeline.data.inspection import STATISTICS, Inspection
+from pipeline.data.leaks import LeakError, Leaks, find_leaks, group_ids, group_names, has_conflicting_labels
+from pipeline.data.splits import assign_given_splits, cut_splits
 from pipeline.system.errors import PipelineError
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ["path", "label", "split", "sha256", "width", "height", "format", "orientation", "group", *STATISTICS]
-"""Of the manifest."""
+"""Columns of the manifest."""
 _TYPES = {"label": "str", "split": "str", "width": "int64", "height": "int64", "orientation": "int64"}
-_QUARANTINED = ["path", "reason", "sha256"]
+_QUARANTINE_COLUMNS = ["path", "reason", "sha256"]
 
 
 @dataclass(frozen=True)
 class Curated:
-    """A data set that can be trusted, and what it took."""
+    """A curated data set, and what was found in it."""
 
     manifest: pd.DataFrame
-    """COLUMNS, a row an image; group: what was not torn apart by a split, None for an image that stands alone."""
+    """COLUMNS, one row per image. group: the unit that stays in one split, None for an image without one."""
     quarantined: pd.DataFrame
-    """path, reason and sha256 (empty where the file can't be read) of what is left out."""
+    """path, reason and sha256 (empty for an unreadable file) of the images that were left out."""
     duplicates: pd.DataFrame
-    """group (from 1), path, label, given (split) of all images that have duplicates; and of their group ties (how they were found) and
-    distance (the largest, in bits)."""
+    """group (from 1), path, label and given (original split) of each image that has duplicates; ties (kinds of pairs)
+    and distance (the largest, in bits) of its group."""
     leaks: Leaks
+    """Images in several of the data set's own splits."""
     figures: dict[str, int]
-    """Counts of what was found."""
+    """Counts of duplicates, conflicts and leaks."""
 
 
-def curate(
-    inspected: Inspected,
-    classes: list[str],
-    dataset: CurationConfig,
-    seed: int,
-) -> Curated:
-    """Leave out what can't be read and what has two labels, and assign splits that share neither images nor groups.
+def curate(inspection: Inspection, classes: list[str], dataset: CurationConfig, seed: int) -> Curated:
+    """Leave out unreadable images and those with two labels, and assign splits that share neither images nor groups.
 
     Args:
-        inspected: what the files hold.
+        inspection: content of the files.
         classes: all labels.
-        dataset: what to do about duplicates and leaks.
-        seed: of the splits that are cut off.
+        dataset: treatment of duplicates and leaks.
+        seed: seed of the splits that are cut.
 
     Raises:
-        LeakError: given splits share images, and `dataset.on_leak` is fail.
-        PipelineError: a given split without a readable image, or splits that can't be cut.
+        LeakError: the data set's own splits share images, and `dataset.on_leak` is fail.
+        PipelineError: a split without a readable image, or splits that can't be cut.
     """
-    images, rows = _served(inspected.table, dataset.test)
-    pairs = find_pairs(images, inspected.hashes[rows], inspected.mirrored[rows], dataset.near_duplicates)
-    same = tied_together(len(images), pairs["first"], pairs["second"])
-    duplicates = _listed(images, pairs, same)
-    in_conflict = conflicting(images["label"], same)
+    images, rows = _usable_images(inspection.table, dataset.test)
+    pairs = find_pairs(images, inspection.hashes[rows], inspection.mirrored[rows], dataset.near_duplicates)
+    same = connected_groups(len(images), pairs["first"].to_numpy(), pairs["second"].to_numpy())
+    duplicates = _duplicates_table(images, pairs, same)
+    in_conflict = has_conflicting_labels(images["label"], same)
     groups = int(duplicates["group"].nunique())
     figures = {
         "duplicate_groups": groups,
         "duplicates": len(duplicates) - groups,
         "label_conflicts": int(in_conflict.sum()),
     }
-    quarantined = inspected.table.loc[inspected.table["reason"].notna(), _QUARANTINED]
+    quarantined = inspection.table.loc[inspection.table["reason"].notna(), _QUARANTINE_COLUMNS]
     if dataset.label_conflicts == "quarantine" and in_conflict.any():
-        quarantined = pd.concat([quarantined, _conflicts(images[in_conflict], same[in_conflict])], ignore_index=True)
+        conflicts = _quarantine_conflicts(images[in_conflict], same[in_conflict])
+        quarantined = pd.concat([quarantined, conflicts], ignore_index=True)
         images, pairs = _without(images, pairs, in_conflict)
 
     images["unit"] = group_ids(pairs, images["group"])
@@ -78,7 +75,7 @@ def curate(
     figures |= {"leaked": len(leaks.rows), "dropped": 0}
     if dataset.on_leak == "drop":
         figures["dropped"] = len(leaks.removable)
-        images = images.drop(index=leaks.removable).reset_index(drop=True)
+        images = images.drop(index=images.index[leaks.removable]).reset_index(drop=True)
     images["label"] = pd.Categorical(images["label"], categories=classes)
     images["split"] = cut_splits(images, dataset, seed)
     images["group"] = group_names(images["unit"].to_numpy(), images["path"], images["group"])
@@ -86,42 +83,44 @@ def curate(
     return Curated(manifest, quarantined.sort_values("path", ignore_index=True), duplicates, leaks, figures)
 
 
-def _served(table: pd.DataFrame, test: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """The readable images that serve for something, `split` saying for what where it is given, and their rows in the table."""
+def _usable_images(table: pd.DataFrame, test: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the readable images with the split that each is used for, and their rows in the table, int [n]."""
     rows = np.flatnonzero(table["reason"].isna())
     images = table.iloc[rows].reset_index(drop=True)
-    lost = set(table["split"].dropna()) - set(images["split"].dropna())
-    if lost:
-        raise PipelineError(f"No image of the given {' and '.join(sorted(lost))} split can be read; mend or remove it")
-    images["given"] = images["split"]
-    images["split"] = serving(images["split"], test)
-    served = images["split"].notna().to_numpy()
-    if not served.all():
-        log.warning("%d images of the given test split put aside, since dataset.test=validation", (~served).sum())
-    return images[served].reset_index(drop=True), rows[served]
+    unreadable = set(table["split"].dropna()) - set(images["split"].dropna())
+    if unreadable:
+        splits = " and ".join(sorted(unreadable))
+        raise PipelineError(f"No image of the {splits} split can be read; repair the files or remove the split")
+    images["original_split"] = images["split"]
+    images["split"] = assign_given_splits(images["split"], test)
+    used = images["split"].notna().to_numpy()
+    if not used.all():
+        log.warning("%d images of the test split are not used, because of dataset.test=validation", (~used).sum())
+    return images[used].reset_index(drop=True), rows[used]
 
 
-def _conflicts(images: pd.DataFrame, same: np.ndarray) -> pd.DataFrame:
-    """The quarantine's rows of images that have several labels."""
+def _quarantine_conflicts(images: pd.DataFrame, same: np.ndarray) -> pd.DataFrame:
+    """Return the rows of quarantine.csv for images that have several labels."""
     labels = images["label"].groupby(same).transform(lambda names: ", ".join(sorted(set(names))))
-    return images.assign(reason="the same image under several labels: " + labels)[_QUARANTINED]
+    return images.assign(reason="the same image under several labels: " + labels)[_QUARANTINE_COLUMNS]
 
 
-def _without(images: pd.DataFrame, pairs: pd.DataFrame, gone: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The images that are not `gone`, bool [n], and the pairs among them."""
-    place = np.cumsum(~gone) - 1
-    left = pairs[~gone[pairs["first"]] & ~gone[pairs["second"]]]
-    return images[~gone].reset_index(drop=True), left.assign(first=place[left["first"]], second=place[left["second"]])
+def _without(images: pd.DataFrame, pairs: pd.DataFrame, removed: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the images that are not `removed`, bool [n], and the pairs among them."""
+    place = np.cumsum(~removed) - 1
+    left = pairs[~removed[pairs["first"]] & ~removed[pairs["second"]]]
+    left = left.assign(first=place[left["first"]], second=place[left["second"]])
+    return images[~removed].reset_index(drop=True), left
 
 
-def _listed(images: pd.DataFrame, pairs: pd.DataFrame, same: np.ndarray) -> pd.DataFrame:
-    """All images that have duplicates, group by group."""
+def _duplicates_table(images: pd.DataFrame, pairs: pd.DataFrame, same: np.ndarray) -> pd.DataFrame:
+    """Return all images that have duplicates, group by group, with the columns of duplicates.csv."""
     numbers = pd.Series(same)
     members = numbers[numbers.duplicated(keep=False)].sort_values(kind="stable")
-    listed = images.loc[members.index, ["path", "label", "given"]]
+    table = images.loc[members.index, ["path", "label", "original_split"]].rename(columns={"original_split": "given"})
     ties = pairs.assign(group=same[pairs["first"]]).groupby("group")
     kinds = ties["kind"].agg(lambda kind: " and ".join(sorted(set(kind))))
-    table = listed.assign(
+    table = table.assign(
         group=pd.factorize(members)[0] + 1, ties=members.map(kinds), distance=members.map(ties["distance"].max())
     )
     return table[["group", "path", "label", "given", "ties", "distance"]].reset_index(drop=True)

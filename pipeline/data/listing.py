@@ -1,11 +1,11 @@
-"""What a data set lists, wherever it comes from: images with their labels."""
+"""The images that a data set lists, with their labels, wherever it comes from."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.system.errors import PipelineError
 
-SPLITS = {
+SPLIT_ALIASES = {
     "train": "train",
     "training": "train",
     "test": "test",
@@ -14,19 +14,20 @@ SPLITS = {
     "val": "validation",
     "valid": "validation",
 }
-"""The names that splits go by."""
+"""Names of splits in data sets, and the split that each means."""
 
 
 class LabelledImage(NamedTuple):
-    """A file that is said to be an image of a class."""
+    """A file that the data set lists as an image of a class."""
 
     path: str
-    """Relative to the data set's folder, with forward slashes."""
+    """Path relative to the data set's folder, with forward slashes."""
     label: str
+    """Name of its class."""
     split: str | None
-    """train, validation or test; None where the data set gives no splits."""
+    """train, validation or test; None where the data set has no splits."""
     group: str | None = None
-    """What it must not be torn from by a split; None where nothing is said."""
+    """Group of images that must stay in one split; None where the data set has no groups."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,25 @@ class Listing:
     images: list[LabelledImage]
     """Sorted by path."""
     classes: list[str]
-    """Sorted by name; those without an image among them."""
+    """Sorted by name, including classes without an image."""
     left_out: dict[str, int]
-    """Why other files were left out, and how many."""
+    """Number of other files by the reason why they were left out."""
 
 
-def refuse_classes(where: str, names: list[str], home: str) -> None:
-    """Raise what makes the training classes `names`, sorted, useless; they are read off each `home` (a folder, a row's label)."""
+def check_classes(where: str, names: list[str], home: str) -> None:
+    """Check that training classes can be told apart.
+
+    Args:
+        where: the data set, for error messages.
+        names: the classes, sorted.
+        home: what a class is read from: sub-folder or row.
+
+    Raises:
+        PipelineError: fewer than two classes, names that differ only in case, or names that can't be printed.
+    """
     if len(names) < 2:
         raise PipelineError(
-            f"{where} holds one class only ({', '.join(names)}); a classifier needs two {home}s at least, one a class"
+            f"{where} has only one class ({', '.join(names)}); a classifier needs at least two {home}s, one per class"
         )
     by_case: dict[str, str] = {}
     for name in names:

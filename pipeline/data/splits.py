@@ -1,4 +1,4 @@
-"""Which image serves for training, validation and testing."""
+"""Assign each image to the training, validation or test split."""
 
 from fractions import Fraction
 
@@ -10,46 +10,55 @@ from pipeline.config import CurationConfig
 from pipeline.system.errors import PipelineError
 
 SPLITS = ("train", "validation", "test")
-# Fractions are cut in steps of a twentieth, where groups are large and not to be torn apart.
+"""The splits, in the order of their use."""
+# Whole groups are cut in steps of a twentieth of the images.
 _FOLDS = 20
 
 
-def serving(given: pd.Series, test: str) -> pd.Series:
-    """What each image's given split (None where there is none) serves as: train, validation, test, or None for what `dataset.test` puts aside.
+def assign_given_splits(splits: pd.Series, test: str) -> pd.Series:
+    """Return the split that each image is used for, from the data set's own splits.
+
+    Args:
+        splits: the data set's split of each image, None where it has none.
+        test: `dataset.test`.
+
+    Returns:
+        train, validation or test, or None for an image that is not used.
 
     Raises:
-        PipelineError: a validation split is asked for and not given.
+        PipelineError: validation is to be the test set, and the data set has no validation split.
     """
-    split = given.astype(object).where(given.notna(), "train")
+    assigned = splits.astype(object).where(splits.notna(), "train")
     if test != "validation":
-        return split
-    if "validation" not in set(split):
+        return assigned
+    if "validation" not in set(assigned):
         raise PipelineError(
-            "dataset.test: 'validation' takes a validation/ (or val/) folder with readable images, and there is none; say dataset.test=auto"
+            "dataset.test: invalid value 'validation'; expected a validation/ (or val/) folder with readable images, and there is "
+            "none; use dataset.test=auto"
         )
-    return split.map({"train": "train", "validation": "test"}.get).astype(object)
+    return assigned.map({"train": "train", "validation": "test"}.get).astype(object)
 
 
 def cut_splits(images: pd.DataFrame, dataset: CurationConfig, seed: int) -> pd.Series:
-    """A split for each image: the one it has, or one cut off the training images, stratified by class and seeded.
+    """Cut the missing splits off the training images, stratified by class.
 
     Args:
-        images: columns `label` (categorical), `split` (as `serving` gives it) and `unit` (int: images of one are not torn apart), in a
-            fixed order.
-        dataset: fractions, and whether there are groups, which may be large and hold several classes.
-        seed: of the cuts.
+        images: columns `label` (categorical), `split` (see `assign_given_splits`) and `unit` (int; images of a unit
+            stay in one split), in a fixed order.
+        dataset: fractions, and whether there are groups, which may be large and contain several classes.
+        seed: seed of the cuts.
 
     Returns:
-        train, validation or test.
+        train, validation or test for each image.
 
     Raises:
         PipelineError: a class with too few images, or a cut that can't be made.
     """
     split = images["split"].copy()
-    given = set(split)
-    _refuse_small_classes(images["label"], split, dataset.min_images_per_class)
+    present = set(split)
+    _check_class_sizes(images["label"], split, dataset.min_images_per_class)
     for name, fraction in (("test", dataset.test_fraction), ("validation", dataset.validation_fraction)):
-        if name not in given:
+        if name not in present:
             training = images[split == "train"]
             try:
                 cut = (_cut_groups if dataset.groups else _cut_units)(training, fraction, seed)
@@ -61,7 +70,7 @@ def cut_splits(images: pd.DataFrame, dataset: CurationConfig, seed: int) -> pd.S
     return split
 
 
-def _refuse_small_classes(labels: pd.Series, split: pd.Series, least: int) -> None:
+def _check_class_sizes(labels: pd.Series, split: pd.Series, least: int) -> None:
     counts = labels[split == "train"].value_counts()
     small = [
         f"{label!r} has {counts.get(label, 0)}"
@@ -70,37 +79,37 @@ def _refuse_small_classes(labels: pd.Series, split: pd.Series, least: int) -> No
     ]
     if small:
         raise PipelineError(
-            f"Too few readable images for training, at least {least} a class are needed: {', '.join(small)}; "
+            f"Too few readable images for training: at least {least} per class are needed, {', '.join(small)}; "
             "add images, remove the class, or lower dataset.min_images_per_class"
         )
 
 
 def _cut_units(training: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
-    """Single images and small units of one class: the first of each is drawn, and the others follow it."""
+    """Cut single images and small units of one class: the first image of each is drawn, and the others follow it."""
     first = training[~training["unit"].duplicated()]
     _, cut = train_test_split(first.index, test_size=fraction, stratify=first["label"], random_state=seed)
     return training.index[training["unit"].isin(training["unit"][cut])]
 
 
 def _cut_groups(training: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
-    """Groups of any size, perhaps of several classes: as near to the fraction of each class as whole groups allow."""
+    """Cut units of any size and several classes, as near to the fraction of each class as whole units allow."""
     units = training.groupby("label", observed=True)["unit"].nunique()
     lonely = [repr(label) for label, count in units.items() if count < 2]
     if lonely:
         raise ValueError(
-            f"all images of {', '.join(lonely)} are in one group, which can't be in both parts (dataset.groups)"
+            f"all images of {', '.join(lonely)} are in one group, which can't be in both splits (dataset.groups)"
         )
     most = min(_FOLDS, training["unit"].nunique(), int(training["label"].value_counts().min()))
-    every = set(training["label"])
-    share = Fraction(fraction).limit_denominator(most)
-    for count in range(share.denominator if share else most, 1, -1):
-        taken = min(max(1, round(fraction * count)), count - 1)
-        folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-        parts = [part for _, part in folds.split(training.index, training["label"].astype(str), training["unit"])]
+    classes = set(training["label"])
+    nearest = Fraction(fraction).limit_denominator(most)
+    for count in range(nearest.denominator if nearest else most, 1, -1):
+        size = min(max(1, round(fraction * count)), count - 1)
+        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+        folds = [fold for _, fold in splitter.split(training.index, training["label"].astype(str), training["unit"])]
         for start in range(count):
-            cut = np.concatenate([parts[(start + step) % count] for step in range(taken)])
+            cut = np.concatenate([folds[(start + step) % count] for step in range(size)])
             left = np.setdiff1d(np.arange(len(training)), cut)
-            # Few groups may leave a class to one side.
-            if set(training["label"].iloc[cut]) == every == set(training["label"].iloc[left]):
+            # With few groups, a class may be missing on one side.
+            if set(training["label"].iloc[cut]) == classes == set(training["label"].iloc[left]):
                 return training.index[cut]
-    raise ValueError("whole groups leave a class without images in one of the parts (dataset.groups)")
+    raise ValueError("whole groups leave a class without images in one of the splits (dataset.groups)")

@@ -1,1 +1,1 @@
-"""The classifier outside the pipeline: found, loaded, asked, converted, served, registered."""
+"""The finished classifier: find it, load it, predict, export, serve, register, reproduce."""

@@ -1,7 +1,6 @@
 """The demo page: drop an image, see its classes and where the classifier looked."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,39 +10,37 @@ from starlette.concurrency import run_in_threadpool
 
 from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.prediction.gallery import overlays
-from pipeline.deployment.prediction.output import guesses
-from pipeline.deployment.prediction.predictions import Prediction
-from pipeline.inputs.decoding import SAFE_PIXELS, TooLargeError, UndecodableError, pixels
+from pipeline.deployment.prediction.predictions import Prediction, top_classes
+from pipeline.deployment.uploads import decode_upload
+from pipeline.inputs.decoding import UndecodableError
 from pipeline.system.errors import PipelineError
 from pipeline.visuals.pages import render
 from pipeline.visuals.thumbnails import data_uri
 
-MOST_BYTES = 50 * 2**20
-
-
-_GUESSES = 10
+MAX_BYTES = 50 * 2**20
+"""Of an upload."""
+_CLASSES = 10
 
 
 def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI:
-    """The application.
+    """Build the application.
 
     Args:
-        classifier: that is asked.
+        classifier: predicts the images.
         examples: images to try with a click.
 
     Raises:
-        PipelineError: an example can't be shown.
+        PipelineError: an example is not an image.
     """
     app = FastAPI(openapi_url=None)
     size = classifier.image_size
-    shown = [data_uri(_example_pixels(file, size)) for file in examples]
     page = render(
         "demo.html",
         title="Try the classifier",
         count=len(classifier.classes),
         size=size,
         model=classifier.origin,
-        examples=shown,
+        examples=[data_uri(_example_pixels(file, size)) for file in examples],
     )
 
     @app.get("/")
@@ -61,10 +58,10 @@ def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI
         data = bytearray()
         async for part in request.stream():
             data += part
-            if len(data) > MOST_BYTES:
-                return JSONResponse({"error": f"more than {MOST_BYTES // 2**20} MiB"}, 413)
+            if len(data) > MAX_BYTES:
+                return JSONResponse({"error": f"more than {MAX_BYTES // 2**20} MiB"}, 413)
         try:
-            return JSONResponse(await run_in_threadpool(answer, classifier, bytes(data)))
+            return JSONResponse(await run_in_threadpool(predict_upload, classifier, bytes(data)))
         except UndecodableError as error:
             return JSONResponse({"error": f"This can't be shown: {error}"}, 400)
 
@@ -78,32 +75,18 @@ def _example_pixels(file: Path, size: int) -> np.ndarray:
         raise PipelineError(f"--examples: {file} can't be shown: {error}") from error
 
 
-def answer(classifier: Classifier, data: bytes) -> dict:
-    """What the page shows of an image: `guesses`, pairs of class and probability, the most probable first; `image` and `overlay` as
-    addresses that hold them.
+def predict_upload(classifier: Classifier, data: bytes) -> dict[str, object]:
+    """Predict an image file's bytes.
+
+    Returns:
+        `guesses`: pairs of class and probability, the most probable first; `image` and `overlay` as `data:` addresses.
 
     Raises:
-        UndecodableError: no image.
+        UndecodableError: the bytes are not an image.
     """
     image = decode_upload(data, classifier.image_size)
     [probabilities] = classifier.probabilities(image[np.newaxis])
-    asked = Prediction("", image=image, probabilities=probabilities)
-    [overlay] = overlays([asked], classifier)
-    told = guesses(asked, classifier.classes, _GUESSES)
-    return {"guesses": told, "image": data_uri(image), "overlay": data_uri(overlay)}
-
-
-TOGETHER = 25_000_000
-"""Pixels of an image that is decoded beside others; larger than what most cameras take."""
-
-
-# One thread takes one after the other, and the same memory again: what a thread has freed others can't have.
-_alone = ThreadPoolExecutor(1, "large-images")
-
-
-def decode_upload(data: bytes, size: int) -> np.ndarray:
-    """As `pipeline.inputs.decoding.pixels`, of at most SAFE_PIXELS; never two at a time of those with more than TOGETHER."""
-    try:
-        return pixels(data, size, TOGETHER)
-    except TooLargeError:
-        return _alone.submit(pixels, data, size, SAFE_PIXELS).result()
+    prediction = Prediction("", image, probabilities)
+    [overlay] = overlays([prediction], classifier)
+    guesses = top_classes(prediction, classifier.classes, _CLASSES)
+    return {"guesses": guesses, "image": data_uri(image), "overlay": data_uri(overlay)}

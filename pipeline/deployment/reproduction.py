@@ -1,30 +1,35 @@
-"""Run an experiment again from what MLflow knows of it: its commit, its lock, its configuration; and compare every figure."""
+"""Run an experiment again from its MLflow run: its commit, its lock, its configuration; and compare every figure."""
 
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isnan
 from pathlib import Path
 from typing import Any
 
-from pipeline.comparison.experiments import Experiment
+import yaml
+from rich.table import Table
+
+from pipeline.comparison.experiments import Experiment, find
+from pipeline.config import TrackingConfig
 from pipeline.config.compose import quoted
 from pipeline.storage.files import file_sha256
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE, resolve
+from pipeline.system.terminal import table_console
 
 LOCK = "requirements.lock"
 _LISTED = 5
-# What a run's figures are called that depend on configuration, data and code alone.
+# Prefixes of the figures that depend on configuration, data and code alone.
 _FIGURES = ("prepare/", "train/", "finetune/", "test/")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One metric, then and now; None where it was or is missing."""
+    """One metric of both runs; None where a run lacks it."""
 
     name: str
     then: float | None
@@ -32,26 +37,61 @@ class Figure:
 
     @property
     def difference(self) -> float:
-        """Absolute; infinite where one alone is missing or no number."""
+        """Absolute; infinite where only one is missing or not a number."""
         if self.then is None or self.now is None or isnan(self.then) != isnan(self.now):
             return inf
         return 0.0 if isnan(self.then) else abs(self.now - self.then)
 
 
-def meant(given: str, experiments: Sequence[Experiment]) -> Experiment:
-    """The experiment whose id is given, or the start of one; as MLflow writes it (`runs:/<id>`) too.
+def run_again(
+    name: str, tracking: TrackingConfig, *, folder: Path | None, make_environment: bool
+) -> tuple[Experiment, list[Figure]]:
+    """Run a complete experiment of the store again.
+
+    Args:
+        name: id of its run, or the start of one.
+        tracking: the store.
+        folder: new folder for code, environment and results; None: reproduced/<run>.
+        make_environment: make an environment from the lock, instead of using this one.
+
+    Returns:
+        the experiment, and every figure of it then and now.
+
+    Raises:
+        PipelineError: there is no such run, it does not name its code, or it can't be run again.
+    """
+    run = find_run(name, find(tracking))
+    file, commit, lock = run.file("config.yaml"), run.tags.get("git_commit"), run.tags.get("lock_sha256")
+    if not (file and commit and lock):
+        raise PipelineError(
+            f"{run.name} ({run.run_id}) does not name its configuration, commit and lock; it can't be run again"
+        )
+    if run.tags.get("git_dirty") == "true":
+        print(f"{run.name} was computed with uncommitted changes; its commit is run without them", file=sys.stderr)
+    folder = folder or Path("reproduced") / run.run_id[:8]
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    check_out(commit, lock, folder)
+    store = run_pipeline(environment(folder) if make_environment else Path(sys.executable), settings, folder)
+    runs = find(replace(tracking, uri=store, experiment=settings["tracking"]["experiment"]))
+    if not runs:
+        raise PipelineError(f"{folder}: the experiment left no complete run in {store}; see above")
+    return run, compare(run.metrics, runs[0].metrics)
+
+
+def find_run(name: str, experiments: Sequence[Experiment]) -> Experiment:
+    """Find the experiment with this run id, or the start of one; also as MLflow writes it (`runs:/<id>`).
 
     Raises:
         PipelineError: there is none, or there are several.
     """
-    start = given.removeprefix("runs:/").partition("/")[0]
-    found = [each for each in experiments if each.run_id.startswith(start)]
-    if len(found) == 1:
-        return found[0]
-    listed = ", ".join(f"{each.run_id[:8]} ({each.name})" for each in (found or experiments)[:_LISTED])
+    start = name.removeprefix("runs:/").partition("/")[0]
+    matches = [each for each in experiments if each.run_id.startswith(start)]
+    if len(matches) == 1:
+        return matches[0]
+    examples = ", ".join(f"{each.run_id[:8]} ({each.name})" for each in (matches or experiments)[:_LISTED])
     raise PipelineError(
-        f"{given!r} is {'the start of several ids' if found else 'the id of no complete experiment'}; "
-        f"it takes one of those that make ui shows{f', such as {listed}' if listed else ''}"
+        f"{name!r} is {'the start of several ids' if matches else 'not the id of a complete experiment'}; "
+        f"give one that make ui shows{f', such as {examples}' if examples else ''}"
     )
 
 
@@ -59,7 +99,7 @@ def check_out(commit: str, lock_sha256: str, folder: Path) -> None:
     """Put the code of `commit` into a clone of this repository, `folder`.
 
     Raises:
-        PipelineError: the folder is there, this repository has no such commit, or its lock is another one.
+        PipelineError: the folder exists, this repository has no such commit, or its lock is another one.
     """
     if folder.exists():
         raise PipelineError(f"{folder} exists; delete it, or name another folder, --into DIR")
@@ -76,17 +116,17 @@ def check_out(commit: str, lock_sha256: str, folder: Path) -> None:
 
 
 def environment(folder: Path) -> Path:
-    """The Python of an environment that is made from the lock in a clone."""
-    # Absolute, since it is started from another folder; not resolved, since the link is what makes it the environment's.
-    made = folder.absolute() / ".venv" / "bin" / "python"
-    ran = subprocess.run(["make", "--silent", f".venv/.installed-{LOCK}", f"PYTHON={sys.executable}"], cwd=folder)
-    if ran.returncode or not made.exists():
+    """Make an environment from the lock in a clone; return its Python."""
+    # Absolute: it is started from another folder. Not resolved: the link is what makes it the environment's.
+    python = folder.absolute() / ".venv" / "bin" / "python"
+    made = subprocess.run(["make", "--silent", f".venv/.installed-{LOCK}", f"PYTHON={sys.executable}"], cwd=folder)
+    if made.returncode or not python.exists():
         raise PipelineError(f"{folder}: the environment could not be made from {LOCK}; see above")
-    return made
+    return python
 
 
 def as_overrides(settings: dict[str, Any]) -> list[str]:
-    """A whole configuration, as config.yaml of a run has it, as overrides that leave nothing to conf/ and params.yaml."""
+    """A whole configuration, as in a run's config.yaml, as overrides that leave nothing to conf/ and params.yaml."""
     groups = [f"{name}={section['name']}" for name, section in settings.items() if isinstance(section, dict)]
     return [*groups, *_leaves(settings)]
 
@@ -99,18 +139,15 @@ def _leaves(settings: dict[str, Any]) -> Iterator[str]:
         for key, value in section.items():
             if key == "name":
                 continue
-            if (name, key) in (("dataset", "path"), ("backbone", "weights")) and value not in (
-                None,
-                "imagenet",
-                "random",
-            ):
-                # A relative one meant this checkout.
+            is_path = (name, key) in (("dataset", "path"), ("backbone", "weights"))
+            if is_path and value not in (None, "imagenet", "random"):
+                # A relative path starts from this checkout, not from the clone.
                 value = str(resolve(value))
             yield f"{name}.{key}={quoted(value)}"
 
 
-def run_again(python: Path, settings: dict[str, Any], folder: Path) -> str:
-    """Run all stages of a configuration with the code in `folder`, logged to a store of its own there; returns that store's address.
+def run_pipeline(python: Path, settings: dict[str, Any], folder: Path) -> str:
+    """Run all stages of a configuration with the code in `folder`; return the address of its own tracking store.
 
     Raises:
         PipelineError: it failed.
@@ -125,17 +162,35 @@ def run_again(python: Path, settings: dict[str, Any], folder: Path) -> str:
 
 
 def compare(then: dict[str, float], now: dict[str, float]) -> list[Figure]:
-    """Every figure of two runs that time and machine don't decide, by name."""
+    """Every figure of two runs that does not depend on time and machine, by name."""
     names = sorted(name for name in then.keys() | now.keys() if name.startswith(_FIGURES))
     return [Figure(name, then.get(name), now.get(name)) for name in names]
 
 
-def verdict(figures: list[Figure], tolerance: float) -> str:
-    """identical, within tolerance, or different."""
+def verdict(figures: Sequence[Figure], tolerance: float) -> str:
+    """Return `identical`, `within tolerance` or `different`."""
     largest = max(each.difference for each in figures)
     if largest == 0:
         return "identical"
     return "within tolerance" if largest <= tolerance else "different"
+
+
+def print_figures(run: Experiment, figures: Sequence[Figure], tolerance: float) -> None:
+    """Print the figures that differ, and the verdict on a run."""
+    console, result = table_console(), verdict(figures, tolerance)
+    table = Table("", "then", "now", "difference", box=None, header_style="bold")
+    for each in figures:
+        if each.difference > 0:
+            cells = (each.name, _format_value(each.then), _format_value(each.now), f"{each.difference:.2g}")
+            table.add_row(*cells, style="red" if each.difference > tolerance else None)
+    if table.row_count:
+        console.print(table)
+    limit = "" if result == "identical" else f" ({tolerance:g})"
+    console.print(f"{run.name} ({run.run_id}): {len(figures)} figures, {result}{limit}")
+
+
+def _format_value(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.9g}"
 
 
 def _git(*arguments: str) -> None:

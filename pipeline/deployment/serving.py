@@ -1,7 +1,7 @@
-"""The classifier as MLflow serves it: from what clients have, images as they are in files, to classes and probabilities.
+"""The classifier as MLflow serves it: image files' bytes or pixels in, classes and probabilities out.
 
-MLflow imports this module by its name when it loads the model (`loader_module`): nothing is pickled. It lies with the model, together with
-all of this package, so that an image is decoded there as it was for training.
+MLflow imports this module by its name when it loads the model (`loader_module`), so that nothing is pickled. All of
+this package is logged with the model: an image is decoded there as it was for training.
 """
 
 import base64
@@ -14,30 +14,30 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from pipeline.deployment.classifier import Classifier, load
-from pipeline.deployment.demo import decode_upload
 from pipeline.deployment.find_model import ModelReference
+from pipeline.deployment.uploads import decode_upload
 from pipeline.inputs.decoding import UndecodableError
 
 COLUMN = "image"
-MOST = 256
-"""Images of one request."""
+MAX_IMAGES = 256
+"""Of one request."""
 
 
 class ServedClassifier:
-    """What `mlflow.pyfunc.load_model` gives."""
+    """What `mlflow.pyfunc.load_model` returns."""
 
     def __init__(self, classifier: Classifier):
         self.classifier = classifier
         size = classifier.image_size
-        # The first one takes a second more than all others.
+        # The first prediction takes a second more than all others.
         classifier.probabilities(np.zeros((1, size, size, 3), np.uint8))
 
-    def predict(self, data: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Classes and probabilities, a row for each image.
+    def predict(self, data: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002 (MLflow's)
+        """Predict classes and probabilities, one row per image.
 
         Args:
-            data: column `image`: a file's bytes, as they are or in base64 (also as a `data:` address), or pixels, whole numbers of 0 to 255
-                [size, size, 3]. Paths and addresses of other places are never followed.
+            data: column `image`: a file's bytes, as they are or in base64 (also as a `data:` address), or pixels:
+                integers from 0 to 255 [size, size, 3]. Paths and addresses of other places are never followed.
             params: none are known.
 
         Returns:
@@ -46,10 +46,10 @@ class ServedClassifier:
         Raises:
             MlflowException: an image can't be used, for a reason that the caller can mend: status 400.
         """
-        given = _images(data)
-        if not 1 <= len(given) <= MOST:
-            raise _refused(f"{len(given)} images in one request; it takes 1 to {MOST}, in the column {COLUMN!r}")
-        images = [self._pixels(number, each) for number, each in enumerate(given, 1)]
+        uploads = _images(data)
+        if not 1 <= len(uploads) <= MAX_IMAGES:
+            raise _refused(f"{len(uploads)} images in one request; give 1 to {MAX_IMAGES} in the column {COLUMN!r}")
+        images = [self._pixels(number, upload) for number, upload in enumerate(uploads, 1)]
         probabilities = self.classifier.probabilities(np.stack(images))
         classes = self.classifier.classes
         return pd.DataFrame(
@@ -60,27 +60,27 @@ class ServedClassifier:
             }
         )
 
-    def _pixels(self, number: int, image: Any) -> np.ndarray:
+    def _pixels(self, number: int, upload: object) -> np.ndarray:
         try:
-            if isinstance(image, str):
-                image = _from_base64(image)
-            if isinstance(image, bytes | bytearray):
-                return decode_upload(bytes(image), self.classifier.image_size)
-            return _checked(image, self.classifier.image_size)
+            if isinstance(upload, str):
+                upload = _from_base64(upload)
+            if isinstance(upload, bytes | bytearray):
+                return decode_upload(bytes(upload), self.classifier.image_size)
+            return _checked_pixels(upload, self.classifier.image_size)
         except (UndecodableError, ValueError) as error:
             raise _refused(f"image {number} of the request: {error}") from error
 
 
 def _load_pyfunc(path: str) -> ServedClassifier:
-    """How MLflow loads it; `path` is the `.keras` file."""
+    """Load the `.keras` file at `path`; MLflow calls this by its name."""
     return ServedClassifier(load(ModelReference(Path(path), "a logged model")))
 
 
-def _images(data: Any) -> list[Any]:
+def _images(data: object) -> list[object]:
     """The images of a request. MLflow makes one row of a list of texts, whichever way it was sent."""
     if not isinstance(data, pd.DataFrame) or COLUMN not in data:
         raise _refused(f"there is no column {COLUMN!r}")
-    images: list[Any] = []
+    images: list[object] = []
     for value in data[COLUMN]:
         several = isinstance(value, list | np.ndarray) and len(value) and all(isinstance(each, str) for each in value)
         images.extend(value if several else [value])
@@ -94,21 +94,21 @@ def _from_base64(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(
-            "a text that is no base64; send a file's bytes in base64, or pixels, since paths and addresses are not followed"
+            "a text that is not base64; send a file's bytes in base64, or pixels; paths and addresses are not followed"
         ) from error
 
 
-def _checked(image: Any, size: int) -> np.ndarray:
+def _checked_pixels(image: object, size: int) -> np.ndarray:
     """Pixels as they were sent: uint8 [size, size, 3]."""
-    told = f"it takes a file's bytes in base64, or pixels, whole numbers of 0 to 255 [{size}, {size}, 3]"
+    allowed = f"expected a file's bytes in base64, or pixels: integers from 0 to 255 [{size}, {size}, 3]"
     try:
         array = np.asarray(image)
     except ValueError as error:
-        raise ValueError(f"rows of different lengths; {told}") from error
+        raise ValueError(f"rows of different lengths; {allowed}") from error
     if array.shape != (size, size, 3) or array.dtype.kind not in "iu":
-        raise ValueError(f"{array.dtype} {list(array.shape)} is not allowed; {told}")
+        raise ValueError(f"invalid {array.dtype} {list(array.shape)}; {allowed}")
     if array.min() < 0 or array.max() > 255:
-        raise ValueError(f"values of {array.min()} to {array.max()} are not allowed; {told}")
+        raise ValueError(f"invalid values from {array.min()} to {array.max()}; {allowed}")
     return array.astype(np.uint8)
 
 

@@ -1,1 +1,1 @@
-"""How good a model is, and how sure that is."""
+"""Quality of a model on the test images, and the uncertainty of its metrics."""

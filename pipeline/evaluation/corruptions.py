@@ -1,8 +1,11 @@
-"""Damage that images meet outside of data sets, at five severities, on the user's own test images.
+"""Corruptions that images meet outside of data sets, at five severities.
 
-After D. Hendrycks, T. Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and Perturbations (ICLR 2019, "ImageNet-C"),
-with the strengths given there for images of 224 pixels; lengths in pixels scale with the image. Left out are frost, snow and glass
-blur, which take photographs of their own or seconds an image, and the elastic transform, whose strengths mean nothing at other sizes.
+Strengths are those for images of 224 pixels; lengths in pixels scale with the image. Frost, snow and glass blur are
+left out, since they need photographs of their own or seconds per image. So is the elastic transform, whose strengths
+mean nothing at other sizes.
+
+Source: D. Hendrycks, T. Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and Perturbations
+("ImageNet-C"), ICLR 2019.
 """
 
 import io
@@ -20,7 +23,10 @@ Generator = np.random.Generator
 
 
 def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
-    """An image uint8 [size, size, 3] after one of `CORRUPTIONS` at a severity of 1 to 5; seeded, so that it comes out the same again."""
+    """Corrupt an image uint8 [size, size, 3] by one of `CORRUPTIONS`, at a severity of 1 to 5.
+
+    The same image, corruption, severity and seed give the same result.
+    """
     generator = np.random.default_rng([seed, severity, zlib.crc32(name.encode())])
     values = CORRUPTIONS[name](image.astype(np.float32) / 255, severity - 1, generator)
     return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
@@ -36,9 +42,9 @@ def _shot_noise(x: np.ndarray, level: int, generator: Generator) -> np.ndarray:
 
 
 def _impulse_noise(x: np.ndarray, level: int, generator: Generator) -> np.ndarray:
-    share = (0.03, 0.06, 0.09, 0.17, 0.27)[level]
+    fraction = (0.03, 0.06, 0.09, 0.17, 0.27)[level]
     draws = generator.random(x.shape)
-    return np.where(draws < share / 2, 0, np.where(draws < share, 1, x))
+    return np.where(draws < fraction / 2, 0, np.where(draws < fraction, 1, x))
 
 
 def _defocus_blur(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
@@ -46,7 +52,7 @@ def _defocus_blur(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
     reach = int(np.ceil(radius))
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     # A disc whose rim fades over a pixel, so that small ones differ too.
-    return _convolved(x, np.clip(radius + 0.5 - np.hypot(rows, columns), 0, 1))
+    return _convolve(x, np.clip(radius + 0.5 - np.hypot(rows, columns), 0, 1))
 
 
 def _motion_blur(x: np.ndarray, level: int, generator: Generator) -> np.ndarray:
@@ -57,7 +63,7 @@ def _motion_blur(x: np.ndarray, level: int, generator: Generator) -> np.ndarray:
     along = columns * np.cos(angle) + rows * np.sin(angle)
     across = rows * np.cos(angle) - columns * np.sin(angle)
     line = np.exp(-(along**2) / (2 * deviation**2)) * np.clip(1 - np.abs(across), 0, 1) * (np.abs(along) <= radius)
-    return _convolved(x, line)
+    return _convolve(x, line)
 
 
 def _zoom_blur(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
@@ -101,14 +107,17 @@ def _jpeg_compression(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
     return np.asarray(Image.open(buffer), np.float32) / 255
 
 
-def _convolved(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+def _convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     reach = kernel.shape[0] // 2
     padded = np.pad(x, ((reach, reach), (reach, reach), (0, 0)), "reflect" if reach < x.shape[0] else "edge")
     return signal.fftconvolve(padded, (kernel / kernel.sum())[..., np.newaxis], mode="valid", axes=(0, 1))
 
 
 def _clouds(side: int, roughness: float, generator: Generator) -> np.ndarray:
-    """Noise on all scales, each half as long `roughness` times as weak: float [side, side] in 0 to 1 (midpoint displacement's spectrum)."""
+    """Noise on all scales, weaker by `roughness` with each halving of the scale: float [side, side] in 0 to 1.
+
+    Its spectrum is that of midpoint displacement.
+    """
     total, strength, cells = np.zeros((side, side)), 1.0, 1
     while cells < side:
         coarse = generator.random((cells + 2, cells + 2)) - 0.5

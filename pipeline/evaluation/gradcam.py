@@ -1,4 +1,7 @@
-"""Where a classifier looked: Grad-CAM (R. R. Selvaraju et al., 2017) at the backbone's last feature maps."""
+"""Grad-CAM at the backbone's last feature maps.
+
+Source: R. R. Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-Based Localization, 2017.
+"""
 
 from collections.abc import Callable
 
@@ -11,21 +14,25 @@ _BATCH = 16
 
 
 def heatmaps(
-    model: keras.Model, images: np.ndarray, targets: np.ndarray, feature_maps: Callable | None = None
+    model: keras.Model,
+    images: np.ndarray,
+    targets: np.ndarray,
+    feature_maps: Callable[[np.ndarray], tf.Tensor] | None = None,
 ) -> np.ndarray:
-    """How much each place of an image speaks for a class.
+    """Compute how much each place of an image counts for a class.
 
-    Gradients are those of the class's logit, which, unlike its probability, does not stand still where the model is sure. Every backbone
-    is a layer of the classifier and ends in feature maps, so one way serves all, however deeply a network nests what is inside.
+    Gradients are those of the class's logit; its probability hardly changes where the model is sure. Every backbone is
+    a layer of the classifier and ends in feature maps, so one way serves all, however deeply its own layers are nested.
 
     Args:
         model: as `pipeline.models.classifier.build_classifier` makes it.
         images: uint8 [n, size, size, 3].
-        targets: the class asked about, int [n].
-        feature_maps: what makes the backbone's last feature maps [b, h, w, c] of images; the model itself, unless some faster form is given.
+        targets: class indices, int [n].
+        feature_maps: function from images to the backbone's last feature maps [b, h, w, c]; the model's own layers by
+            default.
 
     Returns:
-        float32 [n, size, size] in 0 to 1, the highest place of each image 1; all 0 where no place speaks for the class.
+        float32 [n, size, size] in 0 to 1, with a maximum of 1 in each image; all 0 where no place counts for the class.
     """
     feature_maps = feature_maps or (lambda batch: _feature_maps(model, batch))
     maps = [
@@ -33,7 +40,7 @@ def heatmaps(
         for start in range(0, len(images), _BATCH)
     ]
     side = images.shape[1]
-    return np.stack([_resized(each, side) for each in np.concatenate(maps)])
+    return np.stack([_resize(each, side) for each in np.concatenate(maps)])
 
 
 def _feature_maps(model: keras.Model, images: np.ndarray) -> tf.Tensor:
@@ -46,21 +53,21 @@ def _maps(model: keras.Model, features: tf.Tensor, targets: np.ndarray) -> np.nd
     with tf.GradientTape() as tape:
         tape.watch(features)
         logits = _logits(model.get_layer("head"), model.get_layer("pooling")(features))
-        asked = tf.gather(logits, targets, axis=1, batch_dims=1)
-    channels = tf.reduce_mean(tape.gradient(asked, features), axis=(1, 2), keepdims=True)
+        target_logits = tf.gather(logits, targets, axis=1, batch_dims=1)
+    channels = tf.reduce_mean(tape.gradient(target_logits, features), axis=(1, 2), keepdims=True)
     return tf.nn.relu(tf.reduce_sum(channels * features, axis=-1)).numpy()
 
 
 def _logits(head: keras.Model, features: tf.Tensor) -> tf.Tensor:
-    """What the head's softmax is taken of: [b, classes]."""
+    """Inputs of the head's softmax: [b, classes]."""
     for layer in head.layers[:-1]:
         features = layer(features, training=False)
     last = head.layers[-1]
     return tf.matmul(features, last.kernel) + last.bias
 
 
-def _resized(heatmap: np.ndarray, side: int) -> np.ndarray:
-    # Bilinear, since smoother ways swing below 0 and light up what nothing speaks for.
+def _resize(heatmap: np.ndarray, side: int) -> np.ndarray:
+    # Bilinear, since smoother interpolation overshoots and highlights places that do not count.
     image = Image.fromarray(heatmap.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
     values = np.asarray(image)
     highest = values.max()

@@ -1,86 +1,181 @@
-"""Metrics of predictions: pure functions of labels and probabilities."""
+"""Metrics as functions of labels and probabilities, image by image where they are means, and the table of all of them.
 
-from typing import Any
+Means over images are cheap to resample, and two models can be compared image by image. NumPy alone: reports and command
+lines need the table's names and labels too.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-from sklearn.metrics import confusion_matrix, precision_recall_curve, precision_recall_fscore_support, roc_curve
-
-from pipeline.config import EvaluateConfig
-from pipeline.evaluation.calibration import calibration_error_by_chance, expected_calibration_error
-from pipeline.evaluation.intervals import estimates, wilson
-
-_CURVE_POINTS = 200
 
 
-def summarise(labels: np.ndarray, probabilities: np.ndarray, evaluate: EvaluateConfig, seed: int) -> dict[str, Any]:
-    """The headline metrics of one model.
+@dataclass(frozen=True)
+class Estimate:
+    """A metric's value with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def named(self, name: str) -> dict[str, float]:
+        """As in metrics.json: `name`, `name_low` and `name_high`."""
+        return {name: float(self.value), f"{name}_low": float(self.low), f"{name}_high": float(self.high)}
+
+
+def hits(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return whether the most probable class is the label: bool [n]."""
+    return probabilities.argmax(axis=1) == labels
+
+
+def in_top(labels: np.ndarray, probabilities: np.ndarray, k: int) -> np.ndarray:
+    """Return whether the label is among the `k` most probable classes, earlier ones first where equal: bool [n]."""
+    of_label = probabilities[np.arange(len(labels)), labels][:, np.newaxis]
+    earlier = np.arange(probabilities.shape[1]) < labels[:, np.newaxis]
+    return ((probabilities > of_label) | ((probabilities == of_label) & earlier)).sum(axis=1) < k
+
+
+def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Negative log likelihood of each image's label, in nats: float64 [n].
+
+    A probability of 0 counts as float64's epsilon, as in scikit-learn's `log_loss`.
+    """
+    return -np.log(np.clip(_of_label(labels, probabilities), np.finfo(np.float64).eps, 1))
+
+
+def brier_scores(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Squared distance of each image's probabilities from its label as one-hot: float64 [n] in [0, 2].
+
+    Source: G. W. Brier, Verification of Forecasts Expressed in Terms of Probability, 1950.
+    """
+    squares = np.square(probabilities).sum(axis=1, dtype=np.float64) / _totals(probabilities) ** 2
+    return squares - 2 * _of_label(labels, probabilities) + 1
+
+
+def _of_label(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Probability of each image's label, float64 [n]."""
+    return probabilities[np.arange(len(labels)), labels] / _totals(probabilities)
+
+
+def _totals(probabilities: np.ndarray) -> np.ndarray:
+    """Sum of each row: only nearly 1, since probabilities are float32."""
+    return probabilities.sum(axis=1, dtype=np.float64)
+
+
+def recall_contributions(labels: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Contribution of each image to balanced accuracy, the mean recall of the classes that occur: float64 [n].
 
     Args:
         labels: class indices, int [n].
-        probabilities: float [n, classes].
-        evaluate: confidence and resamples of the intervals, top_k, bins of the calibration error.
-        seed: of the resamples.
+        right: which images are predicted rightly, bool [n].
+    """
+    counts = np.bincount(labels)
+    return right * len(labels) / (np.count_nonzero(counts) * counts[labels])
+
+
+def auc_influence(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Contribution of each image to AUC, one class against the rest, mean of the classes that occur.
+
+    Their mean is the area itself, and they vary as it does: they are its first-order expansion in the weights of the
+    images.
 
     Returns:
-        the figures of `pipeline.evaluation.intervals.estimates`, each as `name`, `name_low` and `name_high`; ece, which has no interval, since
-        resampling inflates it, but ece_by_chance beside it, what it would be of a faultless model; and the number of images.
+        float64 [n]; NaN where only one class occurs.
+
+    Source:
+        Placement values: E. R. DeLong et al., Comparing the Areas under Two or More Correlated ROC Curves, 1988.
     """
-    found = estimates(labels, probabilities, evaluate.top_k, evaluate.resamples, evaluate.confidence, seed)
-    figures = {name: value for each, estimate in found.items() for name, value in estimate.named(each).items()}
-    figures["ece"] = expected_calibration_error(labels, probabilities, evaluate.calibration_bins)
-    figures["ece_by_chance"] = calibration_error_by_chance(probabilities, evaluate.calibration_bins)
-    return figures | {"images": len(labels)}
+    counts = np.bincount(labels, minlength=probabilities.shape[1])
+    present = np.flatnonzero((counts > 0) & (counts < len(labels)))
+    deviations, areas = np.zeros(len(labels)), []
+    for each in present:
+        positive = labels == each
+        above, below = probabilities[positive, each], probabilities[~positive, each]
+        # The fraction of the other side that an image is on the right side of; a tie is half right.
+        placed = _rank(np.sort(below), above) / len(below)
+        placed_rest = 1 - _rank(np.sort(above), below) / len(above)
+        areas.append(placed.mean())
+        deviations[positive] += (placed - areas[-1]) / len(above)
+        deviations[~positive] += (placed_rest - areas[-1]) / len(below)
+    if not areas:
+        return np.full(len(labels), np.nan)
+    return np.mean(areas) + deviations * len(labels) / len(areas)
 
 
-def per_class(labels: np.ndarray, predicted: np.ndarray, classes: list[str], confidence: float) -> pd.DataFrame:
-    """Precision and recall of each class with their Wilson intervals, F1, and how many images it has (support).
-
-    0 where a class was never predicted, or has no image, with an interval from 0 to 1.
-    """
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predicted, labels=range(len(classes)), zero_division=0
-    )
-    hits = np.bincount(labels[labels == predicted], minlength=len(classes))
-    table = pd.DataFrame({"class": classes})
-    for name, value, count in (
-        ("precision", precision, np.bincount(predicted, minlength=len(classes))),
-        ("recall", recall, support),
-    ):
-        table[name] = value
-        table[f"{name}_low"], table[f"{name}_high"] = wilson(hits, count, confidence)
-    return table.assign(f1=f1, support=support)
+def class_aucs(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Area under each class's ROC curve against the rest: float64 [classes], NaN where all or no labels are its."""
+    areas = np.full(probabilities.shape[1], np.nan)
+    for each in range(probabilities.shape[1]):
+        positive = labels == each
+        if 0 < positive.sum() < len(labels):
+            below = np.sort(probabilities[~positive, each])
+            areas[each] = _rank(below, probabilities[positive, each]).mean() / len(below)
+    return areas
 
 
-def confusion(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> np.ndarray:
-    """Counts int [classes, classes]: a row for each true class, a column for each predicted one."""
-    return confusion_matrix(labels, predicted, labels=range(len(classes)))
-
-
-def curves(labels: np.ndarray, probabilities: np.ndarray, each: int) -> pd.DataFrame:
-    """One class against the rest, by falling threshold, thinned to what a chart shows: fpr, tpr, recall, precision (linear in between)."""
-    positive, scores = labels == each, probabilities[:, each]
-    fpr, tpr, _ = roc_curve(positive, scores)
-    precision, recall, _ = precision_recall_curve(positive, scores)
-    return pd.DataFrame(
-        {"fpr": _thinned(fpr), "tpr": _thinned(tpr), "recall": _thinned(recall), "precision": _thinned(precision)}
-    )
-
-
-def _thinned(values: np.ndarray) -> np.ndarray:
-    return values[np.linspace(0, len(values) - 1, _CURVE_POINTS).round().astype(int)]
+def _rank(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Count of `ordered` below each value, ties as halves."""
+    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2
 
 
 def prior_adjusted_accuracy(labels: np.ndarray, predicted: np.ndarray, training: np.ndarray) -> float:
-    """The accuracy that these predictions would have if the classes were mixed as in training: recalls, weighted by the training shares.
+    """Accuracy of these predictions if the classes were mixed as in training: recalls, weighted by the training images.
 
     Args:
         labels: class indices of the test images, int [n].
-        predicted: what was predicted, int [n].
-        training: class indices of the training images, int [m]; classes without a test image count for nothing.
+        predicted: predicted class indices, int [n].
+        training: class indices of the training images, int [m]; classes without a test image do not count.
     """
     size = int(max(labels.max(), training.max())) + 1
     occurring = np.bincount(labels, minlength=size)
     right = np.bincount(labels[predicted == labels], minlength=size)
-    shares = np.bincount(training, minlength=size) * (occurring > 0)
-    return float((right / np.maximum(occurring, 1) * shares).sum() / shares.sum())
+    weights = np.bincount(training, minlength=size) * (occurring > 0)
+    return float((right / np.maximum(occurring, 1) * weights).sum() / weights.sum())
+
+
+PerImage = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+"""Labels int [n], probabilities float [n, classes] and `evaluate.top_k`, to values [n] whose mean is the metric."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of one model: how it is computed, what its interval is, and where it is shown."""
+
+    label: str
+    """As reports show it; {k} is `evaluate.top_k`."""
+    per_image: PerImage | None = None
+    """None where the metric is not a mean over images: macro F1 (see `pipeline.evaluation.intervals`), ECE."""
+    higher_is_better: bool = True
+    bounded: bool = True
+    """Whether it lies in 0 to 1, and 1 is the best."""
+    is_proportion: bool = False
+    """Whether it is a proportion of images: Wilson's interval and McNemar's test instead of the bootstrap."""
+    averages_classes: bool = False
+    """Whether it is a mean over classes, so that few images of one class weigh much."""
+    has_interval: bool = True
+    """Whether it can be resampled, hence has an interval, and models can be ranked by it."""
+    beside_others: bool = False
+    """Whether comparisons show it beside the metric that they rank by."""
+
+
+METRICS = {
+    "accuracy": Metric("accuracy", lambda y, p, _: hits(y, p), is_proportion=True, beside_others=True),
+    "macro_f1": Metric("macro F1", averages_classes=True, beside_others=True),
+    "balanced_accuracy": Metric(
+        "balanced accuracy", lambda y, p, _: recall_contributions(y, hits(y, p)), averages_classes=True
+    ),
+    "auc": Metric("AUC", lambda y, p, _: auc_influence(y, p), averages_classes=True),
+    "loss": Metric("log loss", lambda y, p, _: losses(y, p), higher_is_better=False, bounded=False, beside_others=True),
+    "brier": Metric("Brier score", lambda y, p, _: brier_scores(y, p), higher_is_better=False, bounded=False),
+    # Resampling inflates it; the ECE of a faultless model, ece_by_chance, is shown instead of an interval.
+    "ece": Metric("calibration (ECE)", higher_is_better=False, has_interval=False, beside_others=True),
+    "top_k": Metric("top-{k} accuracy", in_top, is_proportion=True),
+}
+"""All metrics, in the order in which reports show them."""
+RANKING_METRICS = tuple(name for name, metric in METRICS.items() if metric.has_interval)
+"""Metrics that models can be ranked by."""
+
+
+def figure_name(metric: str, top_k: int) -> str:
+    """Name of a metric in metrics.json and MLflow, such as top5_accuracy."""
+    return f"top{top_k}_accuracy" if metric == "top_k" else metric

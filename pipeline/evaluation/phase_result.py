@@ -20,13 +20,13 @@ from pipeline.training.features import FeatureCache
 
 @dataclass(frozen=True)
 class TestSet:
-    """What both phases are evaluated on."""
+    """Test images, on which both phases are evaluated."""
 
-    # The name is no test of pytest's.
+    # Not a test: pytest collects classes whose names begin with Test.
     __test__ = False
 
     rows: pd.DataFrame
-    """Of the manifest."""
+    """Rows of the manifest."""
     labels: np.ndarray
     """Class indices, int64 [n]."""
     images: DecodedImages
@@ -40,7 +40,7 @@ class Calibrated:
     """Class probabilities, and the temperature that calibrates them."""
 
     raw: np.ndarray
-    """As the model gives them, float32 [n, classes]."""
+    """As predicted by the model, float32 [n, classes]."""
     temperature: float
     """Fitted on the validation images, which were augmented alike."""
 
@@ -57,34 +57,31 @@ class PhaseResult:
     model: keras.Model
     parts: Parts
     single_view: Calibrated
-    """Of the images as they are."""
+    """Of the images without test-time augmentation."""
     averaged: Calibrated
-    """The mean with the views of test-time augmentation; the same without it."""
+    """Mean over the views of test-time augmentation; equal to `single_view` where there is none."""
     calibrate: bool
-    """Whether what is reported is at the temperature."""
+    """Whether the reported probabilities are at the temperature."""
 
     @property
     def probabilities(self) -> np.ndarray:
-        """What is reported: float32 [n, classes]."""
+        """Reported class probabilities, float32 [n, classes]."""
         return self.averaged.scaled if self.calibrate else self.averaged.raw
 
     @property
     def predicted(self) -> np.ndarray:
-        """Class indices, int64 [n]."""
+        """Reported class indices, int64 [n]."""
         return self.probabilities.argmax(axis=1)
 
 
 def evaluate_phase(
-    model: keras.Model, parts: Parts, test: TestSet, train_validation: TrainingData, evaluate: EvaluateConfig
+    model: keras.Model, parts: Parts, *, test: TestSet, train_validation: TrainingData, evaluate: EvaluateConfig
 ) -> PhaseResult:
     """Predict the test images, and fit the temperatures on the validation images."""
-    everything = np.arange(len(test.rows))
-    passes = predict(parts, test.features, everything, tta=evaluate.tta, batch_size=evaluate.batch_size)
-    validation_indices = train_validation.validation_indices
-    validation = predict(
-        parts, train_validation.features, validation_indices, tta=evaluate.tta, batch_size=evaluate.batch_size
-    )
-    labels = train_validation.labels[validation_indices]
+    predict_set = functools.partial(predict, parts, tta=evaluate.tta, batch_size=evaluate.batch_size)
+    passes = predict_set(test.features, np.arange(len(test.rows)))
+    validation = predict_set(train_validation.features, train_validation.validation_indices)
+    labels = train_validation.labels[train_validation.validation_indices]
     return PhaseResult(
         model,
         parts,
@@ -94,34 +91,38 @@ def evaluate_phase(
     )
 
 
-def predict(parts: Parts, features: FeatureCache, places: np.ndarray, *, tta: str, batch_size: int) -> np.ndarray:
-    """Class probabilities in the arithmetic of training: float32 [passes, n, classes].
+def predict(parts: Parts, features: FeatureCache, indices: np.ndarray, *, tta: str, batch_size: int) -> np.ndarray:
+    """Compute class probabilities in the precision of training.
 
     Args:
-        parts: the classifier.
+        parts: of the classifier.
         features: of the images; those of plain images are cached where they fit.
-        places: of the images to predict, int [n].
-        tta: `evaluate.tta`; the first pass is of the plain images, the others of its views of them.
-        batch_size: images in a step.
+        indices: of the images to predict, int [n].
+        tta: `evaluate.tta`.
+        batch_size: images per step.
+
+    Returns:
+        float32 [passes, n, classes]; the first pass is of the plain images, the others of their test-time
+        augmentations.
     """
-    images, first = features.of_images, np.zeros(len(places), np.int64)
+    images, first = features.images, np.zeros(len(indices), np.int64)
     # Folded when it is needed first.
     from_pixels = functools.cache(lambda: FrozenBelow(parts.frozen, parts.trainable))
-    plain: tuple[Inputs, keras.Model]
+    passes: list[tuple[Inputs, keras.Model]] = []
     if features.fits(parts.frozen, len(images)):
-        plain = features.features(parts.frozen, places, 1, "frozen part"), parts.trainable
+        passes.append((features.load(parts.frozen, indices), parts.trainable))
     else:
-        plain = features.images(places), from_pixels()
-    varied = [
-        (ImageInputs(images, places, [view.of(first)]), from_pixels()) for view in fixed_views(tta, images.size)[1:]
-    ]
-    return np.stack([_pass(parts, inputs, network, len(places), batch_size) for inputs, network in (plain, *varied)])
+        passes.append((ImageInputs(images, indices, [None]), from_pixels()))
+    for view in fixed_views(tta, images.size):
+        if view is not None:
+            passes.append((ImageInputs(images, indices, [view.select(first)]), from_pixels()))
+    return np.stack([_pass(parts, inputs, network, len(indices), batch_size) for inputs, network in passes])
 
 
 def _pass(parts: Parts, inputs: Inputs, network: keras.Model, count: int, batch_size: int) -> np.ndarray:
-    data = batches(inputs, np.zeros(count, np.int64), 1, batch_size, in_order(count))
+    data = batches(inputs, in_order(count), batch_size)
     with parts.in_their_arithmetic(), progress("predicting", count) as advance:
         watching = keras.callbacks.LambdaCallback(
-            on_predict_batch_end=lambda batch, logs: advance(min(batch_size, count - batch * batch_size))
+            on_predict_batch_end=lambda batch, **_: advance(min(batch_size, count - batch * batch_size))
         )
         return network.predict(data, verbose=0, callbacks=[watching])

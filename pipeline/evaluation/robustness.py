@@ -1,4 +1,4 @@
-"""Accuracy on damaged test images."""
+"""Accuracy on corrupted test images."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,61 +19,71 @@ COLUMNS = ["corruption", "severity", "images", "accuracy", "accuracy_low", "accu
 PredictPixels = Callable[[np.ndarray], np.ndarray]
 
 
-def chosen_images(count: int, most: int | None, seed: int) -> np.ndarray:
-    """Places of the images that are damaged: all of `count`, or as many as are wanted, drawn with the seed: int [m], ascending."""
-    if most is None or most >= count:
+def chosen_images(count: int, limit: int | None, seed: int) -> np.ndarray:
+    """Choose the images to corrupt, all of `count` or a seeded draw of `limit`: indices int [m], ascending."""
+    if limit is None or limit >= count:
         return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
 
 
 def accuracy_under_corruptions(
-    images: DecodedImages, labels: np.ndarray, predict: PredictPixels, evaluate: EvaluateConfig, seed: int
+    images: DecodedImages, labels: np.ndarray, *, predict: PredictPixels, evaluate: EvaluateConfig, seed: int
 ) -> pd.DataFrame:
     """Accuracy with its Wilson interval under each corruption at each severity.
 
     Args:
         images: the test images.
         labels: their class indices, int [n].
-        predict: uint8 [b, size, size, 3] to class probabilities [b, classes].
-        evaluate: how many images are damaged, and the confidence of the intervals.
-        seed: of which ones, and of the damage.
+        predict: from images uint8 [b, size, size, 3] to class probabilities [b, classes].
+        evaluate: number of images to corrupt, batch size, and confidence of the intervals.
+        seed: of the choice of images, and of the corruptions.
 
     Returns:
-        a row for each, with `COLUMNS`.
+        A row for each corruption and severity, with `COLUMNS`.
     """
-    places = chosen_images(len(labels), evaluate.corruption_images, seed)
-    parts = np.split(places, range(evaluate.batch_size, len(places), evaluate.batch_size))
+    indices = chosen_images(len(labels), evaluate.corruption_images, seed)
+    parts = np.split(indices, range(evaluate.batch_size, len(indices), evaluate.batch_size))
     rows = []
-    with progress("damaged images", len(CORRUPTIONS) * len(SEVERITIES) * len(places)) as advance:
+    with progress("corrupted images", len(CORRUPTIONS) * len(SEVERITIES) * len(indices)) as advance:
         for name, severity in product(CORRUPTIONS, SEVERITIES):
             hits = 0
             for part in parts:
-                damage = partial(_damaged, images, name, severity, seed)
-                damaged = np.stack(list(on_all_cores(damage, part)))
-                hits += int((predict(damaged).argmax(axis=1) == labels[part]).sum())
+                corrupt_one = partial(_corrupt_image, images, name, severity, seed)
+                corrupted: list[np.ndarray] = list(on_all_cores(corrupt_one, part))
+                hits += int((predict(np.stack(corrupted)).argmax(axis=1) == labels[part]).sum())
                 advance(len(part), note=f"{name} {severity}")
-            low, high = wilson(hits, len(places), evaluate.confidence)
-            rows.append((name, severity, len(places), hits / len(places), float(low), float(high)))
+            low, high = wilson(hits, len(indices), evaluate.confidence)
+            rows.append((name, severity, len(indices), hits / len(indices), float(low), float(high)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def corrupted_figures(
     table: pd.DataFrame, hits: np.ndarray, evaluate: EvaluateConfig, seed: int
 ) -> dict[str, float | int]:
-    """Mean accuracy over all damage, for each corruption, and of the same images undamaged (`clean`, with its interval); `hits`, bool [n], are of all."""
-    places = chosen_images(len(hits), evaluate.corruption_images, seed)
-    clean = hits[places]
-    low, high = wilson(clean.sum(), len(places), evaluate.confidence)
-    by_kind = table.groupby("corruption", sort=False)["accuracy"].mean()
+    """Summarise accuracy under corruptions.
+
+    Args:
+        table: of `accuracy_under_corruptions`.
+        hits: which of all test images are predicted rightly as they are, bool [n].
+        evaluate: number of images to corrupt, and confidence of the interval.
+        seed: of the choice of images.
+
+    Returns:
+        Mean accuracy over all corruptions, that of each, and that of the same images as they are: clean, clean_low and
+        clean_high.
+    """
+    clean = hits[chosen_images(len(hits), evaluate.corruption_images, seed)]
+    low, high = wilson(clean.sum(), len(clean), evaluate.confidence)
+    by_corruption = table.groupby("corruption", sort=False)["accuracy"].mean()
     return {
-        "mean": float(by_kind.mean()),
+        "mean": float(by_corruption.mean()),
         "clean": float(clean.mean()),
         "clean_low": float(low),
         "clean_high": float(high),
-        "images": len(places),
-        **by_kind.to_dict(),
+        "images": len(clean),
+        **{str(name): float(accuracy) for name, accuracy in by_corruption.items()},
     }
 
 
-def _damaged(images: DecodedImages, name: str, severity: int, seed: int, place: int) -> np.ndarray:
-    return corrupt(images.take(np.array([place]))[0], name, severity, seed + int(place))
+def _corrupt_image(images: DecodedImages, name: str, severity: int, seed: int, index: int) -> np.ndarray:
+    return corrupt(images.take(np.array([index]))[0], name, severity, seed + int(index))

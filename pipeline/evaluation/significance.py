@@ -1,4 +1,4 @@
-"""Two or more models on the same test images: which differences the data can't explain by chance."""
+"""Paired tests of two or more models on the same test images, and the groups that they leave together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from pipeline.evaluation.intervals import wilson
 
 @dataclass(frozen=True)
 class Difference:
-    """The second model's accuracy less the first's, on the same images."""
+    """Accuracy of a second model minus that of a first, on the same images."""
 
     value: float
     low: float
     high: float
     p: float
-    """Of McNemar's exact test: how likely so lopsided a disagreement is where neither model is better."""
+    """Of McNemar's exact test."""
     gained: int
     """Images that only the second gets right."""
     lost: int
     """Images that only the first gets right."""
 
     def named(self) -> dict[str, float]:
-        """As metrics.json has it."""
+        """As in metrics.json."""
         return {
             "accuracy_difference": self.value,
             "accuracy_difference_low": self.low,
@@ -38,8 +38,16 @@ class Difference:
 
 
 def compare_hits(first: np.ndarray, second: np.ndarray, confidence: float) -> Difference:
-    """Two models' hits, bool [n], image by image: Q. McNemar's exact test (1947), and R. G. Newcombe's interval of a difference of paired
-    proportions (1998, method 10), which stays an interval where the two agree on every image."""
+    """Compare two models' hits, bool [n], image by image.
+
+    The interval is that of a difference of paired proportions, which does not collapse where the two agree on every
+    image.
+
+    Source:
+        Q. McNemar, Note on the Sampling Error of the Difference between Correlated Proportions or Percentages, 1947;
+        R. G. Newcombe, Improved Confidence Intervals for the Difference between Binomial Proportions Based on Paired
+        Data, 1998 (method 10).
+    """
     count, gained, lost = len(first), int((second & ~first).sum()), int((first & ~second).sum())
     p = mcnemar(gained, lost)
     p1, p2 = first.mean(), second.mean()
@@ -52,16 +60,16 @@ def compare_hits(first: np.ndarray, second: np.ndarray, confidence: float) -> Di
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Two-sided p of McNemar's exact test: of the images on which two models differ, each is as likely to be right."""
+    """Two-sided p of McNemar's exact test: where two models differ, each of them is as likely to be right."""
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def _correlation(both: int, lost: int, gained: int, neither: int) -> float:
-    """Between two models' hits, as Newcombe's method 10 takes it: pulled towards 0 where it is positive."""
+    """Correlation of two models' hits as in Newcombe's method 10, with a continuity correction where it is positive."""
     margins = (both + lost) * (gained + neither) * (both + gained) * (lost + neither)
     if not margins:
         return 0.0
-    cross = both * neither - lost * gained
+    cross: float = both * neither - lost * gained
     if cross > 0:
         cross = max(cross - (both + lost + gained + neither) / 2, 0)
     return float(cross / np.sqrt(margins))
@@ -71,23 +79,23 @@ def resampled_p(replicates: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Two-sided p of each pair's difference, from paired resamples: normal, with the bootstrap's standard error.
 
     Args:
-        replicates: the figure of each of k models in the same resamples, float [resamples, k].
-        values: the figure of each, float [k].
+        replicates: the metric of each of k models in the same resamples, float [resamples, k].
+        values: the metric of each, float [k].
 
     Returns:
-        float [k, k], symmetric; 1 on the diagonal, and where two models are equal in every resample.
+        Float [k, k], symmetric; 1 on the diagonal, and where two models are equal in every resample.
     """
-    # The variance of a difference, by way of covariances: no array of all pairs in all resamples.
+    # The variance of a difference by covariances needs no array of all pairs in all resamples.
     covariance = np.atleast_2d(np.cov(replicates, rowvar=False))
     variances = np.diag(covariance)
     errors = np.sqrt(np.maximum(variances[:, None] + variances[None, :] - 2 * covariance, 0))
     gaps = np.abs(values[:, None] - values[None, :])
-    nothing = errors <= 1e-12 * max(1.0, float(np.abs(values).max()))
-    return np.where(nothing, np.where(gaps > 1e-12, 0.0, 1.0), 2 * norm.sf(gaps / np.where(nothing, 1, errors)))
+    no_error = errors <= 1e-12 * max(1.0, float(np.abs(values).max()))
+    return np.where(no_error, np.where(gaps > 1e-12, 0.0, 1.0), 2 * norm.sf(gaps / np.where(no_error, 1, errors)))
 
 
-def corrected(p: np.ndarray) -> np.ndarray:
-    """All pairs' p, symmetric [k, k], corrected for being so many (S. Holm, 1979)."""
+def holm_corrected(p: np.ndarray) -> np.ndarray:
+    """P of all pairs, symmetric [k, k], corrected for their number (S. Holm, 1979)."""
     adjusted = np.ones_like(p)
     upper = np.triu_indices(len(p), 1)
     if len(upper[0]):
@@ -97,19 +105,20 @@ def corrected(p: np.ndarray) -> np.ndarray:
 
 
 def groups(order: Sequence[int], p: np.ndarray, alpha: float) -> list[list[int]]:
-    """The groups of models that the data can't tell apart: every pair within one has a corrected p of at least `alpha`.
+    """Groups of models that do not differ significantly: every pair within one has a corrected p of at least `alpha`.
 
     Args:
-        order: the models' places in `p`, best first.
+        order: the models' indices in `p`, best first.
         p: corrected, symmetric [k, k].
         alpha: significance level.
 
     Returns:
-        each group as places in `order`'s order, none inside another, the one with the best model first. A model may be in several.
+        The indices of each group, best first; no group lies inside another, and a model may be in several. The group
+        with the best model comes first.
     """
     rank = {model: place for place, model in enumerate(order)}
     alike = nx.Graph()
     alike.add_nodes_from(order)
     alike.add_edges_from((a, b) for a in order for b in order if rank[a] < rank[b] and p[a, b] >= alpha)
-    found = [sorted(group, key=rank.get) for group in nx.find_cliques(alike)]
-    return sorted(found, key=lambda group: [rank[model] for model in group])
+    cliques = [sorted(clique, key=rank.__getitem__) for clique in nx.find_cliques(alike)]
+    return sorted(cliques, key=lambda group: [rank[model] for model in group])

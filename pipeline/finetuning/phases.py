@@ -31,32 +31,33 @@ class Round:
 def finetune_rounds(
     finetune: FinetuneConfig, backbone: BackboneConfig, network: keras.Model, images: int
 ) -> list[Round]:
-    """The rounds of fine-tuning in order.
+    """Return the rounds of fine-tuning in order.
 
     Args:
         finetune: with `phases`, or null for one round.
         backbone: names its blocks, and the upper part that auto may choose.
         network: the backbone itself, at the size of the experiment.
-        images: for training.
+        images: number of training images.
 
     Raises:
-        PipelineError: there is no such depth, nothing learns at one, or a round contradicts another.
+        PipelineError: an unfreeze depth is unknown or leaves nothing to train, or a round freezes what an earlier one
+            has trained.
     """
-    wanted = [replace(finetune, phases=None, **each) for each in finetune.phases or [{}]]
-    passes = images * sum(settings.epochs for settings in wanted)
-    rounds = [_resolved(settings, backbone, network, passes) for settings in wanted]
+    all_settings = [replace(finetune, phases=None, **each) for each in finetune.phases or [{}]]
+    passes = images * sum(settings.epochs for settings in all_settings)
+    rounds = [_resolve(settings, backbone, network, passes) for settings in all_settings]
     for each in rounds:
         _check_depth(each, network)
     for number, (earlier, later) in enumerate(pairwise(rounds), start=1):
         if later.first_layer > earlier.first_layer:
             raise PipelineError(
-                f"finetune.phases: phase {number + 1} ({later.settings.unfreeze}) freezes what phase {number} ({earlier.settings.unfreeze}) "
-                "has trained; give them in the order in which more is unfrozen"
+                f"finetune.phases: round {number + 1} ({later.settings.unfreeze}) freezes what round {number} "
+                f"({earlier.settings.unfreeze}) has trained; order the rounds so that each unfreezes as much or more"
             )
     return rounds
 
 
-def _resolved(settings: FinetuneConfig, backbone: BackboneConfig, network: keras.Model, passes: int) -> Round:
+def _resolve(settings: FinetuneConfig, backbone: BackboneConfig, network: keras.Model, passes: int) -> Round:
     unfreeze = settings.unfreeze
     if unfreeze == "auto":
         unfreeze = affordable_depth(settings.budget, backbone, network, passes)
@@ -65,10 +66,10 @@ def _resolved(settings: FinetuneConfig, backbone: BackboneConfig, network: keras
 
 
 def affordable_depth(budget: float, backbone: BackboneConfig, network: keras.Model, passes: int) -> int | str:
-    """The rule behind unfreeze=auto: all if `passes` of images through the backbone are within the budget, else its upper part.
+    """Choose the depth for unfreeze=auto: all if that is within the budget, else the backbone's upper part.
 
     Args:
-        budget: 10^12 multiply-adds, forward.
+        budget: for the forward pass of all images in all epochs, in 10^12 multiply-adds.
         backbone: names its upper part.
         network: the backbone itself.
         passes: images times epochs.
@@ -76,7 +77,8 @@ def affordable_depth(budget: float, backbone: BackboneConfig, network: keras.Mod
     needed = passes * count_macs(network) / 1e12
     fits = needed <= budget
     log.info(
-        "finetune.unfreeze=auto: %d images at %d px through all of %s need %.2f of finetune.budget=%g (10^12 multiply-adds): %s",
+        "finetune.unfreeze=auto: %d passes of images at %d px through all of %s need %.2f of finetune.budget=%g "
+        "(10^12 multiply-adds): %s",
         passes, network.input_shape[1], backbone.name, needed, budget,
         "all of it is trained" if fits else f"its upper part is trained, from {backbone.unfreeze}",
     )  # fmt: skip
@@ -94,11 +96,12 @@ def _check_depth(each: Round, network: keras.Model) -> None:
         return
     if each.settings.unfreeze != "none":
         raise PipelineError(
-            f"finetune.unfreeze: no trainable layer at or above {each.settings.unfreeze!r}; choose a lower block, or `none` to train the head only"
+            f"finetune.unfreeze: no trainable layer at or above {each.settings.unfreeze!r}; choose a lower block, or "
+            "`none` to train the head only"
         )
     log.warning("finetune.unfreeze=none: only the head is trained further")
 
 
 def describe_depths(rounds: Sequence[Round]) -> str:
-    """The depths of all rounds in a few words."""
+    """Describe the depths of all rounds in a few words, such as "-1, then all"."""
     return ", then ".join(str(each.settings.unfreeze) for each in rounds)

@@ -1,69 +1,73 @@
-"""Which weights are kept: of phase 1 and 2, and between a start and an end."""
+"""Choice of weights on validation: between phases 1 and 2, and between a round's first and last weights."""
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.training.history import seven_digits
+from pipeline.training.history import Row, seven_digits
 
 log = logging.getLogger(__name__)
-
-
-def validation_score(figures: Mapping[str, float]) -> tuple[float, float]:
-    """What decides between two models, the larger the better: accuracy on validation, then loss (smoothed labels alone raise it)."""
-    return figures["val_accuracy"], -figures["val_loss"]
-
-
-def better_phase(train: dict[str, Any], finetune: dict[str, Any]) -> str:
-    """Which phase's model is the better one on validation: by accuracy, then by loss; the simpler one where they are equal."""
-    return "finetune" if validation_score(finetune) > validation_score(train) else "train"
 
 
 Weights = Sequence[np.ndarray]
 
 
-Place = dict[str, float]
-"""A place on the way: `share` of it that was gone (0: where the phase began, 1: where it ended), `val_loss` and `val_accuracy` there."""
+def validation_score(metrics: Mapping[str, float]) -> tuple[float, float]:
+    """Return what models are compared by, larger is better: validation accuracy, then loss."""
+    # Loss comes second: a model that was trained with smoothed labels has a higher one by that alone.
+    return metrics["val_accuracy"], -metrics["val_loss"]
+
+
+def better_phase(train: Mapping[str, float], finetune: Mapping[str, float]) -> str:
+    """Return the phase whose model is better by `validation_score`; train where they are equal."""
+    return "finetune" if validation_score(finetune) > validation_score(train) else "train"
 
 
 def interpolate(
     network: keras.Model,
     trained: keras.Model,
+    *,
     start: Weights,
-    end: Place,
-    shares: Sequence[float],
+    end: Row,
+    alphas: Sequence[float],
     validation: tf.data.Dataset,
-) -> Place:
-    """Draw fine-tuned weights back towards their start as far as that is better on validation.
+) -> Row:
+    """Interpolate between a round's first and last weights, and keep the best weights on validation.
 
-    What was learned from few images costs some of what the backbone knew before; between both often lies a better classifier than either
-    (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
+    Fine-tuning on few images loses some of what the backbone knew; between both there is often a better classifier.
 
     Args:
-        network: compiled; what validation is put through.
-        trained: holds the weights of the phase, within `network`; it is left with the best ones.
-        start: its weights before the phase.
-        end: what it is worth now.
-        shares: of the way, each above 0 and below 1.
+        network: compiled; predicts the validation images.
+        trained: has the last weights, within `network`; its weights are replaced by the best ones.
+        start: its weights before the round.
+        end: `val_loss` and `val_accuracy` of the last weights, and `alpha` = 1.
+        alphas: to try, each above 0 (the first weights) and below 1 (the last weights).
         validation: batches of inputs and labels, the same each time.
+
+    Returns:
+        `alpha`, `val_loss` and `val_accuracy` of the best weights; `end` where these are the last ones.
+
+    Source:
+        M. Wortsman et al., Robust fine-tuning of zero-shot models, 2022.
     """
-    ended = trained.get_weights()
+    last = trained.get_weights()
     best = end
-    for share in sorted(shares, reverse=True):
-        trained.set_weights(between(start, ended, share))
-        found = network.evaluate(validation, verbose=0, return_dict=True)
-        place = {"share": share} | {f"val_{name}": seven_digits(found[name]) for name in ("loss", "accuracy")}
-        log.info("weights at %(share)g of the way  val_loss %(val_loss).4g  val_accuracy %(val_accuracy).4g", place)
-        best = max(best, place, key=validation_score)
-    trained.set_weights(between(start, ended, best["share"]))
-    log.info("the weights at %g of the way from the phase's start are kept", best["share"])
+    for alpha in sorted(alphas, reverse=True):
+        trained.set_weights(between(start, last, alpha))
+        metrics = network.evaluate(validation, verbose=0, return_dict=True)
+        tried = {"alpha": alpha} | {f"val_{name}": seven_digits(metrics[name]) for name in ("loss", "accuracy")}
+        log.info(
+            "interpolated weights, alpha %(alpha)g  val_loss %(val_loss).4g  val_accuracy %(val_accuracy).4g", tried
+        )
+        best = max(best, tried, key=validation_score)
+    trained.set_weights(between(start, last, best["alpha"]))
+    log.info("kept interpolated weights, alpha = %g (0 = start, 1 = fine-tuned)", best["alpha"])
     return best
 
 
-def between(start: Weights, end: Weights, share: float) -> list[np.ndarray]:
-    """Each weight at `share` of the way; those that did not move stay to the bit."""
-    return [last if share == 1 else first + share * (last - first) for first, last in zip(start, end, strict=True)]
+def between(start: Weights, end: Weights, alpha: float) -> list[np.ndarray]:
+    """Interpolate each weight linearly; with `alpha` = 1 they equal `end` to the bit."""
+    return [last if alpha == 1 else first + alpha * (last - first) for first, last in zip(start, end, strict=True)]

@@ -1,6 +1,7 @@
-"""What augmentation does to pixels beside moving them: Keras's layers, with strengths that were drawn for each image."""
+"""Operations of augmentation on pixels: Keras's layers, with a strength for each image."""
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,14 +10,16 @@ OPERATIONS = (
     "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "contrast", "saturation", "sharpness",
     "posterize", "solarize", "auto_contrast", "equalize",
 )  # fmt: skip
-"""Of RandAugment (E. Cubuk et al., 2020); the first five move pixels."""
+"""Operations of RandAugment (E. Cubuk et al., 2020); the first five move pixels."""
 _FIRST_OF_PIXELS = OPERATIONS.index("brightness")
+COLOURS = ("brightness", "contrast", "saturation", "hue")
+"""Colour operations, in the order in which they are applied."""
 _GREY = 128
 
 
 @functools.cache
 def _layers() -> dict[str, keras.Layer]:
-    """Keras's layers for their arithmetic alone: theirs draw one set for a batch, from a state; ours, drawn for each image, are given."""
+    """Return the layers, used for their arithmetic alone: their own draws are of a state, and one for a whole batch."""
     own = keras.layers
     return {
         "brightness": own.RandomBrightness(1.0, value_range=(0, 255)),
@@ -31,10 +34,10 @@ def _layers() -> dict[str, keras.Layer]:
     }
 
 
-def _changed(name: str, images, strengths: np.ndarray):
-    """One operation on images float32 [b, size, size, 3], each at its own strength, -1 to 1; those that know only one direction go by its size."""
+def _apply(name: str, images: Any, strengths: np.ndarray) -> Any:
+    """Apply one operation to images float32 [b, size, size, 3], each at its strength, -1 to 1, or the size of that."""
     each, size = strengths[:, None, None, None], np.abs(strengths)
-    given = {
+    transformation = {
         "brightness": {"rgb_delta": 255 * each},
         "contrast": {"contrast_factor": 1 + each},
         "saturation": {"factor": -each},
@@ -43,22 +46,22 @@ def _changed(name: str, images, strengths: np.ndarray):
         "posterize": {"shift_factor": np.rint(6 * size).astype(np.uint8)},
         "solarize": {"additions": 0.0, "thresholds": (255 * (1 - size))[:, None, None, None]},
     }.get(name)
-    return _layers()[name].transform_images(images, given)
+    return _layers()[name].transform_images(images, transformation)
 
 
-def apply_colours(images, changes: np.ndarray):
-    """Brightness, contrast, saturation and hue, float32 [b, 4], in this order; those that nobody asked for are all 0."""
-    for name, strengths in zip(("brightness", "contrast", "saturation", "hue"), changes.T, strict=True):
+def apply_colours(images: Any, changes: np.ndarray) -> Any:
+    """Change the colours of images by float32 [b, 4], in the order of `COLOURS`."""
+    for name, strengths in zip(COLOURS, changes.T, strict=True):
         if strengths.any():
-            images = _changed(name, images, strengths)
+            images = _apply(name, images, strengths)
     return images
 
 
-def apply_operation(images, operations: np.ndarray, strengths: np.ndarray):
-    """The pixel operation that was drawn for each image, int [b], at its strength, float32 [b]."""
+def apply_operation(images: Any, operations: np.ndarray, strengths: np.ndarray) -> Any:
+    """Apply to each image its operation, int [b], at its strength, float32 [b]; those that move pixels are left out."""
     for number in np.unique(operations[operations >= _FIRST_OF_PIXELS]):
         [here] = np.nonzero(operations == number)
-        changed = _changed(OPERATIONS[number], keras.ops.take(images, here, axis=0), strengths[here])
+        changed = _apply(OPERATIONS[number], keras.ops.take(images, here, axis=0), strengths[here])
         images = keras.ops.scatter_update(images, here[:, None], changed)
     return images
 
@@ -66,7 +69,7 @@ def apply_operation(images, operations: np.ndarray, strengths: np.ndarray):
 def geometry_of_operations(
     linear: np.ndarray, shift: np.ndarray, operations: np.ndarray, strengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Transforms float [n, 2, 2] and [n, 2] with the drawn operations, int [n, k], that move pixels; the largest turn is 60 degrees."""
+    """Add operations, int [n, k], that move pixels to maps [n, 2, 2] and shifts [n, 2]; turns reach 60 degrees."""
     for drawn, strength in zip(operations.T, strengths.T, strict=True):
         at = {name: np.where(drawn == OPERATIONS.index(name), strength, 0) for name in OPERATIONS[:_FIRST_OF_PIXELS]}
         angle = at["rotate"] * np.pi / 3
@@ -78,13 +81,13 @@ def geometry_of_operations(
     return linear, shift
 
 
-def erase(images, boxes: np.ndarray):
-    """Images float32 [b, size, size, 3] with grey in boxes float32 [b, 4]: left, right, top, bottom."""
+def erase(images: Any, boxes: np.ndarray) -> Any:
+    """Fill boxes float32 [b, 4] (left, right, top, bottom) of images float32 [b, size, size, 3] with grey."""
     return keras.ops.where(inside(boxes, images.shape[1]), np.float32(_GREY), images)
 
 
 def inside(boxes: np.ndarray, size: int) -> np.ndarray:
-    """Which pixels lie in boxes [b, 4]: bool [b, size, size, 1]."""
+    """Return which pixels lie in boxes [b, 4]: bool [b, size, size, 1]."""
     place = np.arange(size)
     left, right, top, bottom = (side[:, None] for side in np.asarray(boxes).T)
     across, down = (place >= left) & (place < right), (place >= top) & (place < bottom)

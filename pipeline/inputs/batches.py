@@ -1,105 +1,159 @@
-"""Batches for `fit`: which images come when is a function of seed and epoch; what they are, of image and view."""
+"""Batches of inputs: their order is a function of seed and epoch, their content of image and variant."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from pipeline.inputs.augmentation import View
+from pipeline.inputs.augmentation import Augmentation
 from pipeline.inputs.images import DecodedImages
-from pipeline.inputs.mixup import Softening
+from pipeline.inputs.mixup import Mixing
 from pipeline.storage.shards import Rows
 
-# Batches that are loaded while one is computed with.
+# Batches that are loaded ahead.
 _AHEAD = 4
 _OPTIONS = tf.data.Options()
-# Tuning takes a thread that can hold up the end of an iterator until its next look, 17 seconds after a fine-tuning of 30 (TensorFlow 2.21).
+# Its thread can delay the end of an iterator: 17 seconds after a fine-tuning of 30 (TensorFlow 2.21).
 _OPTIONS.autotune.enabled = False
 
 Plan = Callable[[int], tuple[np.ndarray, np.ndarray]]
+"""Maps an epoch, from 0, to the indices of its inputs in order, and the number of each one's variant: int [n] each."""
 
 
-class ViewsByNumber(Protocol):
-    """What happens to images in each view, a list or `pipeline.inputs.augmentation.Views`."""
+class VariantsByNumber(Protocol):
+    """Variants of images: a list, or `pipeline.inputs.augmentation.DrawnVariants`."""
 
-    def __getitem__(self, view: int) -> View | None:
-        """None: nothing."""
+    def __getitem__(self, number: int) -> Augmentation | None:
+        """Return a variant; None: the plain images."""
 
 
 class Inputs(Protocol):
-    """What a network is fed: an array for each image in each view."""
+    """Inputs of a network: an array for each image in each variant."""
 
     shape: tuple[int, ...]
+    """Of one input."""
     dtype: np.dtype
+    """Of the arrays."""
 
-    def take(self, indices: np.ndarray, views: np.ndarray) -> np.ndarray:
-        """For integer arrays [b], the batch [b, *shape]."""
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def take(self, indices: np.ndarray, variants: np.ndarray) -> np.ndarray:
+        """Return a batch [b, *shape] of the images at `indices`, int [b], in the variants of these numbers, int [b]."""
 
 
 class ImageInputs:
-    """Images themselves, uint8 [size, size, 3], augmented as their view says."""
+    """Images, uint8 [size, size, 3], augmented by variant."""
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, images: DecodedImages, places: np.ndarray, views: ViewsByNumber):
-        """`places` among the images, integer [n], which are what a view has rows of."""
-        self.shape = (images.size, images.size, 3)
-        self._images, self._places, self._views = images, places, views
+    def __init__(self, images: DecodedImages, indices: np.ndarray, variants: VariantsByNumber):
+        """Choose the images at `indices`, integer [n]; `variants` have n rows each."""
+        self.shape: tuple[int, ...] = (images.size, images.size, 3)
+        self._images, self._indices, self._variants = images, indices, variants
 
-    def take(self, indices: np.ndarray, views: np.ndarray) -> np.ndarray:
-        batch = self._images.take(self._places[indices])
-        for view in np.unique(views):
-            if (drawn := self._views[view]) is not None:
-                here = views == view
-                # Input pipelines belong on the CPU; outside a graph TensorFlow would take a GPU.
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def take(self, indices: np.ndarray, variants: np.ndarray) -> np.ndarray:
+        """Return a batch, see `Inputs.take`."""
+        batch = self._images.take(self._indices[indices])
+        for number in np.unique(variants):
+            if (variant := self._variants[number]) is not None:
+                here = variants == number
+                # Input pipelines belong on the CPU; outside a graph TensorFlow would use a GPU.
                 with tf.device("CPU:0"):
-                    batch[here] = drawn.of(indices[here]).apply(batch[here])
+                    batch[here] = variant.select(indices[here]).apply(batch[here])
         return batch
 
 
 class FeatureInputs:
-    """What the frozen part computed, by view."""
+    """Cached features, by variant."""
 
-    def __init__(self, views: Sequence[tuple[Rows, np.ndarray]]):
-        """For each view the rows, and the place of each image among them, integer [n]."""
-        self.shape, self.dtype = views[0][0].shape, views[0][0].dtype
-        self._views = views
+    def __init__(self, variants: Sequence[tuple[Rows, np.ndarray]]):
+        """Combine variants; each has its rows, and the index of each image among them, integer [n]."""
+        self.shape, self.dtype = variants[0][0].shape, variants[0][0].dtype
+        self._variants = variants
 
-    def take(self, indices: np.ndarray, views: np.ndarray) -> np.ndarray:
-        if (views == views[0]).all():
-            rows, places = self._views[views[0]]
-            return rows.take(places[indices])
+    def __len__(self) -> int:
+        return len(self._variants[0][1])
+
+    def take(self, indices: np.ndarray, variants: np.ndarray) -> np.ndarray:
+        """Return a batch, see `Inputs.take`."""
+        if (variants == variants[0]).all():
+            rows, row_of = self._variants[variants[0]]
+            return rows.take(row_of[indices])
         batch = np.empty((len(indices), *self.shape), self.dtype)
-        for view in np.unique(views):
-            rows, places = self._views[view]
-            here = views == view
-            batch[here] = rows.take(places[indices[here]])
+        for number in np.unique(variants):
+            rows, row_of = self._variants[number]
+            here = variants == number
+            batch[here] = rows.take(row_of[indices[here]])
         return batch
 
 
-def shuffled(count: int, views: int | None, seed: int) -> Plan:
-    """Each epoch all of `count` images in an order of its own, each in the view that follows its last one; `views` None: all in a new one."""
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels of the images of a batch: one-hot, mixed and smoothed."""
+
+    indices: np.ndarray
+    """Class index of each image, int [n]."""
+    class_count: int
+    """How many classes there are."""
+    smoothing: float = 0.0
+    """Fraction of each label that is spread over all classes."""
+    mixing: Mixing | None = None
+    """Mixes images and labels; None: they are not mixed."""
+
+    def attach(
+        self, batch: tf.Tensor, indices: tf.Tensor, epoch: tf.Tensor, number: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return a batch, mixed, and its labels float32 [b, classes], within a graph.
+
+        Args:
+            batch: [b, ...].
+            indices: of its images, int64 [b].
+            epoch: int64 [].
+            number: of the batch in the epoch, int64 [].
+        """
+        targets = tf.one_hot(tf.gather(self.indices, indices), self.class_count)
+        if self.mixing:
+            batch, targets = self.mixing(batch, targets, epoch, number)
+        if self.smoothing:
+            targets = targets * (1 - self.smoothing) + self.smoothing / targets.shape[-1]
+        return batch, targets
+
+
+def shuffled(count: int, variants: int | None, seed: int) -> Plan:
+    """Plan epochs of all images, each epoch in an order of its own, each image in another variant than in the last one.
+
+    Args:
+        count: how many images.
+        variants: of each image, used in turn; None: a new one each epoch.
+        seed: of all draws.
+    """
 
     def plan(epoch: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.random.default_rng([seed, epoch]).permutation(count)
-        return order, _views(order, epoch, views)
+        return order, _variant_numbers(order, epoch, variants)
 
     return plan
 
 
-def _views(order: np.ndarray, turn: int | np.ndarray, views: int | None) -> np.ndarray:
-    return order * 0 + turn + 1 if views is None else (order + turn) % views
+def _variant_numbers(order: np.ndarray, turn: int | np.ndarray, variants: int | None) -> np.ndarray:
+    return order * 0 + turn + 1 if variants is None else (order + turn) % variants
 
 
-def balanced(labels: np.ndarray, views: int | None, seed: int) -> Plan:
-    """As `shuffled`, but each epoch has as many images of each class: of a large class other ones each time, of a small one some repeatedly, then in
-    another view.
+def balanced(labels: np.ndarray, variants: int | None, seed: int) -> Plan:
+    """Plan epochs with equally many images of each class.
+
+    Of a large class each epoch has other images; of a small one it has some repeatedly, in another variant each time.
 
     Args:
         labels: class indices, int [n]; an epoch has n images as well.
-        views: of each image; None: without end.
+        variants: of each image, used in turn; None: a new one each time.
         seed: of all draws.
     """
     classes, count = np.unique(labels), len(labels)
@@ -114,47 +168,48 @@ def balanced(labels: np.ndarray, views: int | None, seed: int) -> Plan:
             rounds = math.ceil(len(here) / len(own))
             order[here] = np.concatenate([draws.permutation(own) for _ in range(rounds)])[: len(here)]
             times[here] = np.arange(len(here)) // len(own)
-        return order, _views(order, epoch + times, views)
+        return order, _variant_numbers(order, epoch + times, variants)
 
     return plan
 
 
-def in_order(count: int, view: int = 0) -> Plan:
-    """All images as they come, in one view."""
-    return lambda _epoch: (np.arange(count), np.full(count, view))
+def in_order(count: int) -> Plan:
+    """Plan epochs of all images in order, each as its variant 0."""
+    return lambda _epoch: (np.arange(count), np.zeros(count, np.int64))
 
 
 def batches(
-    inputs: Inputs,
-    labels: np.ndarray,
-    class_count: int,
-    batch_size: int,
-    plan: Plan,
-    epochs: range = range(1),
-    soften: Softening | None = None,
+    inputs: Inputs, plan: Plan, batch_size: int, *, epochs: range = range(1), labels: Labels | None = None
 ) -> tf.data.Dataset:
-    """Pairs of inputs [b, ...] and one-hot labels float32 [b, class_count], for the given epochs one after the other.
+    """Return the batches of some epochs, one after the other.
 
-    A batch never spans two epochs, so each has ceil(n / batch_size) of them. `soften` mixes images and labels.
+    Args:
+        inputs: of which batches are made.
+        plan: the order of the inputs in each epoch; it has as many as there are inputs.
+        batch_size: inputs per batch. No batch spans two epochs, so that the last one of each may be smaller.
+        epochs: that are planned.
+        labels: None: batches have none.
+
+    Returns:
+        inputs [b, ...], or pairs of them and labels float32 [b, classes].
     """
 
-    def one_epoch(epoch):
+    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         pairs = tf.numpy_function(
             lambda number: np.stack(plan(int(number)), axis=1).astype(np.int64), [epoch], tf.int64, stateful=False
         )
         parts = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(pairs, (None, 2))).batch(batch_size)
         return tf.data.Dataset.zip(tf.data.Dataset.from_tensors(epoch).repeat(), parts.enumerate())
 
-    def load(epoch, numbered):
+    def load(epoch: tf.Tensor, numbered: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
         number, pairs = numbered
-        indices, views = pairs[:, 0], pairs[:, 1]
-        batch = tf.numpy_function(inputs.take, [indices, views], tf.as_dtype(inputs.dtype), stateful=False)
+        indices, variants = pairs[:, 0], pairs[:, 1]
+        batch = tf.numpy_function(inputs.take, [indices, variants], tf.as_dtype(inputs.dtype), stateful=False)
         batch = tf.ensure_shape(batch, (None, *inputs.shape))
-        targets = tf.one_hot(tf.gather(labels, indices), class_count)
-        return soften(batch, targets, epoch, number) if soften else (batch, targets)
+        return labels.attach(batch, indices, epoch, number) if labels else batch
 
-    pairs = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)
-    loaded = pairs.map(load, num_parallel_calls=_AHEAD, deterministic=True)
-    # Keras takes a data set of unknown length for one that ended too early.
-    known = tf.data.experimental.assert_cardinality(len(epochs) * math.ceil(len(labels) / batch_size))
-    return loaded.apply(known).prefetch(_AHEAD).with_options(_OPTIONS)
+    planned = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)
+    loaded = planned.map(load, num_parallel_calls=_AHEAD, deterministic=True)
+    # Keras warns that a data set of unknown length ended too early.
+    sized = tf.data.experimental.assert_cardinality(len(epochs) * math.ceil(len(inputs) / batch_size))
+    return loaded.apply(sized).prefetch(_AHEAD).with_options(_OPTIONS)

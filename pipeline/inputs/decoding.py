@@ -1,4 +1,4 @@
-"""From a file's bytes to pixels: the one way that every stage and every prediction takes."""
+"""Decoding of image files to pixels, the same for every stage and every prediction."""
 
 import io
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-# The limit is the caller's (`dataset.max_pixels`), and one for all; Pillow's own remarks on some images and refuses others.
+# The limit is `dataset.max_pixels`, for all images; Pillow's own warns of some and refuses others.
 Image.MAX_IMAGE_PIXELS = None
 
 SAFE_PIXELS = 89_478_485
-"""Where Pillow begins to warn of decompression bombs: the limit for what comes from anyone, whom no configuration knows."""
+"""Limit for images from unknown sources: the size from which Pillow warns of decompression bombs."""
 
-# EXIF tag of the turn and mirroring that a camera recorded, and what undoes it.
+# EXIF tag of the rotation and mirroring that a camera recorded, and the transposition that undoes each.
 _ORIENTATION = 0x0112
 _UNDO = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -26,7 +26,7 @@ _UNDO = {
 
 
 class UndecodableError(ValueError):
-    """These bytes are no image that can be shown; says why."""
+    """The bytes are not an image that can be decoded; the message is the reason."""
 
 
 class TooLargeError(UndecodableError):
@@ -35,25 +35,25 @@ class TooLargeError(UndecodableError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image as a person sees it."""
+    """A decoded image, as a person sees it."""
 
     image: Image.Image
     """RGB, upright, first frame."""
     format: str
-    """Pillow's name of the file format, such as JPEG."""
+    """File format, by Pillow's name, such as JPEG."""
     orientation: int
     """The EXIF orientation that was undone: 1 (upright) to 8."""
 
 
 def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
-    """The image in `data`: upright, in RGB; transparency on white, 16 bits scaled to 8, the first frame of several.
+    """Decode an image: upright, RGB, transparency on white, 16 bits scaled to 8, the first frame of several.
 
     Args:
         data: the file's bytes.
-        max_pixels: width times height at most, looked at before anything is decoded; None: any, for what has been checked before.
+        max_pixels: largest width times height, checked before decoding; None: no limit, for images checked before.
 
     Raises:
-        UndecodableError: empty, cut off, damaged, too large, or no image at all.
+        UndecodableError: empty, truncated, damaged, too large, or not an image.
     """
     if not data:
         raise UndecodableError("empty file")
@@ -62,7 +62,7 @@ def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
             if max_pixels is not None and image.width * image.height > max_pixels:
                 raise TooLargeError(f"{image.width}x{image.height} are more than {max_pixels} pixels")
             if image.format == "EPS":
-                # Pillow would have Ghostscript run it, on this machine, whoever sent it.
+                # Pillow would run it in Ghostscript, whoever sent it.
                 raise UndecodableError("PostScript, which is a program that draws; it is not run")
             kind, orientation = image.format or "unknown", _orientation(image)
             image.load()
@@ -78,7 +78,7 @@ def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
 
 
 def pixels(data: bytes, size: int, max_pixels: int | None = None) -> np.ndarray:
-    """The image in `data` as the network sees it: uint8 RGB [size, size, 3], stretched to the square (bilinear, antialiased).
+    """Decode an image to uint8 RGB [size, size, 3], resized to the square (bilinear, antialiased).
 
     Raises:
         UndecodableError: see `decode`.
@@ -87,19 +87,19 @@ def pixels(data: bytes, size: int, max_pixels: int | None = None) -> np.ndarray:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8; 1 where EXIF is missing, damaged, or says something else."""
+    """Return the orientation, 1 to 8; 1 where EXIF is missing, damaged or invalid."""
     try:
-        found = int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # The pixels of an image with nonsense beside them are as good as any.
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # Damaged EXIF says nothing about the pixels.
         return 1
-    return found if found in _UNDO else 1
+    return orientation if orientation in _UNDO else 1
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise UndecodableError("floating-point pixels, of which nobody knows what white is")
+        raise UndecodableError("floating-point pixels, whose range is unknown")
     if image.mode.startswith("I"):
-        # Sixteen bits a pixel; Pillow's own conversion would clip them at 255.
+        # 16 bits per pixel, which Pillow's own conversion would clip at 255.
         return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         coloured = image.convert("RGBA")

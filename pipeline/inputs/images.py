@@ -1,4 +1,4 @@
-"""Images as arrays, decoded once on all cores."""
+"""Decoded images of a manifest."""
 
 import functools
 import hashlib
@@ -22,13 +22,21 @@ log = logging.getLogger(__name__)
 
 
 class DecodedImages:
-    """Images of a manifest as arrays of one size, decoded once: into the cache, as far as its budget goes."""
+    """Images as arrays of one size, decoded once into the cache, or on each use where they exceed its budget."""
 
-    def __init__(self, folder: Path, rows: pd.DataFrame, size: int, cache: Cache, budget_gib: float, title: str):
-        """`rows` of a manifest: path and sha256 of each image below `folder`; `size` in pixels.
+    def __init__(self, folder: Path, rows: pd.DataFrame, size: int, cache: Cache, *, budget_gib: float, title: str):
+        """Decode the images, unless they are cached.
+
+        Args:
+            folder: that paths start from.
+            rows: of a manifest: path and sha256 of each image.
+            size: side in pixels.
+            cache: for the decoded images.
+            budget_gib: largest size of the decoded images in the cache.
+            title: of the progress bar.
 
         Raises:
-            PipelineError: an image is gone or changed since it was prepared.
+            PipelineError: an image is missing, or has changed since it was prepared.
         """
         self.size = size
         self._files = [folder / path for path in rows["path"]]
@@ -38,26 +46,28 @@ class DecodedImages:
             "image_size": size,
             "decoder": _decoder(),
         }
-        """What the arrays are a function of."""
+        """All that the arrays depend on."""
         shape = (size, size, 3)
-        self._kept: Rows | None = None
-        if cache.fits("images", self.depends, len(rows), shape, "uint8", budget_gib):
-            self._kept = cache.rows("images", self.depends, shape, "uint8", lambda append: self._decode(append, title))
+        self._cached: Rows | None = None
+        if cache.fits("images", self.depends, count=len(rows), shape=shape, dtype="uint8", gib=budget_gib):
+            self._cached = cache.rows(
+                "images", self.depends, shape=shape, dtype="uint8", build=lambda append: self._decode(append, title)
+            )
         else:
             log.warning(
-                "%d decoded images take %.1f GiB, more than hardware.image_cache_gib=%g or the disk's free space, or cache_folder can't be written to; "
-                "each is decoded whenever it is needed",
+                "Not caching decoded images: %d images need %.1f GiB (limit hardware.image_cache_gib=%g, or disk full or "
+                "read-only); decoding each whenever it is needed",
                 len(rows), rows_bytes(len(rows), shape, "uint8") / GIB, budget_gib,
             )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._files)
 
-    def take(self, places: np.ndarray) -> np.ndarray:
-        """The images at `places`, integer [b], among the rows: uint8 RGB [b, size, size, 3]."""
-        if self._kept is not None:
-            return self._kept.take(places)
-        return np.stack(list(on_all_cores(self._read, places)))
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Return the images of the rows at `indices`, integer [b]: uint8 RGB [b, size, size, 3]."""
+        if self._cached is not None:
+            return self._cached.take(indices)
+        return np.stack(list(on_all_cores(self._read, indices)))
 
     def _decode(self, append: Append, title: str) -> None:
         with progress(title, len(self)) as advance:
@@ -65,20 +75,18 @@ class DecodedImages:
                 append(image[np.newaxis])
                 advance()
 
-    def _read(self, place: int) -> np.ndarray:
-        file = self._files[place]
+    def _read(self, index: int) -> np.ndarray:
+        file = self._files[index]
         try:
             data = file.read_bytes()
-            if hashlib.sha256(data).hexdigest() != self._sha256[place]:
-                raise PipelineError(f"{file} has changed since the images were prepared; run prepare again")
+            if hashlib.sha256(data).hexdigest() != self._sha256[index]:
+                raise PipelineError(f"{file} has changed since stage prepare ran; run prepare again")
             return pixels(data, self.size)
         except (OSError, UndecodableError) as error:
-            raise PipelineError(
-                f"{file} could be read when the images were prepared, and can't now ({error}); run prepare again"
-            ) from error
+            raise PipelineError(f"{file} can't be read any more ({error}); run prepare again") from error
 
 
 @functools.cache
 def _decoder() -> str:
-    """What pixels are a function of, beside the file."""
+    """Return what pixels depend on beside the file."""
     return f"{file_sha256(CODE / 'pipeline' / 'inputs' / 'decoding.py')} Pillow {version('Pillow')}"

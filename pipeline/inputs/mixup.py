@@ -1,6 +1,6 @@
-"""What makes labels soft: images mixed with one another, and smoothing.
+"""MixUp and CutMix: images of a batch mixed with one another, and their labels alike.
 
-Keras's MixUp and CutMix layers draw from a state; a batch's draws here are a function of seed, epoch and its number.
+Keras's layers of these names draw from a state; here a batch's draws are a function of seed, epoch and its number.
 """
 
 from dataclasses import dataclass
@@ -11,50 +11,55 @@ import tensorflow as tf
 from pipeline.config import AugmentConfig
 from pipeline.inputs.augmentation_ops import inside
 
-# Whose draws are none of a view's or an order's.
+# A stream of random numbers that no other draws are from.
 _MIXING = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Softening:
-    """Changes a batch of one epoch: pixels and labels by MixUp and CutMix, then labels by smoothing."""
+class Mixing:
+    """Mixes images and labels of a batch by MixUp or CutMix; with both, each batch draws one of them."""
 
-    augment: AugmentConfig | None
-    """None: images stay as they are."""
-    smoothing: float
-    """Share of each label that is spread over all classes."""
+    augment: AugmentConfig
+    """At least one of `mixup` and `cutmix` is above 0."""
     seed: int
+    """Of all draws."""
 
-    def __call__(self, inputs: tf.Tensor, targets: tf.Tensor, epoch: tf.Tensor, batch: tf.Tensor):
-        """Inputs [b, ...] and targets float32 [b, classes] of the given batch of an epoch, within a graph: the same, changed."""
-        if self.augment is not None and self.augment.mixes:
-            inputs, targets = self._mixed(inputs, targets, epoch, batch)
-        if self.smoothing:
-            targets = targets * (1 - self.smoothing) + self.smoothing / targets.shape[-1]
-        return inputs, targets
+    def __call__(
+        self, images: tf.Tensor, targets: tf.Tensor, epoch: tf.Tensor, batch: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mix a batch within a graph.
 
-    def _mixed(self, images, targets, epoch, batch):
+        Args:
+            images: uint8 [b, size, size, 3].
+            targets: float32 [b, classes].
+            epoch: integer [].
+            batch: its number in the epoch, integer [].
+        """
         size = images.shape[1]
-        order, share, boxes = tf.numpy_function(
+        order, fraction, boxes = tf.numpy_function(
             lambda count, *key: self.draw(int(count), size, *map(int, key)),
             [tf.shape(targets)[0], epoch, batch], [tf.int64, tf.float32, tf.bool], stateful=False,
         )  # fmt: skip
-        order, share = tf.ensure_shape(order, (None,)), tf.ensure_shape(share, (None,))
+        order, fraction = tf.ensure_shape(order, (None,)), tf.ensure_shape(fraction, (None,))
         boxes = tf.ensure_shape(boxes, (None, size, size, 1))
         others = tf.gather(images, order)
         if self.augment.cutmix:
             images = tf.where(boxes, others, images)
         if self.augment.mixup:
-            # Where a rectangle was taken over, nothing shines through.
-            through = tf.where(tf.reduce_any(boxes, axis=(1, 2, 3)), 1.0, share)
-            through = through[:, None, None, None]
-            mixed = through * tf.cast(images, tf.float32) + (1 - through) * tf.cast(others, tf.float32)
+            # No MixUp where CutMix has replaced a rectangle.
+            opacity = tf.where(tf.reduce_any(boxes, axis=(1, 2, 3)), 1.0, fraction)
+            opacity = opacity[:, None, None, None]
+            mixed = opacity * tf.cast(images, tf.float32) + (1 - opacity) * tf.cast(others, tf.float32)
             images = tf.cast(tf.round(mixed), images.dtype)
-        share = share[:, None]
-        return images, share * targets + (1 - share) * tf.gather(targets, order)
+        fraction = fraction[:, None]
+        return images, fraction * targets + (1 - fraction) * tf.gather(targets, order)
 
     def draw(self, count: int, size: int, epoch: int, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For each image of a batch the other one, int64 [b], its own share, float32 [b], and what CutMix takes, bool [b, size, size, 1].
+        """Draw how the images of a batch are mixed.
+
+        Returns:
+            for each image the index of the other one, int64 [b], the fraction that is its own, float32 [b], and the
+            pixels that CutMix replaces, bool [b, size, size, 1].
 
         Sources: H. Zhang et al., mixup (2018); S. Yun et al., CutMix (2019).
         """
@@ -62,10 +67,10 @@ class Softening:
         order = draws.permutation(count)
         cuts = self.augment.cutmix and (not self.augment.mixup or draws.random() < 0.5)
         parameter = self.augment.cutmix if cuts else self.augment.mixup
-        share = draws.beta(parameter, parameter, count)
-        side = np.sqrt(1 - share)[:, None] * bool(cuts) * [1.0, 1.0]
+        fraction = draws.beta(parameter, parameter, count)
+        side = np.sqrt(1 - fraction)[:, None] * bool(cuts) * [1.0, 1.0]
         first = draws.random((count, 2)) * (1 - side)
         boxes = inside(size * np.stack([first, first + side], axis=2).reshape(-1, 4), size)
         if cuts:
-            share = 1 - boxes.mean(axis=(1, 2, 3))
-        return order, share.astype(np.float32), boxes
+            fraction = 1 - boxes.mean(axis=(1, 2, 3))
+        return order, fraction.astype(np.float32), boxes

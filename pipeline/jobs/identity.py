@@ -1,4 +1,4 @@
-"""Keys: what makes two results of a stage, or two experiments, the same one."""
+"""Keys that name a stage's result, or an experiment, by everything that it depends on."""
 
 import functools
 import hashlib
@@ -22,7 +22,7 @@ Digests = dict[str, str | None]
 
 
 def outside_digests(config: Config) -> Digests:
-    """Digests of the images and of a weights file, as stage watch writes them."""
+    """Digests of the images and of a weights file, which stage watch writes."""
     backbone = config.backbone
     weights = file_sha256(resolve(backbone.weights)) if backbone.has_weights_file else None
     return {"images": listing_digest(config.dataset), "weights": weights}
@@ -41,7 +41,7 @@ def stage_key(stage: str, config: Config, root: Path, digests: Digests) -> str:
         16 hexadecimal digits: settings, declared code, content of declared inputs, digests, locks and `RESULTS`.
 
     Raises:
-        OSError: an input is not there.
+        OSError: an input is missing.
     """
     declared = declaration(stage)
     return _key(
@@ -90,7 +90,7 @@ def content_digest(path: Path) -> str:
     """sha256 of a file's content, or over the paths and contents of a folder's files.
 
     Raises:
-        OSError: there is neither.
+        OSError: there is no such file or folder.
     """
     if not path.is_dir():
         return file_sha256(path)

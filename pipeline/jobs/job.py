@@ -1,4 +1,4 @@
-"""A job: what its folder holds is checked before it runs, and how it ended is written there."""
+"""A job: check what its folder holds, run it, and write down how it ended."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -29,7 +30,7 @@ class JobStatus(StrEnum):
     """It was complete before."""
     FAILED = "failed"
     FAILED_BEFORE = "failed before"
-    """It is not tried again unless `sweep.retry_failed` says so."""
+    """It is not tried again without `sweep.retry_failed`."""
     CUT_OFF = "cut off"
     """Its worker died."""
     PRUNED = "pruned"
@@ -37,37 +38,40 @@ class JobStatus(StrEnum):
 
     @property
     def failed(self) -> bool:
+        """Neither complete nor pruned."""
         return self not in (JobStatus.DONE, JobStatus.SKIPPED, JobStatus.PRUNED)
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """How a job ended, as `outcome.json` in its folder says it to other commands and machines."""
+    """How a job ended; `outcome.json` in its folder holds it for other commands and machines."""
 
     status: JobStatus
     folder: str
     key: str
     """The experiment's."""
     reason: str = ""
-    """In a sentence, where there is one."""
+    """In one sentence; empty where the status says all."""
     figures: dict[str, float] = field(default_factory=dict)
-    """What searches look at, where it has trained."""
+    """The objectives of searches, once it has trained; see `pipeline.jobs.trial.OBJECTIVES`."""
 
     @classmethod
-    def from_dict(cls, content: dict) -> "JobResult":
-        """Raises ValueError or TypeError where the content is of something else."""
+    def from_dict(cls, content: dict[str, Any]) -> "JobResult":
+        """The inverse of `dataclasses.asdict`; raises ValueError, TypeError or KeyError for other content."""
         return cls(**content | {"status": JobStatus(content["status"])})
 
 
 def run_job(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> JobResult:
-    """Run the stages up to `stage` (None: all) in a job's folder, unless it is complete, or failed before and is not to be tried again.
+    """Run the stages up to `stage` (None: all) in a job's folder.
+
+    In a sweep, a job that is complete, or has failed before, is not run again (see `sweep.retry_failed`).
 
     Raises:
-        Exception: why it failed; that is written down first.
+        Exception: the reason of a failure, which is in outcome.json by then.
     """
     if sweep and config.hardware.strategy == "multi_worker":
         raise PipelineError("hardware.strategy: multi_worker is not allowed with -m; run its jobs one after the other")
-    # Wait for a process that works in this folder already. Workers of one training share it.
+    # Wait for a process that is already working in this folder. Workers of one training share it.
     with nullcontext() if worker_index() else FileLock(f"{folder}.lock", is_singleton=True):
         return _run(stage, config, folder, sweep=sweep)
 
@@ -77,7 +81,7 @@ def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> Job
     from pipeline.jobs.pipeline import is_complete, run_through
     from pipeline.jobs.stage import Experiment
     from pipeline.jobs.trial import PrunedError, figures
-    from pipeline.tracking import mark_dead
+    from pipeline.tracking import mark_dead_runs
 
     # Once, so that images which arrive meanwhile do not make it two experiments.
     experiment = Experiment.of(config, folder)
@@ -87,8 +91,8 @@ def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> Job
         before = None
     cut_off = before is not None and before.status == JobStatus.BEGUN
     if cut_off:
-        # Perhaps after the last stage, and then nothing is left to do but this.
-        mark_dead(config.tracking)
+        # Perhaps after the last stage: then nothing else is left to do.
+        mark_dead_runs(config.tracking)
     if sweep:
         if is_complete(stage, experiment):
             _write(JobResult(JobStatus.DONE, place, key, figures=figures(folder)))
@@ -114,19 +118,19 @@ def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> Job
 
 
 def reason(error: BaseException) -> str:
-    """Why a job failed, in one line."""
+    """The reason of a job's failure, in one line."""
     message = " ".join(str(error).split())
     return message if isinstance(error, PipelineError) else f"{type(error).__name__}: {message}"
 
 
 def _write(result: JobResult) -> None:
     if worker_index():
-        # The chief of a training's workers writes it.
+        # Of workers that train together, the chief writes it.
         return
     try:
         write_json(Path(result.folder) / OUTCOME, asdict(result))
     except OSError as error:
-        log.warning("How the job ended can't be written to %s: %s", result.folder, error)
+        log.warning("%s: outcome.json could not be written: %s", result.folder, error)
 
 
 def _read(folder: Path) -> JobResult | None:

@@ -1,12 +1,14 @@
-"""How a stage is started: by DVC, on the resolved configuration, or by a person, through Hydra."""
+"""Start a stage: for DVC, on the settings that stage configure wrote, or for a person, through Hydra."""
 
 import logging
 import os
 import sys
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -35,19 +37,31 @@ from pipeline.system.terminal import start_logging
 
 log = logging.getLogger(__name__)
 
+_SWEEPS = {"-m", "--multirun"}
+# Options with which Hydra only prints something.
+_PRINTS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc"}
+# What needs more than the usual installation: a module, and the extra that brings it.
+_EXTRAS = {
+    "hydra/launcher=joblib": ("hydra_plugins.hydra_joblib_launcher", "parallel"),
+    "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
+    "hydra/launcher=submitit_local": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "hydra/launcher=submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "hydra/sweeper=optuna": ("optuna", "optuna"),
+}
+
 
 def main(stage: str | None) -> NoReturn:
     """Run one stage, or all of them (None), as the command line says, and end the process.
 
-    `--dvc` runs this stage alone on the settings that stage configure wrote, into outputs/. Otherwise the arguments are Hydra's; a stage then
-    brings its inputs up to date first, in the job's own folder.
+    `--dvc` runs this stage alone on the settings that stage configure wrote, into outputs/. Otherwise the arguments
+    are Hydra's; a stage then brings its inputs up to date first, in the job's own folder.
     """
     install_handlers()
     try:
         if stage and sys.argv[1:] == ["--dvc"]:
             _run_for_dvc(stage)
         else:
-            _through_hydra(stage)
+            _start(HydraCommand.from_arguments(sys.argv[1:]), stage)
     except PipelineError as error:
         sys.exit(f"\n{error}")
     except (Exception, KeyboardInterrupt):
@@ -67,73 +81,98 @@ def _run_for_dvc(stage: str) -> None:
         log.warning("%s: outputs are complete; `python -m pipeline.sync` uploads them when the server is back", stage)
 
 
-def _through_hydra(stage: str | None) -> None:
-    options = [argument for argument in sys.argv[1:] if not is_override(argument)]
-    given = [argument for argument in sys.argv[1:] if is_override(argument)]
-    _check_extras(given)
-    overrides = with_params(given)
-    asks = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc"}
-    asked = asks & {option.split("=")[0] for option in options}
-    if not asked:
+@dataclass(frozen=True)
+class HydraCommand:
+    """A command line for Hydra, divided."""
+
+    options: tuple[str, ...]
+    """Such as -m or --cfg, with their values."""
+    overrides: tuple[str, ...]
+    """As they were typed: key=value, +key=value, ~key."""
+
+    @classmethod
+    def from_arguments(cls, arguments: Sequence[str]) -> "HydraCommand":
+        """Divide the arguments that follow a command."""
+        options = tuple(each for each in arguments if not is_override(each))
+        return cls(options, tuple(each for each in arguments if is_override(each)))
+
+    @property
+    def is_sweep(self) -> bool:
+        """Several jobs, not one."""
+        return bool(_SWEEPS & set(self.options))
+
+    @property
+    def prints_only(self) -> bool:
+        """Nothing runs: Hydra shows its help or the configuration."""
+        return bool(_PRINTS & {option.split("=")[0] for option in self.options})
+
+    @property
+    def folder_option(self) -> str:
+        """The setting that names the folder of the jobs."""
+        return f"hydra.{'sweep' if self.is_sweep else 'run'}.dir"
+
+    @property
+    def folder(self) -> Path:
+        """Folder in which the jobs' folders are created."""
+        named = [each.partition("=")[2] for each in self.overrides if each.startswith(f"{self.folder_option}=")]
+        return Path(named[-1].strip("'\"") if named else "runs")
+
+    def launch_overrides(self) -> list[str]:
+        """Overrides that this process adds for its jobs."""
+        added = []
+        if self.is_sweep:
+            # The same command again is the same sweep; Hydra carries its name to every job, on other machines too.
+            added.append(f"+hydra.job.env_set.{SWEEP}={quote_literally(' '.join(self.overrides))}")
+        if "hydra/launcher=ray" in self.overrides and self.folder == Path("runs"):
+            # A worker on another machine starts in a folder of Ray's.
+            added.append(f"hydra.sweep.dir={quote_literally(str(Path.cwd() / 'runs'))}")
+        return added
+
+
+def _start(command: HydraCommand, stage: str | None) -> None:
+    _check_extras(command)
+    overrides = with_params(list(command.overrides))
+    if not command.prints_only:
         check_choices(overrides)
-    if {"-m", "--multirun"} & set(options):
-        # The same command again is the same sweep; Hydra carries its name to every job, on other machines too.
-        overrides.append(f"+hydra.job.env_set.{SWEEP}={quote_literally(' '.join(given))}")
-    if "hydra/launcher=ray" in given and not any(each.startswith("hydra.sweep.dir=") for each in given):
-        # A worker on another machine starts in a folder of Ray's.
-        overrides.append(f"hydra.sweep.dir={quote_literally(str(Path.cwd() / 'runs'))}")
-    if not asked:
-        _check_place(given, "sweep" if {"-m", "--multirun"} & set(options) else "run")
-    sys.argv[1:] = [*options, f"hydra.job.name={stage or 'pipeline'}", *overrides]
+        _check_folder(command)
+    name = f"hydra.job.name={stage or 'pipeline'}"
+    sys.argv[1:] = [*command.options, name, *overrides, *command.launch_overrides()]
     _register_resolvers()
-    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_Job(stage))()
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(HydraJob(stage))()
 
 
-# What a choice takes that is not installed with the rest: a module, and the extra that brings it.
-_EXTRAS = {
-    "hydra/launcher=joblib": ("hydra_plugins.hydra_joblib_launcher", "parallel"),
-    "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
-    "hydra/launcher=submitit_local": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
-    "hydra/launcher=submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
-    "hydra/sweeper=optuna": ("optuna", "optuna"),
-}
-
-
-def _check_extras(given: list[str]) -> None:
-    for override in given:
+def _check_extras(command: HydraCommand) -> None:
+    for override in command.overrides:
         module, extra = _EXTRAS.get(override, ("hydra", ""))
         if find_spec(module) is None:
             raise PipelineError(f'{override} is not installed: pip install ".[{extra}]"')
 
 
-def _check_place(given: list[str], mode: str) -> None:
-    """Jobs' folders are made by Hydra, which has no sentence for one that can't be."""
-    option = f"hydra.{mode}.dir"
-    told = [each.partition("=")[2] for each in given if each.startswith(f"{option}=")]
-    place = Path(told[-1].strip("'\"") if told else "runs")
-    if not is_writable(place):
-        raise PipelineError(
-            f"{option}: {place.absolute()} can't be written to; name another folder for what is computed"
-        )
+def _check_folder(command: HydraCommand) -> None:
+    """Raise an error where the jobs' folders can't be created; Hydra would show a traceback."""
+    if not is_writable(command.folder):
+        place = command.folder.absolute()
+        raise PipelineError(f"{command.folder_option}: {place} is not writable; name another folder for the results")
 
 
-class _Job:
-    """A job of Hydra's, which other processes can be sent."""
+class HydraJob:
+    """A job as Hydra calls it; launchers send it to other processes."""
 
     def __init__(self, stage: str | None):
+        """`stage`: the last one to run; None: all."""
         self.stage = stage
         self.__name__ = "job"
 
-    def __call__(self, cfg: DictConfig) -> dict[str, str]:
-        """Run the job; in a sweep a failure is an answer, not an exception, since each launcher treats those in its own way."""
+    def __call__(self, cfg: DictConfig) -> dict[str, Any]:
+        """Run the job.
+
+        Returns:
+            a `JobResult` as a dictionary; in a sweep also of a job that failed, since launchers differ in exceptions.
+        """
         _register_resolvers()
         state = HydraConfig.get()
         sweep, folder = state.mode == RunMode.MULTIRUN, Path(state.runtime.output_dir)
-        # Of several processes that train together each has a log of its own.
-        worker = f"-worker{worker_index()}" if worker_index() else ""
-        start_logging(folder / f"{self.stage or 'pipeline'}{worker}.log")
-        take_share(workers_here(state.launcher))
-        with handlers_installed():
+        with _job_environment(folder, self.stage or "pipeline", state.launcher):
             try:
                 return asdict(run_job(self.stage, from_hydra(cfg), folder, sweep=sweep))
             except Exception as error:
@@ -145,8 +184,19 @@ class _Job:
                 return asdict(JobResult(JobStatus.FAILED, str(folder), "", reason(error)))
 
 
+@contextmanager
+def _job_environment(folder: Path, name: str, launcher: DictConfig) -> Iterator[None]:
+    """A job's own log, share of the machine, and signal handlers."""
+    # Each of the processes that train together has a log of its own.
+    worker = f"-worker{worker_index()}" if worker_index() else ""
+    start_logging(folder / f"{name}{worker}.log")
+    take_share(jobs_at_once(launcher))
+    with handlers_installed():
+        yield
+
+
 def _register_resolvers() -> None:
-    """The functions that conf/ calls, and the one that names a job's folder."""
+    """Register the functions that conf/ calls, and the one that names a job's folder."""
     register_resolvers()
     OmegaConf.register_new_resolver("experiment_key", _job_folder, replace=True)
 
@@ -155,12 +205,12 @@ def _job_folder(*, _root_: DictConfig) -> str:
     try:
         return experiment_key(from_hydra(_root_))
     except PipelineError:
-        # Hydra asks for the folder before the job begins; the job then raises the same error where Hydra can report it.
+        # Hydra needs the folder before the job begins; the job then raises the same error where Hydra can report it.
         return "not-started"
 
 
-def workers_here(launcher: DictConfig) -> int:
-    """How many jobs a launcher runs at once on the machine of a job that shares it out itself."""
-    wanted = launcher.get("n_jobs", 1)
+def jobs_at_once(launcher: DictConfig) -> int:
+    """Number of jobs that a launcher runs at once on a machine that they divide among themselves."""
+    count = int(launcher.get("n_jobs", 1))
     # As joblib counts: -1 is one for each core.
-    return wanted if wanted > 0 else max(1, os.cpu_count() + 1 + wanted)
+    return count if count > 0 else max(1, (os.cpu_count() or 1) + 1 + count)

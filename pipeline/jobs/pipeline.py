@@ -22,28 +22,28 @@ log = logging.getLogger(__name__)
 
 
 def stages_up_to(last: str | None) -> tuple[str, ...]:
-    """The stages until `last`, in order; None: all."""
+    """The stages up to `last`, in order; None: all."""
     return STAGES if last is None else STAGES[: STAGES.index(last) + 1]
 
 
 def is_complete(last: str | None, experiment: Experiment) -> bool:
-    """Whether the results of all stages up to `last` (None: all) are there and logged."""
+    """Return whether the results of all stages up to `last` (None: all) are computed and logged."""
     return all(is_done(stage, experiment) for stage in stages_up_to(last))
 
 
 def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> None:
-    """Run the stages up to `last` (None: all); those whose results are there are not run again.
+    """Run the stages up to `last` (None: all) whose results are missing.
 
-    What was cut off resumes. Two processes on the same folder take turns.
+    Trainings that were cut off resume. Two processes on the same folder take turns.
 
     Args:
         last: the last stage to run.
         experiment: its configuration and folder.
-        repeat: run what was asked for (`last`, or all stages) once more where all of it is there already.
+        repeat: run `last`, or all stages, once more where nothing is missing.
 
     Raises:
         UndeliveredError: everything was computed, and the tracking store is away.
-        PipelineError: what a stage raises.
+        PipelineError: an error of a stage.
     """
     multi_worker = experiment.config.hardware.strategy == "multi_worker"
     if multi_worker:
@@ -55,11 +55,12 @@ def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> No
             run_worker(experiment, partial(checkpoint_folder, experiment=experiment))
             return
     with FileLock(f"{experiment.root}.lock", is_singleton=True):
-        logged = _run(last, experiment, repeat)
+        logged = _run(last, experiment, repeat=repeat)
     if multi_worker:
-        from pipeline.jobs.multi_worker import announce_stage
+        from pipeline.training.multi_worker import broadcast
 
-        announce_stage(None)
+        # There is no further training.
+        broadcast(0)
     if not logged:
         raise UndeliveredError(
             f"Finished: outputs are complete in {experiment.root}. The tracking server is unreachable; upload later with "
@@ -67,10 +68,10 @@ def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> No
         )
 
 
-def _run(last: str | None, experiment: Experiment, repeat: bool) -> bool:
+def _run(last: str | None, experiment: Experiment, *, repeat: bool) -> bool:
     """Run what is missing; returns whether the tracking store has everything."""
-    wanted = STAGES if last is None else (last,)
-    forced = set(wanted) if repeat and all(is_done(stage, experiment) for stage in wanted) else set()
+    named = STAGES if last is None else (last,)
+    forced = set(named) if repeat and all(is_done(stage, experiment) for stage in named) else set()
     logged = True
     for stage in stages_up_to(last):
         if stage not in forced and is_done(stage, experiment):
@@ -81,7 +82,7 @@ def _run(last: str | None, experiment: Experiment, repeat: bool) -> bool:
                 shutil.rmtree(experiment.folder(stage), ignore_errors=True)
             logged = execute(stage, experiment)
     for stage in STAGES[len(stages_up_to(last)) :]:
-        # Made from files that were replaced: they belong to another experiment.
+        # Computed from files that were replaced: it belongs to another experiment.
         if experiment.folder(stage).exists() and not is_computed(stage, experiment):
             shutil.rmtree(experiment.folder(stage))
     return logged

@@ -28,10 +28,10 @@ def write_settings(config: Config) -> None:
 
 
 def read_config() -> Config:
-    """The configuration that stage configure wrote.
+    """Read the configuration that stage configure wrote.
 
     Raises:
-        PipelineError: it did not run yet.
+        PipelineError: the stage has not run yet.
     """
     if not _WHOLE.exists():
         raise PipelineError(f"{_WHOLE} does not exist; run dvc repro, whose stage configure writes it")
@@ -39,13 +39,13 @@ def read_config() -> Config:
 
 
 def write_digests(digests: Digests) -> None:
-    """Each digest in a file of its own, for the stages that depend on it."""
+    """Write each digest to a file of its own, for the stages that depend on it."""
     for name, digest in digests.items():
         write_json(_DIGESTS / f"{name}.json", {"sha256": digest})
 
 
 def read_digests() -> Digests:
-    """What stage watch wrote."""
+    """Read what stage watch wrote."""
     return {file.stem: read_json(file)["sha256"] for file in sorted(_DIGESTS.glob("*.json"))}
 
 

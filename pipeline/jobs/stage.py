@@ -1,4 +1,4 @@
-"""Run one stage: outputs written whole or not at all, logged to the experiment's run; a training that was cut off resumes."""
+"""Run one stage: write its outputs whole or not at all, log them to the experiment's run, resume trainings."""
 
 import errno
 import logging
@@ -28,9 +28,9 @@ from pipeline.training.history import Row
 log = logging.getLogger(__name__)
 
 RUN = "run.json"
-# In the folder from which a training resumes: the seconds that it has taken up to its last epoch.
+# Beside the checkpoints of a training: the seconds that it has taken up to its last epoch.
 _SECONDS = "seconds.json"
-# What a person has to put right: no space, quota used up, read-only, not theirs.
+# Errors that people can mend: no space, quota used up, read-only, no permission.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -46,20 +46,21 @@ class Experiment:
 
     @classmethod
     def of(cls, config: Config, root: Path, digests: Digests | None = None) -> "Experiment":
-        """The experiment of a configuration; `digests`: see `pipeline.jobs.identity.outside_digests`, None: as they are now."""
+        """The experiment of a configuration; `digests` as `pipeline.jobs.identity.outside_digests` returns them."""
         digests = digests or outside_digests(config)
         return cls(config, root, digests, experiment_key(config, digests))
 
     def stage_key(self, stage: str) -> str:
-        """See `pipeline.jobs.identity.stage_key`; raises OSError where an input is missing."""
+        """Key of a stage's result; raises OSError where an input is missing."""
         return stage_key(stage, self.config, self.root, self.digests)
 
     def folder(self, stage: str) -> Path:
+        """Folder of a stage's outputs."""
         return self.root / stage
 
 
 def is_computed(stage: str, experiment: Experiment) -> bool:
-    """Whether a stage's folder holds its result for these settings, code and inputs, no file of it cut short."""
+    """Return whether a stage's folder holds its result for these settings, code and inputs, all files whole."""
     folder = experiment.folder(stage)
     try:
         state = read_json(folder / RUN)
@@ -75,20 +76,21 @@ def is_computed(stage: str, experiment: Experiment) -> bool:
 
 
 def is_done(stage: str, experiment: Experiment) -> bool:
-    """Whether a stage's result is there, and MLflow has it."""
+    """Return whether a stage's result is computed, and the tracking store has it."""
     return is_computed(stage, experiment) and ledger_of(experiment.key, experiment.config).has(experiment.folder(stage))
 
 
 def execute(stage: str, experiment: Experiment) -> bool:
     """Run a stage on its inputs, write its folder, and log it to the experiment's run.
 
-    A training that was cut off resumes after its last completed epoch; a result that is there and was not logged is logged.
+    A training that was cut off resumes after its last completed epoch. A result that was computed and not logged is
+    logged.
 
     Returns:
-        whether the tracking store has the result; the store may be away, and the files are whole all the same.
+        whether the tracking store has the result; if it is away, the files are complete all the same.
 
     Raises:
-        PipelineError: an input is missing, or whatever the stage finds wrong.
+        PipelineError: an input is missing, or an error of the stage's own.
     """
     config, root = experiment.config, experiment.root
     needs = declaration(stage).needs
@@ -124,7 +126,7 @@ def execute(stage: str, experiment: Experiment) -> bool:
 
 
 def _log_later_stages(stage: str, experiment: Experiment, run: ExperimentRun) -> None:
-    """Log the results of later stages that still hold: where a stage came out as before, nothing after it runs, and the run is complete all the same."""
+    """Log later stages whose results still hold: DVC does not run them if this stage's outputs are as before."""
     for later in STAGES[STAGES.index(stage) + 1 :]:
         if not is_computed(later, experiment):
             return
@@ -135,10 +137,10 @@ def _log_later_stages(stage: str, experiment: Experiment, run: ExperimentRun) ->
 def run_body(
     stage: str, experiment: Experiment, out: Path, listener: Callable[[Row], None], checkpoints: Path | None
 ) -> dict[str, str]:
-    """Call a stage's body, imported now: TensorFlow takes seconds, and no stage needs another's imports.
+    """Call a stage's body, which is imported here: TensorFlow takes seconds, and no stage needs another's imports.
 
     Returns:
-        what the result depends on beside the settings: devices, threads, versions.
+        the environment that the result depends on: devices, threads, versions.
     """
     settings: Any = stage_settings(stage, experiment.config)
     places, inputs = places_of(experiment.config), experiment.root
@@ -164,7 +166,7 @@ def run_body(
 
 
 def places_of(config: Config) -> Places:
-    """The folders that stages read from; images that a data set brings are written there first."""
+    """Folders that stages read from; a data set that brings its images is written there first."""
     weights = resolve(config.backbone.weights) if config.backbone.has_weights_file else None
     return Places(image_folder(config.dataset), table_file(config.dataset), weights, resolve(config.cache_folder))
 
@@ -172,22 +174,23 @@ def places_of(config: Config) -> Places:
 def _compute(stage: str, experiment: Experiment, run: ExperimentRun, checkpoints: Path | None) -> None:
     root, key = experiment.root, experiment.stage_key(stage)
     for leftover in root.glob(f".{stage}-*"):
-        # Of a process that was killed: whoever works here has this folder alone.
+        # Of a process that was killed: this one has locked the folder.
         shutil.rmtree(leftover, ignore_errors=True)
     leaks_page = root / "leaks.html"
     leaks_page.unlink(missing_ok=True)
     if stage in TRAININGS and experiment.config.hardware.strategy == "multi_worker":
         # TensorFlow is not imported before a training needs it.
-        from pipeline.jobs.multi_worker import announce_stage
+        from pipeline.training.multi_worker import broadcast
 
-        announce_stage(stage)
+        # The other workers wait for the number of the training that begins now.
+        broadcast(TRAININGS.index(stage) + 1)
     stopwatch = _Stopwatch(checkpoints)
-    listeners = [stopwatch, run.report_epoch, *pruner()]
+    listeners: list[Callable[[Row], None]] = [stopwatch, run.report_epoch, *pruner()]
     with whole_folder(root / stage) as out:
         try:
-            environment = run_body(stage, experiment, out, lambda row: _tell_all(listeners, row), checkpoints)
+            environment = run_body(stage, experiment, out, lambda row: _notify(listeners, row), checkpoints)
         except LeakError as error:
-            # What a person needs in order to decide; the stage itself writes nothing.
+            # People need it to decide; the stage itself writes nothing.
             from pipeline.reports.duplicates_page import write_duplicates
 
             write_duplicates(error.duplicates, places_of(experiment.config).images, leaks_page)
@@ -202,13 +205,13 @@ def _compute(stage: str, experiment: Experiment, run: ExperimentRun, checkpoints
         write_json(out / RUN, state)
 
 
-def _tell_all(listeners: list[Callable[[Row], None]], row: Row) -> None:
+def _notify(listeners: list[Callable[[Row], None]], row: Row) -> None:
     for listener in listeners:
         listener(row)
 
 
 class _Stopwatch:
-    """Seconds of a stage, those of earlier starts that were cut off included; kept beside the checkpoints."""
+    """Seconds of a stage, with those of earlier starts that were cut off; saved beside the checkpoints."""
 
     def __init__(self, checkpoints: Path | None):
         self._file = checkpoints / _SECONDS if checkpoints else None
@@ -232,7 +235,7 @@ def _files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def remove_leftover_checkpoints(stage: str, experiment: Experiment) -> None:
-    """Remove the checkpoints of a training that is done, left by a process that was killed in its last moment."""
+    """Remove the checkpoints of a finished training, which a process leaves that is killed in its last moment."""
     if stage in TRAININGS and checkpoint_folder(stage, experiment).exists():
         with _checkpoints(stage, experiment) as checkpoints:
             if checkpoints:
@@ -240,13 +243,13 @@ def remove_leftover_checkpoints(stage: str, experiment: Experiment) -> None:
 
 
 def checkpoint_folder(stage: str, experiment: Experiment) -> Path:
-    """Folder of the checkpoints from which a training resumes, until its stage has ended; named by the stage's key."""
+    """Folder of the checkpoints from which a training resumes, until its stage has ended."""
     return resolve(experiment.config.cache_folder) / f"resume-{stage}-{experiment.stage_key(stage)}"
 
 
 @contextmanager
 def _checkpoints(stage: str, experiment: Experiment) -> Iterator[Path | None]:
-    """The folder of a training's checkpoints, an entry of the cache; None for other stages, and where another process has it."""
+    """Folder of a training's checkpoints; None for other stages, and where another process uses it."""
     if stage not in TRAININGS:
         yield None
         return
@@ -260,7 +263,7 @@ def _checkpoints(stage: str, experiment: Experiment) -> Iterator[Path | None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("Another process runs the same training; this one keeps no checkpoints")
+        log.info("Another process runs the same training; this one writes no checkpoints")
         yield None
         return
     try:

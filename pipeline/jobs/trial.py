@@ -4,50 +4,51 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from pipeline.config import PHASES
 from pipeline.storage.files import read_json
 from pipeline.system.environment import TRIAL
 from pipeline.system.errors import PipelineError
 from pipeline.training.history import Row
 
 OBJECTIVES = {"val_accuracy": "maximize", "val_loss": "minimize", "seconds": "minimize"}
-"""What can be searched for, and in which direction it is better."""
+"""What can be searched for, and the better direction of each."""
 
 
 class PrunedError(PipelineError):
-    """A trial that others were better than by this epoch."""
+    """A trial that was worse than others by this epoch."""
 
     run_status = "KILLED"
 
 
 def pruner() -> list[Callable[[Row], None]]:
-    """What reports each epoch to the search, where this job is a trial whose epochs it wants to see; else nothing.
+    """Listener that reports each epoch to the search, where this job is a trial of one that prunes; else none.
 
-    Raises, when called:
-        PrunedError: the search ends this trial.
+    It raises PrunedError where the search ends this trial.
     """
     trial = os.environ.get(TRIAL)
-    named = json.loads(trial) if trial else {}
-    if not named.get("report"):
+    search = json.loads(trial) if trial else {}
+    if not search.get("report"):
         return []
     import optuna
 
-    study = optuna.load_study(study_name=named["study"], storage=named["storage"], pruner=_pruner(named["pruner"]))
-    running = optuna.trial.Trial(study, named["id"])
+    study = optuna.load_study(study_name=search["study"], storage=search["storage"], pruner=_pruner(search["pruner"]))
+    running = optuna.trial.Trial(study, search["id"])
 
     def report(row: Row) -> None:
-        running.report(row[named["report"]], int(row["epoch"]))
+        running.report(row[search["report"]], int(row["epoch"]))
         if running.should_prune():
             raise PrunedError(
-                f"trial {named['number']} of {named['study']} was pruned after epoch {row['epoch']}: others were better by then"
+                f"trial {search['number']} of {search['study']} was pruned after epoch {row['epoch']}: others were better by then"
             )
 
     return [report]
 
 
 def figures(folder: Path) -> dict[str, float]:
-    """The objectives of a job that has trained: of its better phase, with the seconds of all training."""
-    phases = [folder / phase for phase in ("train", "finetune") if (folder / phase / "metrics.json").exists()]
+    """The objectives of a job that has trained: figures of its better phase, and the seconds of all training."""
+    phases = [folder / phase for phase in PHASES if (folder / phase / "metrics.json").exists()]
     if not phases:
         return {}
     last = read_json(phases[-1] / "metrics.json")
@@ -56,7 +57,7 @@ def figures(folder: Path) -> dict[str, float]:
     return {"val_accuracy": best["val_accuracy"], "val_loss": best["val_loss"], "seconds": seconds}
 
 
-def _pruner(settings: dict):
+def _pruner(settings: dict[str, Any]) -> Any:
     import optuna
 
     startup, warmup = settings["startup_trials"], settings["warmup_epochs"]

@@ -1,1 +1,1 @@
-"""Backbones, and what is made of them: preprocessing, head, freezing, cuts."""
+"""Networks: backbones, the classifiers built on them, freezing, and their fastest forms."""

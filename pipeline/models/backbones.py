@@ -1,4 +1,4 @@
-"""The networks to start from, with their pretrained weights."""
+"""Backbones with their pretrained weights."""
 
 import logging
 from pathlib import Path
@@ -15,31 +15,35 @@ from pipeline.system.paths import resolve
 
 log = logging.getLogger(__name__)
 
-_IMAGENET_DEVIATION = np.float32([0.229, 0.224, 0.225])
+NAME = "backbone"
+"""Of every backbone, whichever network it is."""
+
+_IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 
-def scratch_cnn(input_shape: tuple[int, int, int], weights: None = None) -> keras.Model:
-    """Four blocks of convolution and pooling: float [b, h, w, 3] to [b, h/16, w/16, 128]; always random weights.
+def scratch_cnn(input_shape: tuple[int, int, int]) -> keras.Model:
+    """Build four blocks of convolution and pooling: float [b, h, w, 3] to [b, h/16, w/16, 128], with random weights.
 
     Args:
         input_shape: (height, width, 3).
-        weights: only None.
     """
     inputs = x = layers.Input(input_shape)
     for number, filters in enumerate((16, 32, 64, 128), start=1):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"block{number}_conv")(x)
         x = layers.MaxPooling2D(2, name=f"block{number}_pool")(x)
-    return keras.Model(inputs, x, name="backbone")
-
-
-_OWN = {"efficientnet_lite0": efficientnet_lite0, "scratch_cnn": scratch_cnn}
+    return keras.Model(inputs, x, name="scratch_cnn")
 
 
 def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path | None = None) -> keras.Model:
-    """A network without its classifier, named "backbone": preprocessed float [b, size, size, 3] to feature maps [b, h, w, c].
+    """Build a network without its classifier: preprocessed float [b, size, size, 3] to feature maps [b, h, w, c].
+
+    Args:
+        backbone: which network, and its weights.
+        image_size: side of the images in pixels.
+        weights_file: None: `backbone.weights` names it, or no file.
 
     Raises:
-        PipelineError: its weights can't be had, or don't fit.
+        PipelineError: its weights are not available, or don't fit.
     """
     weights = "file" if backbone.has_weights_file else backbone.weights
     if weights == "random" and backbone.constructor != "scratch_cnn":
@@ -47,21 +51,23 @@ def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path
     try:
         model = _construct(backbone, image_size, "imagenet" if weights == "imagenet" else None)
     except Exception as error:
-        if weights != "imagenet" or backbone.constructor in _OWN:
+        if weights != "imagenet" or backbone.constructor in ("efficientnet_lite0", "scratch_cnn"):
             raise
-        raise PipelineError(_no_weights(backbone, error)) from error
+        raise PipelineError(_ways_to_get_weights(backbone, error)) from error
     if weights == "file":
         _load_file(model, backbone, weights_file or resolve(backbone.weights))
         _normalise_as_pretrained(model, backbone)
     model = with_depthwise_layers(model)
-    # Some constructors give a list of one input, which later calls would warn about.
-    return keras.Model(model.inputs[0], model.outputs[0], name="backbone")
+    # Some constructors return a model with a list of one input, which later calls would warn about.
+    return keras.Model(model.inputs[0], model.outputs[0], name=NAME)
 
 
 def _construct(backbone: BackboneConfig, image_size: int, weights: str | None) -> keras.Model:
     shape = (image_size, image_size, 3)
-    if backbone.constructor in _OWN:
-        return _OWN[backbone.constructor](input_shape=shape, weights=weights)
+    if backbone.constructor == "scratch_cnn":
+        return scratch_cnn(shape)
+    if backbone.constructor == "efficientnet_lite0":
+        return efficientnet_lite0(shape, weights)
     constructor = getattr(keras.applications, backbone.constructor)
     return constructor(include_top=False, weights=weights, input_shape=shape)
 
@@ -72,28 +78,28 @@ def _load_file(model: keras.Model, backbone: BackboneConfig, file: Path) -> None
     except Exception as error:
         raise PipelineError(
             f"backbone.weights: {str(file)!r} does not fit {backbone.name}: {str(error).splitlines()[0]} "
-            "It takes a Keras weights file (.weights.h5, or a *_notop.h5 of keras.applications) of this very backbone without its classifier"
+            "Expected is a Keras weights file (.weights.h5, or a *_notop.h5 of keras.applications) of this backbone without its classifier"
         ) from error
 
 
 def _normalise_as_pretrained(model: keras.Model, backbone: BackboneConfig) -> None:
     """Give EfficientNetB0 to B7 the input scale that they were pretrained with.
 
-    Keras's files hold ImageNet's deviation where the layer takes a variance, and only weights="imagenet" adds a layer that makes up for it;
-    a network whose weights come from such a file would see pixels less than half as strong.
+    Keras's files hold ImageNet's deviation where the layer expects a variance, and only weights="imagenet" adds a layer
+    that makes up for it. With the weights of such a file the network would see pixels less than half as strong.
     """
     if not backbone.constructor.startswith("EfficientNetB"):
         return
     layer = next(each for each in model.layers if isinstance(each, keras.layers.Normalization))
-    found = np.asarray(layer.adapt_variance)
-    if np.allclose(found, _IMAGENET_DEVIATION, atol=1e-3):
-        layer.adapt_variance.assign(found * _IMAGENET_DEVIATION)
+    variance = np.asarray(layer.adapt_variance)
+    if np.allclose(variance, _IMAGENET_DEVIATION, atol=1e-3):
+        layer.adapt_variance.assign(variance * _IMAGENET_DEVIATION)
         layer.finalize_state()
 
 
-def _no_weights(backbone: BackboneConfig, error: Exception) -> str:
+def _ways_to_get_weights(backbone: BackboneConfig, error: Exception) -> str:
     return (
-        f"backbone.weights: the ImageNet weights of {backbone.name} can't be had ({str(error).splitlines()[0]}). Three ways on:\n"
+        f"backbone.weights: the ImageNet weights of {backbone.name} are not available ({str(error).splitlines()[0]}). Three ways on:\n"
         "  - on a machine with access, Keras downloads them to ~/.keras/models at the first use; copy that folder here\n"
         f"  - backbone.weights=<path> of a copy of the file ({backbone.constructor}, without its classifier, 'notop')\n"
         "  - backbone=efficientnet_lite0, whose ImageNet weights are installed with this pipeline"

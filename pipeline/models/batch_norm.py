@@ -1,4 +1,4 @@
-"""BatchNormalization whose statistics are settled: what it multiplies and adds, and which convolutions it follows."""
+"""BatchNormalization with fixed statistics: its scale and offset, and the convolutions that it follows."""
 
 from collections import Counter
 
@@ -6,17 +6,23 @@ import keras
 import numpy as np
 from keras import layers
 
+from pipeline.models.graph import graph_nodes
+
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 
 
 def normalised_convolutions(model: keras.Model) -> dict[int, tuple[layers.Layer, layers.BatchNormalization]]:
-    """By the convolution's id: each linear convolution of `model` whose one use is a BatchNormalization of its channels, with that."""
-    nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
+    """Find the linear convolutions of `model` whose one use is a BatchNormalization of their channels.
+
+    Returns:
+        by the convolution's id, the convolution and the BatchNormalization.
+    """
+    nodes = graph_nodes(model)
     calls = Counter(id(node.operation) for node in nodes)
     uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
     uses.update(id(tensor) for tensor in model.outputs)
     made_by = {id(tensor): node.operation for node in nodes for tensor in node.outputs}
-    found = {}
+    pairs = {}
     for node in nodes:
         norm = node.operation
         if not isinstance(norm, layers.BatchNormalization) or calls[id(norm)] != 1:
@@ -29,12 +35,12 @@ def normalised_convolutions(model: keras.Model) -> dict[int, tuple[layers.Layer,
             and convolution.activation is keras.activations.linear
             and norm.axis in (-1, len(tensor.shape) - 1)
         ):
-            found[id(convolution)] = (convolution, norm)
-    return found
+            pairs[id(convolution)] = (convolution, norm)
+    return pairs
 
 
 def scale_and_offset(norm: layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
-    """What `norm` does in inference mode is x * scale + offset, channel by channel: float64 [channels] each."""
+    """Return `norm` in inference mode as x * scale + offset for each channel: float64 [channels] each."""
     mean, variance = (np.float64(value) for value in (norm.moving_mean, norm.moving_variance))
     scale = 1 / np.sqrt(variance + norm.epsilon)
     if norm.scale:
@@ -46,6 +52,6 @@ def scale_and_offset(norm: layers.BatchNormalization) -> tuple[np.ndarray, np.nd
 
 
 def shaped_for(kernel_shape: tuple[int, ...], convolution: layers.Layer, scale: np.ndarray) -> np.ndarray:
-    """`scale`, by output channel, so that it multiplies the convolution's last kernel."""
+    """Reshape `scale`, one value for each output channel, so that it multiplies the convolution's last kernel."""
     # A depthwise kernel ends in [channels, multiplier], which its output counts as one.
     return scale.reshape(kernel_shape[-2:]) if isinstance(convolution, layers.DepthwiseConv2D) else scale

@@ -1,4 +1,4 @@
-"""The whole classifier: preprocessing, backbone, pooling and head."""
+"""A classifier: preprocessing, backbone, pooling and head."""
 
 from pathlib import Path
 
@@ -7,15 +7,20 @@ import numpy as np
 from keras import layers, regularizers
 
 from pipeline.config import BackboneConfig, TrainConfig
+from pipeline.models import backbones
 from pipeline.models.backbones import build_backbone
+
+PREPROCESSING, BACKBONE, POOLING, HEAD = "preprocessing", backbones.NAME, "pooling", "head"
+"""Names of a classifier's layers, from its input to its output."""
 
 
 def build_preprocessing(kind: str, image_size: int) -> keras.Model:
-    """uint8 RGB [b, size, size, 3] to float, named "preprocessing".
+    """Build the preprocessing: uint8 RGB [b, size, size, 3] to float.
 
     Args:
-        kind: tf: to [-1, 1]; torch: to [0, 1], then ImageNet's mean and deviation taken off each channel; caffe: BGR with ImageNet's mean
-            taken off, in 0 to 255; lite: (x - 127) / 128; none: as it is, for networks that hold their own.
+        kind: tf: to [-1, 1]; torch: to [0, 1], then standardised with ImageNet's mean and deviation of each channel;
+            caffe: BGR, 0 to 255, less ImageNet's mean; lite: (x - 127) / 128; none: unchanged, for networks that hold
+            their own.
         image_size: side in pixels.
 
     Source: `keras.applications.imagenet_utils.preprocess_input`.
@@ -34,15 +39,15 @@ def build_preprocessing(kind: str, image_size: int) -> keras.Model:
         x = layers.Rescaling(1 / 128, offset=-127 / 128)(x)
     else:
         x = layers.Rescaling(1.0)(x)
-    return keras.Model(inputs, x, name="preprocessing")
+    return keras.Model(inputs, x, name=PREPROCESSING)
 
 
 def build_classifier(
-    backbone: BackboneConfig, train: TrainConfig, size: int, class_count: int, weights: Path | None = None
+    backbone: BackboneConfig, train: TrainConfig, size: int, class_count: int, *, weights: Path | None = None
 ) -> keras.Model:
-    """uint8 RGB [b, size, size, 3] to float32 class probabilities [b, classes], of four named layers.
+    """Build a classifier: uint8 RGB [b, size, size, 3] to float32 class probabilities [b, classes].
 
-    `preprocessing`, `backbone` and `head` are models, `pooling` averages the feature maps.
+    Its layers are PREPROCESSING, BACKBONE, POOLING, which averages the feature maps, and HEAD; all others are models.
 
     Args:
         backbone: which network, and its preprocessing.
@@ -52,20 +57,20 @@ def build_classifier(
         weights: file of the backbone's weights; None: `backbone.weights` names it, or no file.
 
     Raises:
-        PipelineError: the backbone's weights can't be had, or don't fit.
+        PipelineError: the backbone's weights are not available, or don't fit.
     """
     inputs = layers.Input((size, size, 3), dtype="uint8", name="image")
     x = build_preprocessing(backbone.preprocessing, size)(inputs)
     x = build_backbone(backbone, size, weights)(x)
-    x = layers.GlobalAveragePooling2D(name="pooling")(x)
+    x = layers.GlobalAveragePooling2D(name=POOLING)(x)
     x = build_head(train, x.shape[-1], class_count)(x)
     return keras.Model(inputs, x, name=backbone.name)
 
 
 def build_head(train: TrainConfig, features: int, class_count: int) -> keras.Model:
-    """Dropout, perhaps a hidden layer, and softmax in float32: features [b, features] to probabilities [b, class_count]."""
+    """Build dropout, a hidden layer if configured, and softmax in float32: [b, features] to [b, class_count]."""
     penalty = regularizers.L2(train.l2) if train.l2 else None
-    head = keras.Sequential([layers.Input((features,)), layers.Dropout(train.dropout, name="dropout")], name="head")
+    head = keras.Sequential([layers.Input((features,)), layers.Dropout(train.dropout, name="dropout")], name=HEAD)
     if train.hidden_units:
         head.add(layers.Dense(train.hidden_units, "relu", kernel_regularizer=penalty, name="hidden"))
     head.add(layers.Dense(class_count, "softmax", kernel_regularizer=penalty, dtype="float32", name="probabilities"))
@@ -73,6 +78,6 @@ def build_head(train: TrainConfig, features: int, class_count: int) -> keras.Mod
 
 
 def apply_temperature(model: keras.Model, temperature: float) -> None:
-    """Divide a classifier's logits by `temperature`, in place: it gives calibrated probabilities wherever it is used from then on."""
-    last = model.get_layer("head").layers[-1]
+    """Divide a classifier's logits by `temperature`, in place, so that its outputs are calibrated."""
+    last = model.get_layer(HEAD).layers[-1]
     last.set_weights([weight / np.float32(temperature) for weight in last.get_weights()])

@@ -1,17 +1,17 @@
-"""Depthwise convolutions that are written as Conv2D in groups of one channel, as layers of their own kind."""
+"""DepthwiseConv2D in place of Conv2D with one channel in each group."""
 
 import keras
 from keras import layers
 
 
 def with_depthwise_layers(model: keras.Model) -> keras.Model:
-    """The same functional network, each Conv2D in as many groups as it has channels and filters a DepthwiseConv2D.
+    """Return a copy of a functional network with DepthwiseConv2D for each Conv2D whose groups are single channels.
 
-    ConvNeXt in keras.applications is built so. On CPUs Keras compiles grouped convolutions by XLA: 7x7 over [16, 28, 28, 192] took some fifty
-    times as long as DepthwiseConv2D. Converters to ONNX know only the latter.
+    ConvNeXt in keras.applications has such layers. On CPUs Keras compiles grouped convolutions with XLA: 7x7 on
+    [16, 28, 28, 192] took about fifty times as long as DepthwiseConv2D. Converters to ONNX know only the latter.
 
     Args:
-        model: stays as it is, and is what is returned where it has none.
+        model: is not changed; returned itself where it has no such layer.
     """
     grouped = {layer.name for layer in model.layers if _is_depthwise(layer)}
     if not grouped:

@@ -1,4 +1,4 @@
-"""What a saved classifier says of itself, without building the network."""
+"""A saved classifier's classes, sizes and decoding, without building the network."""
 
 import json
 import zipfile
@@ -14,20 +14,28 @@ DECODING = [
     "16 bits a channel scaled to 8; transparency put on white; converted to RGB",
     "stretched to the square by Pillow's Image.resize with Resampling.BILINEAR, which is antialiased",
 ]
-"""What `pipeline.inputs.decoding.pixels` does, for who has to do the same elsewhere."""
+"""The steps of `pipeline.inputs.decoding.pixels`, for those who decode images elsewhere."""
+
+CLASSES_MEMBER = "classes.json"
+"""Member of the .keras archive with the classes' names, beside Keras's own members."""
 
 
 def describe(
-    classes: Sequence[str], image_size: int, temperature: float | None, applied: bool, tta: dict[str, Any] | None = None
+    classes: Sequence[str],
+    image_size: int,
+    *,
+    temperature: float | None,
+    applied: bool,
+    tta: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The description, fit for JSON.
+    """Return the description of a classifier, fit for JSON.
 
     Args:
         classes: in the order of the outputs.
         image_size: side in pixels.
         temperature: fitted on validation; None where it is not known.
         applied: whether the outputs are at that temperature.
-        tta: kind of the test-time augmentation that it was evaluated with, and the temperature of the mean over its views.
+        tta: the test-time augmentation that it was evaluated with, and the temperature of the mean over its views.
     """
     return {
         "classes": list(classes),
@@ -39,21 +47,22 @@ def describe(
     }
 
 
-# Member of the .keras archive, beside Keras's own.
-_CLASSES = "classes.json"
-
-
 def classes_and_size(file: Path) -> tuple[list[str], int]:
-    """The names of a saved classifier's classes, and the side in pixels of the images that it takes; no network is built.
+    """Read the names of a saved classifier's classes, and the side in pixels of its input; no network is built.
 
     Raises:
-        PipelineError: it was not written by `save_classifier`.
+        PipelineError: the file was not written by `save_classifier`.
     """
-    first = _member(file, "config.json")["config"]["layers"][0]
-    return _member(file, _CLASSES), first["config"]["batch_shape"][1]
+    first = read_member(file, "config.json")["config"]["layers"][0]
+    return read_member(file, CLASSES_MEMBER), first["config"]["batch_shape"][1]
 
 
-def _member(file: Path, name: str) -> Any:
+def read_member(file: Path, name: str) -> Any:
+    """Read a JSON member of a saved classifier.
+
+    Raises:
+        PipelineError: the file was not written by `save_classifier`.
+    """
     try:
         with zipfile.ZipFile(file) as members:
             return json.loads(members.read(name))
@@ -61,5 +70,6 @@ def _member(file: Path, name: str) -> Any:
         raise PipelineError(f"{file} is not a classifier of this pipeline: it has no {name} ({error})") from error
     except zipfile.BadZipFile as error:
         raise PipelineError(
-            f"{file} is not a classifier of this pipeline, or was cut short ({error}); copy it again, or run the stage again that wrote it"
+            f"{file} is not a classifier of this pipeline, or was cut short ({error}); "
+            "copy it again, or run the stage again that wrote it"
         ) from error

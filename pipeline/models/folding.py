@@ -1,4 +1,6 @@
-"""The form in which a frozen network computes fastest: BatchNormalization folded away, in the arithmetic asked for."""
+"""A network's fastest form for inference: BatchNormalization folded into convolutions, at any precision."""
+
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,34 +10,37 @@ from pipeline.models.batch_norm import normalised_convolutions, scale_and_offset
 
 
 class Affine(layers.Layer):
-    """What a BatchNormalization with settled statistics does: x * scale + offset, channel by channel.
+    """A BatchNormalization with fixed statistics: x * scale + offset for each channel.
 
-    Keras computes BatchNormalization in float32 whatever its policy; this keeps to the policy.
+    Keras computes BatchNormalization in float32 whatever its dtype policy; this layer follows its policy.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create scale and offset, float [channels] each."""
         self.scale = self.add_weight(name="scale", shape=input_shape[-1:], trainable=False)
         self.offset = self.add_weight(name="offset", shape=input_shape[-1:], trainable=False)
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
+        """Compute [..., channels] to the same shape."""
         return inputs * self.scale + self.offset
 
 
 def folded(model: keras.Model, dtype: str) -> keras.Model:
-    """A copy of a functional model for inference alone, with every BatchNormalization gone.
+    """Copy a functional model for inference alone, without BatchNormalization.
 
-    One that follows a convolution is folded into it (kernel times scale, the rest as bias; exact but for rounding); any other becomes
-    `Affine`. Normalization of pixels becomes Rescaling, whose numbers are constants of the graph: converters take the other's for inputs.
+    One that follows a convolution is folded into it: kernel times scale, the rest as bias; exact but for rounding. Any
+    other becomes `Affine`. Normalization of pixels becomes Rescaling, whose numbers are constants of the graph, since
+    converters take those of Normalization for inputs.
 
     Args:
-        model: any functional model; stays as it is.
+        model: any functional model; is not changed.
         dtype: a Keras dtype policy, such as float32 or bfloat16. Rescaling and normalisation of pixels stay float32.
     """
     follows = normalised_convolutions(model)
     absorbed = {id(norm) for _, norm in follows.values()}
     copies: dict[int, layers.Layer] = {}
 
-    def copy(layer):
+    def copy(layer: Any) -> Any:
         if not isinstance(layer, layers.Layer) or id(layer) in absorbed:
             return layer
         if isinstance(layer, keras.Model):
@@ -46,7 +51,7 @@ def folded(model: keras.Model, dtype: str) -> keras.Model:
             copies[id(layer)] = _rescaling(layer)
         else:
             config = layer.get_config()
-            # Pixels take more digits than bfloat16 has.
+            # Pixels need more digits than bfloat16 has.
             if not isinstance(layer, layers.Rescaling):
                 config["dtype"] = dtype
             if id(layer) in follows:
@@ -54,13 +59,13 @@ def folded(model: keras.Model, dtype: str) -> keras.Model:
             copies[id(layer)] = type(layer).from_config(config)
         return copies[id(layer)]
 
-    def call(layer, *args, **kwargs):
-        # clone_model hands a mask to what takes the place of a BatchNormalization.
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        # clone_model passes a mask to what replaces a BatchNormalization.
         kwargs.pop("mask", None)
         return args[0] if id(layer) in absorbed else layer(*args, **kwargs)
 
     twin = keras.models.clone_model(model, clone_function=copy, call_function=call)
-    originals = {id(layer): layer for layer in model._operations if isinstance(layer, layers.Layer)}
+    originals = {id(layer): layer for layer in model.layers}
     for key, layer in copies.items():
         original = originals[key]
         if key in follows:
@@ -79,9 +84,9 @@ def _rescaling(normalization: layers.Normalization) -> layers.Rescaling:
 
 
 def _fold(convolution: layers.Layer, norm: layers.BatchNormalization) -> list[np.ndarray]:
-    """The weights of the convolution that does both, in the order of its `set_weights`."""
+    """Return the weights of one convolution that computes both, in the order of its `set_weights`."""
     scale, offset = scale_and_offset(norm)
-    weights = [np.float64(weight) for weight in convolution.get_weights()]
+    weights = [weight.astype(np.float64) for weight in convolution.get_weights()]
     bias = weights.pop() if convolution.use_bias else 0.0
     weights[-1] = weights[-1] * shaped_for(weights[-1].shape, convolution, scale)
-    return [np.float32(weight) for weight in [*weights, bias * scale + offset]]
+    return [weight.astype(np.float32) for weight in [*weights, bias * scale + offset]]

@@ -1,4 +1,4 @@
-"""Which layers learn: unfreeze depths, BatchNormalization, and a guard on what must not move."""
+"""Freezing of layers: unfreeze depths, rate factors of blocks, BatchNormalization."""
 
 import difflib
 import hashlib
@@ -8,32 +8,36 @@ from itertools import pairwise
 
 import keras
 
+from pipeline.models.classifier import HEAD
 from pipeline.models.graph import cut_points
 from pipeline.system.errors import PipelineError
 
 
 def block_starts(backbone: keras.Model, pattern: str) -> dict[str, int]:
-    """Where each block of a backbone begins: block name to index into `backbone.layers`, from bottom to top.
+    """Return where each block of a backbone begins: block name to index into `backbone.layers`, from bottom to top.
 
-    A block ends with the last layer whose name says that it belongs to it; the next block begins right after.
+    A block ends with the last layer whose name matches it; the next block begins right after.
 
     Args:
         backbone: a built backbone.
-        pattern: regular expression; its first group is the block's name (`backbone.blocks`).
+        pattern: regular expression on layer names; its first group is the block's name (`backbone.blocks`).
     """
     last: dict[str, int] = {}
     for index, layer in enumerate(backbone.layers):
         if match := re.search(pattern, layer.name):
             last[match[1]] = index
     ends = sorted(last.items(), key=lambda item: item[1])
-    # What comes before the first block, the stem, is not a part of it.
+    # The layers before the first block, the stem, are not a part of it.
     return {ends[0][0]: _first_start(backbone, pattern, ends[0][1])} | {
         name: below + 1 for (_, below), (name, _) in pairwise(ends)
     }
 
 
 def _first_start(backbone: keras.Model, pattern: str, end: int) -> int:
-    """Where the lowest block begins: at its first layer, or after the stem's narrow end where only the block's last layer bears its name."""
+    """Return where the lowest block begins.
+
+    That is its first layer, or right after the stem's highest cut where only the block's last layer bears its name.
+    """
     first = next(index for index, layer in enumerate(backbone.layers) if re.search(pattern, layer.name))
     if first < end:
         return first
@@ -46,16 +50,16 @@ def _first_start(backbone: keras.Model, pattern: str, end: int) -> int:
 
 
 def first_trainable(backbone: keras.Model, depth: int | str, pattern: str) -> int:
-    """The index of the first layer that `finetune.unfreeze` makes trainable; the number of layers where none is.
+    """Return the index of the first layer that `finetune.unfreeze` makes trainable; the number of layers for none.
 
     Args:
         backbone: a built backbone.
-        depth: all, none, a block's name, the start of several (block6 for block6a and on), a layer's name, a layer's index from 0,
-            or a negative number of blocks from the top.
+        depth: all, none, a block's name, the beginning of several (block6 for block6a and above), a layer's name,
+            a layer's index from 0, or a negative number of blocks from the top.
         pattern: see `block_starts`.
 
     Raises:
-        PipelineError: there is no such place; names what there is.
+        PipelineError: there is no such depth; the message lists those that there are.
     """
     names = [layer.name for layer in backbone.layers]
     blocks = block_starts(backbone, pattern)
@@ -82,56 +86,56 @@ def first_trainable(backbone: keras.Model, depth: int | str, pattern: str) -> in
         return min(family)
     near = difflib.get_close_matches(depth, [*blocks, *names], n=1)
     raise PipelineError(
-        f"finetune.unfreeze: {depth!r} is no block or layer of this backbone{f'; did you mean {near[0]}?' if near else '.'} "
+        f"finetune.unfreeze: {depth!r} is not a block or layer of this backbone{f'; did you mean {near[0]}?' if near else '.'} "
         f"Allowed are auto, all, none, a layer's name or index (0 to {len(names) - 1}), -1 to -{len(blocks)}, and the blocks {', '.join(blocks)}"
     )
 
 
 def rate_factors(
-    backbone: keras.Model, head: keras.Model, pattern: str, decay: float, named: Mapping[str, float]
+    backbone: keras.Model, head: keras.Model, pattern: str, *, decay: float, named: Mapping[str, float]
 ) -> dict[int, float]:
-    """What each variable that learns does so at, as a factor on the rate, by the variable's id.
+    """Return the factor on the learning rate of each trainable variable, by the variable's id.
 
     Args:
         backbone: with its layers frozen or not.
-        head: learns at 1.
+        head: its factor is 1.
         pattern: see `block_starts`.
-        decay: the top block learns at 1, each one below at this times the factor of the block above; what lies under the lowest, the stem, too.
-        named: factors of blocks, `head` and `stem` that are not as the decay says.
+        decay: the top block's factor is 1, that of each block below, and of the stem, is `decay` times the one above.
+        named: factors by block name, `head` or `stem`, which override the decay.
 
     Raises:
         PipelineError: there is no such block.
     """
     starts = {"stem": 0} | block_starts(backbone, pattern)
-    factors = {name: decay**place for place, name in enumerate(reversed(starts))} | {"head": 1.0}
-    if strange := sorted(set(named) - set(factors)):
+    factors = {name: decay**place for place, name in enumerate(reversed(starts))} | {HEAD: 1.0}
+    if unknown := sorted(set(named) - set(factors)):
         raise PipelineError(
-            f"finetune.rate_factors: {', '.join(strange)} is no block of this backbone; there are {', '.join(factors)}"
+            f"finetune.rate_factors: {', '.join(unknown)} is not a block of this backbone; there are {', '.join(factors)}"
         )
     factors |= named
-    found = {id(variable): factors["head"] for variable in head.trainable_variables}
+    by_variable = {id(variable): factors[HEAD] for variable in head.trainable_variables}
     ends = [*list(starts.values())[1:], len(backbone.layers)]
     for (name, start), end in zip(starts.items(), ends, strict=True):
         for layer in backbone.layers[start:end]:
-            found |= {id(variable): factors[name] for variable in layer.trainable_variables}
-    return found
+            by_variable |= {id(variable): factors[name] for variable in layer.trainable_variables}
+    return by_variable
 
 
 def freeze(backbone: keras.Model) -> None:
-    """No layer of the backbone learns."""
+    """Make no layer of the backbone trainable."""
     backbone.trainable = False
 
 
 def unfreeze(backbone: keras.Model, first: int, *, freeze_batch_norm: bool) -> list[keras.layers.Layer]:
     """Make the layers from index `first` on trainable and all below frozen.
 
-    BatchNormalization is frozen layer by layer: Keras 3 passes `training=True` to the layers of a nested model whatever the call said, and
-    only a frozen BatchNormalization keeps its statistics then.
+    BatchNormalization is frozen layer by layer: Keras 3 passes `training=True` to the layers of a nested model whatever
+    the model was called with, and only a frozen BatchNormalization keeps its statistics then.
 
     Returns:
-        the layers that learn, those with weights only.
+        the trainable layers that have weights.
     """
-    # A model passes a value on to its layers only when its own changes.
+    # A model passes the value to its layers only when its own changes.
     backbone.trainable = False
     backbone.trainable = True
     for layer in backbone.layers[:first]:
@@ -143,7 +147,7 @@ def unfreeze(backbone: keras.Model, first: int, *, freeze_batch_norm: bool) -> l
 
 
 def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Every layer inside a model, at any depth."""
+    """Yield every layer inside a model, at any depth."""
     for layer in model.layers:
         yield layer
         if hasattr(layer, "layers"):
@@ -151,12 +155,12 @@ def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
-    """Every BatchNormalization layer inside a model, at any depth."""
+    """Yield every BatchNormalization layer inside a model, at any depth."""
     return (layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization))
 
 
 def batch_norm_digest(model: keras.Model) -> str:
-    """sha256 over the weights and statistics of all BatchNormalization layers: equal before and after means that none moved."""
+    """Return the sha256 of the weights and statistics of all BatchNormalization layers; equal if none changed."""
     digest = hashlib.sha256()
     for layer in batch_norms(model):
         for weight in layer.get_weights():

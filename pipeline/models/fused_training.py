@@ -1,29 +1,33 @@
-"""The form in which a network learns: frozen BatchNormalization absorbed, which is fastest, and residual branches left out at random."""
+"""A network's form for training: frozen BatchNormalization absorbed into convolutions, and stochastic depth."""
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from pipeline.models.batch_norm import normalised_convolutions, scale_and_offset, shaped_for
+from pipeline.models.classifier import BACKBONE, HEAD, POOLING, PREPROCESSING
+from pipeline.models.graph import graph_nodes
 
 
 class NormalisedConvolution(layers.Layer):
-    """A convolution and the frozen BatchNormalization after it in one: the kernel is scaled as it is used.
+    """A convolution and the frozen BatchNormalization after it in one pass: the kernel is scaled when it is used.
 
-    Gradients reach the convolution's own weights, which stay what they were meant to be; nothing passes over the feature maps again.
+    The weights remain the convolution's own, unscaled, and gradients reach them.
     """
 
     def __init__(self, convolution: layers.Layer, norm: layers.BatchNormalization):
-        """Takes the statistics of `norm` as they are now."""
-        # Weights are multiplied in float32, and rounded only then.
+        """Copy the statistics of `norm` as they are now."""
+        # Weights are scaled in float32, and rounded only then.
         super().__init__(name=f"{convolution.name}_normalised", autocast=False)
         self.convolution = convolution
-        self._scale, self._offset = (np.float32(value) for value in scale_and_offset(norm))
+        self._scale, self._offset = (value.astype(np.float32) for value in scale_and_offset(norm))
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
+        """Compute feature maps [b, h, w, c] to [b, h', w', channels]."""
         convolution, options = self.convolution, self._options()
         *first, last = self._kernels()
         last = ops.cast(last * shaped_for(last.shape, convolution, self._scale), self.compute_dtype)
@@ -39,12 +43,12 @@ class NormalisedConvolution(layers.Layer):
             offset = offset + convolution.bias * self._scale
         return outputs + ops.cast(offset, self.compute_dtype)
 
-    def _kernels(self) -> list:
+    def _kernels(self) -> list[Any]:
         if isinstance(self.convolution, layers.SeparableConv2D):
             return [self.convolution.depthwise_kernel, self.convolution.pointwise_kernel]
         return [self.convolution.kernel]
 
-    def _options(self) -> dict:
+    def _options(self) -> dict[str, Any]:
         convolution = self.convolution
         return {
             "strides": tuple(convolution.strides),
@@ -55,63 +59,64 @@ class NormalisedConvolution(layers.Layer):
 
 
 def branch_rates(backbone: keras.Model, highest: float) -> dict[int, float]:
-    """By the id of each layer that adds a residual branch to what bypassed it: how likely stochastic depth leaves the branch out.
+    """Return the probability that stochastic depth drops each residual branch, by the id of the layer that adds it.
 
-    Rising linearly from the bottom to `highest` (G. Huang et al., Deep Networks with Stochastic Depth, 2016); empty where there are none.
+    It rises linearly from the bottom to `highest`.
+
+    Source: G. Huang et al., Deep Networks with Stochastic Depth (2016).
     """
     adds = [layer for layer, _ in _residual(backbone)]
     return {id(layer): highest * (number + 1) / len(adds) for number, layer in enumerate(adds)}
 
 
 def _residual(model: keras.Model) -> list[tuple[layers.Layer, int]]:
-    """The layers that add a branch to what it began from, bottom first, with the branch's place among their inputs."""
-    nodes = [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
+    """Return the layers that add a residual branch, bottom first, with the branch's index among their inputs."""
+    nodes = graph_nodes(model)
     uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
-    found = []
+    residual = []
     for node in nodes:
         if isinstance(node.operation, layers.Add) and len(node.input_tensors) == 2:
-            # What bypasses the branch is its beginning as well.
+            # The shortcut is also what the branch begins with, so it is used twice.
             alone = [uses[id(tensor)] == 1 for tensor in node.input_tensors]
             if sum(alone) == 1:
-                found.append((node.operation, alone.index(True)))
-    return found
+                residual.append((node.operation, alone.index(True)))
+    return residual
 
 
 def _is_stochastic_depth(layer: layers.Layer) -> bool:
-    """Whether it is stochastic depth that a backbone brings along."""
+    """Return whether the layer is a backbone's own stochastic depth."""
     return isinstance(layer, layers.Dropout) and layer.noise_shape is not None
 
 
-def absorb_frozen_batch_norm(model: keras.Model, left_out: Mapping[int, float] | None = None) -> keras.Model:
-    """A model that computes the same from the same layers; the frozen BatchNormalization that follows a convolution is absorbed into it, any
-    other stays.
+def absorb_frozen_batch_norm(model: keras.Model, drop_rates: Mapping[int, float] | None = None) -> keras.Model:
+    """Return a model that computes the same with each frozen BatchNormalization after a convolution absorbed into it.
 
     Args:
-        model: a functional model; stays as it is, and shares its weights with the result.
-        left_out: how likely branches are left out in training, see `branch_rates`, instead of what the model has of that; None: as it is.
+        model: a functional model; is not changed, and shares its weights with the result.
+        drop_rates: stochastic depth in place of the model's own, see `branch_rates`; None: the model's own.
     """
     follows = {
         key: (convolution, norm)
         for key, (convolution, norm) in normalised_convolutions(model).items()
         if not norm.trainable
     }
-    gone = {id(norm) for _, norm in follows.values()}
-    branches = {}
-    if left_out is not None:
-        gone |= {id(layer) for layer in model.layers if _is_stochastic_depth(layer)}
-        branches = {id(layer): place for layer, place in _residual(model) if left_out.get(id(layer))}
+    removed = {id(norm) for _, norm in follows.values()}
+    rates = drop_rates or {}
+    if drop_rates is not None:
+        removed |= {id(layer) for layer in model.layers if _is_stochastic_depth(layer)}
+    branches = {id(layer): place for layer, place in _residual(model) if rates.get(id(layer))}
 
-    def call(layer, *args, **kwargs):
-        if id(layer) in gone:
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if id(layer) in removed:
             return args[0]
         if isinstance(layer, NormalisedConvolution):
-            # clone_model hands on a mask that a convolution leaves alone.
+            # clone_model passes a mask, which a convolution ignores and this layer does not accept.
             kwargs.pop("mask", None)
         if id(layer) in branches:
             inputs = list(args[0])
-            # One draw for all that an image's branch says.
-            leave_out = layers.Dropout(left_out[id(layer)], noise_shape=(None, 1, 1, 1), name=f"{layer.name}_left_out")
-            inputs[branches[id(layer)]] = leave_out(inputs[branches[id(layer)]])
+            # One draw for the whole branch of an image.
+            drop = layers.Dropout(rates[id(layer)], noise_shape=(None, 1, 1, 1), name=f"{layer.name}_left_out")
+            inputs[branches[id(layer)]] = drop(inputs[branches[id(layer)]])
             return layer(inputs, **kwargs)
         return layer(*args, **kwargs)
 
@@ -123,17 +128,17 @@ def absorb_frozen_batch_norm(model: keras.Model, left_out: Mapping[int, float] |
 
 
 def with_input_size(model: keras.Model, size: int) -> keras.Model:
-    """A classifier that takes images of another size, from the same layers and weights.
+    """Return a classifier for images of another size, from the same layers and weights.
 
     Args:
-        model: as `pipeline.models.classifier.build_classifier` makes it: convolutions, and a pooling over all that they give.
+        model: of `pipeline.models.classifier.build_classifier`.
         size: side in pixels.
 
     Raises:
         ValueError: the backbone's layers don't fit together at this size.
     """
     inputs = x = layers.Input((size, size, 3), dtype="uint8", name="image")
-    for name in ("preprocessing", "backbone"):
+    for name in (PREPROCESSING, BACKBONE):
         part = model.get_layer(name)
         rewired = keras.models.clone_model(
             part,
@@ -141,5 +146,5 @@ def with_input_size(model: keras.Model, size: int) -> keras.Model:
             clone_function=lambda own: own,
         )
         x = keras.Model(rewired.inputs[0], rewired.outputs[0], name=name)(x)
-    x = model.get_layer("head")(model.get_layer("pooling")(x))
+    x = model.get_layer(HEAD)(model.get_layer(POOLING)(x))
     return keras.Model(inputs, x, name=model.name)

@@ -8,15 +8,25 @@ from typing import Any
 import keras
 
 
+def graph_nodes(model: keras.Model) -> list[Any]:
+    """Return the nodes of a functional model in topological order: one for each call of an operation.
+
+    A layer that was called elsewhere as well has other nodes, which are not of this graph.
+    """
+    # Keras has no public way to them.
+    by_depth = model._nodes_by_depth
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+
+
 def split_below(backbone: keras.Model, trainable: Collection[keras.layers.Layer]) -> tuple[keras.Model, keras.Model]:
-    """The backbone as two models that share its weights, cut as high as possible with all of `trainable` in the upper one.
+    """Divide a backbone at its highest cut that has all of `trainable` above it.
 
     Args:
         backbone: a functional model with one input and one output.
         trainable: its layers that will learn.
 
     Returns:
-        (lower, upper): `upper(lower(x))` equals `backbone(x)`. The lower one may be empty (the input itself), the upper one too.
+        (lower, upper), which share its weights: `upper(lower(x))` equals `backbone(x)`. Either may be the identity.
     """
     learning = {id(layer) for layer in trainable}
     cut = backbone.inputs[0]
@@ -27,47 +37,43 @@ def split_below(backbone: keras.Model, trainable: Collection[keras.layers.Layer]
             cut = tensor
     lower = keras.Model(backbone.inputs[0], cut, name="lower")
     if cut is backbone.outputs[0]:
-        nothing = keras.layers.Input(cut.shape[1:])
-        return lower, keras.Model(nothing, keras.layers.Identity()(nothing), name="upper")
+        inputs = keras.layers.Input(cut.shape[1:])
+        return lower, keras.Model(inputs, keras.layers.Identity()(inputs), name="upper")
     return lower, keras.Model(cut, backbone.outputs[0], name="upper")
 
 
-def cut_points(backbone: keras.Model) -> list[tuple[Any, Any]]:
-    """Each operation in topological order, with its output where that is the only tensor that the rest needs, else None."""
-    # The nodes of this very graph: a layer that was called elsewhere as well has more of its own.
-    nodes = [
-        node for depth in sorted(backbone._nodes_by_depth, reverse=True) for node in backbone._nodes_by_depth[depth]
-    ]
+def cut_points(backbone: keras.Model) -> list[tuple[keras.Operation, keras.KerasTensor | None]]:
+    """Return each operation in topological order, with its output where that is a cut, else None."""
+    nodes = graph_nodes(backbone)
     uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
     uses.update(id(tensor) for tensor in backbone.outputs)
-    waiting: set[int] = set()
-    places = []
+    pending: set[int] = set()
+    points = []
     for node in nodes:
         for tensor in node.input_tensors:
             uses[id(tensor)] -= 1
             if not uses[id(tensor)]:
-                waiting.discard(id(tensor))
-        waiting.update(id(tensor) for tensor in node.output_tensors if uses[id(tensor)])
+                pending.discard(id(tensor))
+        pending.update(id(tensor) for tensor in node.output_tensors if uses[id(tensor)])
         tensor = node.outputs[0]
-        places.append((node.operation, tensor if waiting == {id(tensor)} else None))
-    return places
+        points.append((node.operation, tensor if pending == {id(tensor)} else None))
+    return points
 
 
 def count_macs(model: keras.Model) -> int:
-    """Multiplications of weights for one image, forward.
+    """Count the multiply-adds with weights for one image, forward.
 
     Args:
         model: a functional model of one input size; layers without kernels count as nothing.
     """
     total = 0
-    for nodes in model._nodes_by_depth.values():
-        for node in nodes:
-            kernels = [
-                weight.shape
-                for weight in getattr(node.operation, "weights", ())
-                if weight.name.endswith("kernel") and len(weight.shape) > 1
-            ]
-            # Each weight of a convolution is used once at each place of its output.
-            places = math.prod(node.outputs[0].shape[1:-1])
-            total += places * sum(math.prod(shape) for shape in kernels)
+    for node in graph_nodes(model):
+        kernels = [
+            weight.shape
+            for weight in getattr(node.operation, "weights", ())
+            if weight.name.endswith("kernel") and len(weight.shape) > 1
+        ]
+        # Each weight of a convolution is used once at each place of its output.
+        places = math.prod(node.outputs[0].shape[1:-1])
+        total += places * sum(math.prod(shape) for shape in kernels)
     return total

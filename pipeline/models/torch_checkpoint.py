@@ -1,4 +1,4 @@
-"""Read a PyTorch checkpoint of before 2020 without PyTorch, and without running what it may hold."""
+"""Read a PyTorch checkpoint of before 2020 without PyTorch, and without running any code in it."""
 
 import collections
 import pickle
@@ -16,11 +16,11 @@ _STORAGES = {("torch", "FloatStorage"): np.float32, ("torch", "LongStorage"): np
 
 
 def read_checkpoint(file: Path, sha256: str) -> dict[str, np.ndarray]:
-    """The named tensors of a checkpoint in torch's legacy format (pickles followed by raw storages, little-endian).
+    """Read the named tensors of a checkpoint in torch's legacy format (pickles, then raw storages, little-endian).
 
     Args:
         file: the checkpoint.
-        sha256: what its digest must be, hexadecimal.
+        sha256: its expected digest, hexadecimal.
 
     Returns:
         float32 and int64 arrays in torch's layout, by name.
@@ -29,10 +29,10 @@ def read_checkpoint(file: Path, sha256: str) -> dict[str, np.ndarray]:
         PipelineError: the digest differs.
         pickle.UnpicklingError: the file asks for anything but tensors, or is not in this format.
     """
-    found = file_sha256(file)
-    if found != sha256:
+    digest = file_sha256(file)
+    if digest != sha256:
         raise PipelineError(
-            f"{file} is not the checkpoint that it should be: its sha256 is {found}, expected {sha256}; install its package again"
+            f"{file} is not the expected checkpoint: its sha256 is {digest}, expected {sha256}; install its package again"
         )
     with file.open("rb") as stream:
         return _read(stream)
@@ -49,7 +49,7 @@ def _read(stream: BinaryIO) -> dict[str, np.ndarray]:
         storage = tensors.storages[key]
         size = int.from_bytes(stream.read(8), "little")
         if size != storage.size:
-            raise pickle.UnpicklingError(f"storage {key} has {size} elements, announced were {storage.size}")
+            raise pickle.UnpicklingError(f"storage {key} has {size} elements, expected {storage.size}")
         data = stream.read(storage.nbytes)
         if len(data) != storage.nbytes:
             raise pickle.UnpicklingError("the file ends early")
@@ -65,6 +65,7 @@ class _TensorUnpickler(pickle.Unpickler):
         self.storages: dict[str, np.ndarray] = {}
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return what builds a tensor; any other name is an error."""
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -74,6 +75,7 @@ class _TensorUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"the checkpoint asks for {module}.{name}, which no tensor needs")
 
     def persistent_load(self, reference: Any) -> np.ndarray:
+        """Return the storage that the checkpoint refers to, filled later."""
         kind, dtype, key, _device, size, _view = reference
         if kind != "storage":
             raise pickle.UnpicklingError(f"the checkpoint refers to {kind!r}")
@@ -81,7 +83,7 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def _tensor(storage: np.ndarray, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
-    """A strided view of a storage that is filled later, never reaching outside it."""
+    """Return a strided view of a storage, which is filled later; reaching outside it is an error."""
     last = offset + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
     if min(offset, *stride, *(length - 1 for length in shape), 0) < 0 or last >= storage.size:
         raise pickle.UnpicklingError(

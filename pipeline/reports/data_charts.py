@@ -1,30 +1,27 @@
-"""Charts of a prepared data set: samples, class shares and appearance by split."""
+"""Charts of a prepared data set: samples, classes and appearance by split."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from pipeline.inputs.decoding import decode
 from pipeline.inputs.manifest import Manifest, appearance
 from pipeline.visuals.style import BLUE, GREEN, ORANGE, charting, write_png
 
 _SPLITS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
-
-
-_NAMED_CLASSES = 40
-
-
+_MAX_NAMED_CLASSES = 40
 _BINS = 30
 
 
 def plot_samples(manifest: Manifest, folder: Path, seed: int, file: Path) -> None:
-    """A grid of up to nine training images, each under its label.
+    """Draw up to nine training images under their labels.
 
     Args:
         manifest: of the prepared data set.
-        folder: that its paths start from.
+        folder: where its paths start.
         seed: of the choice.
         file: PNG to write.
     """
@@ -41,7 +38,7 @@ def plot_samples(manifest: Manifest, folder: Path, seed: int, file: Path) -> Non
 
 
 def plot_splits(figures: dict[str, Any], manifest: Manifest, file: Path) -> None:
-    """Class shares, and the distribution of each measure of appearance, by split.
+    """Draw the fraction of each class, and the distribution of each measure of appearance, by split.
 
     Args:
         figures: prepare's metrics.json.
@@ -51,14 +48,14 @@ def plot_splits(figures: dict[str, Any], manifest: Manifest, file: Path) -> None
     counts = pd.DataFrame(figures["class_counts"]).reindex(manifest.classes)
     measures, split = appearance(manifest.rows), manifest.rows["split"]
     with charting(float(np.clip(0.35 * len(counts), 12, 20)), 9) as figure:
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1))
+        top, bottom = np.asarray(figure.subfigures(2, 1))
         axes = top.subplots()
-        shares, places = counts / counts.sum(), np.arange(len(counts))
+        fractions, places = counts / counts.sum(), np.arange(len(counts))
         for number, (name, colour) in enumerate(_SPLITS.items()):
             label = f"{name} ({counts[name].sum()})"
-            axes.bar(places + 0.27 * (number - 1), shares[name], 0.27, label=label, color=colour)
-        axes.set(title="Share of each class", ylabel="share of the split")
-        if len(counts) <= _NAMED_CLASSES:
+            axes.bar(places + 0.27 * (number - 1), fractions[name], 0.27, label=label, color=colour)
+        axes.set(title="Classes", ylabel="fraction of the split")
+        if len(counts) <= _MAX_NAMED_CLASSES:
             axes.set_xticks(places, counts.index, rotation=90 if len(counts) > 12 else 0)
         else:
             axes.set_xlabel(f"{len(counts)} classes, by name")
@@ -71,12 +68,12 @@ def plot_splits(figures: dict[str, Any], manifest: Manifest, file: Path) -> None
     write_png(figure, file)
 
 
-def _histograms(axes, values: pd.Series, split: pd.Series) -> None:
-    """One outline a split, of equal areas."""
+def _histograms(axes: Axes, values: pd.Series, split: pd.Series) -> None:
+    """Draw one outline per split, of equal areas."""
     # A few huge images would squeeze all others into one bar.
     low, high = np.percentile(values, [0.5, 99.5])
     edges = np.linspace(low, high if high > low else low + 1, _BINS)
     for name, colour in _SPLITS.items():
-        shown = values[(split == name).to_numpy()].clip(edges[0], edges[-1])
-        weights = np.full(len(shown), 1 / max(1, len(shown)))
-        axes.hist(shown, edges, weights=weights, histtype="step", color=colour, linewidth=1.5)
+        clipped = values[(split == name).to_numpy()].clip(edges[0], edges[-1])
+        weights = np.full(len(clipped), 1 / max(1, len(clipped)))
+        axes.hist(clipped, edges.tolist(), weights=weights, histtype="step", color=colour, linewidth=1.5)

@@ -1,4 +1,4 @@
-"""The page of duplicates: groups of images that are the same, the doubtful ones first, side by side."""
+"""The page of duplicates: groups of files that show the same image, the doubtful ones first."""
 
 from pathlib import Path
 
@@ -6,12 +6,17 @@ import pandas as pd
 
 from pipeline.visuals.thumbnails import Group, Thumbnail, write_thumbnails
 
-_GROUPS, _MEMBERS = 100, 8
+_MAX_GROUPS, _MAX_MEMBERS = 100, 8
 
 
 def write_duplicates(duplicates: pd.DataFrame, folder: Path, file: Path) -> None:
-    """Write the first groups of `duplicates` (`pipeline.data.curation.Curated`): those with several labels, then those across given splits, then by
-    how little they resemble each other."""
+    """Write the page: groups with several labels first, then those across original splits, then by distance.
+
+    Args:
+        duplicates: duplicates.csv of stage prepare.
+        folder: where its paths start.
+        file: HTML to write.
+    """
     by_group = duplicates.groupby("group")
     order = pd.DataFrame(
         {
@@ -20,15 +25,15 @@ def write_duplicates(duplicates: pd.DataFrame, folder: Path, file: Path) -> None
             "distance": by_group["distance"].first(),
         }
     ).sort_values(["labels", "splits", "distance"], ascending=False, kind="stable")
-    shown = order.index[:_GROUPS]
-    groups = [_group(number, by_group.get_group(number), folder) for number in shown]
+    groups = [_group(number, by_group.get_group(number), folder) for number in order.index[:_MAX_GROUPS]]
     if len(order):
         several, across = (int((order[column] > 1).sum()) for column in ("labels", "splits"))
         introduction = (
-            f"Groups of files that show the same image: {len(order)}, with {len(duplicates)} files. Under several labels: {several}; in several given "
-            f"splits: {across}. These come first, then those whose images resemble each other least."
-            + f" The first {_GROUPS} are shown; duplicates.csv names all."
-            * (len(order) > _GROUPS)
+            f"Groups of files that show the same image: {len(order)}, with {len(duplicates)} files. "
+            f"Under several labels: {several}; in several original splits: {across}. "
+            "These come first, then those whose images resemble each other least."
+            + f" The first {_MAX_GROUPS} are shown; duplicates.csv names all."
+            * (len(order) > _MAX_GROUPS)
         )
     else:
         introduction = "No two files show the same image."
@@ -40,12 +45,12 @@ def _group(number: int, members: pd.DataFrame, folder: Path) -> Group:
     title = f"Group {number}: {len(members)} files, {first['ties']}"
     if first["ties"] != "exact":
         title += f", up to {first['distance']:.0f} of 256 bits differ"
-    title += ", several labels" * (members["label"].nunique() > 1) + ", across splits" * (
-        members["given"].nunique() > 1
-    )
-    if len(members) > _MEMBERS:
-        title += f" (the first {_MEMBERS} are shown)"
+    title += ", several labels" * (members["label"].nunique() > 1)
+    title += ", across splits" * (members["given"].nunique() > 1)
+    if len(members) > _MAX_MEMBERS:
+        title += f" (the first {_MAX_MEMBERS} are shown)"
+    shown = members.head(_MAX_MEMBERS)
     cards = [
-        Thumbnail(folder / member.path, member.label, (member.path,)) for member in members.head(_MEMBERS).itertuples()
+        Thumbnail(folder / path, label, (path,)) for path, label in zip(shown["path"], shown["label"], strict=True)
     ]
     return Group(title, cards)

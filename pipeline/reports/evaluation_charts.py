@@ -1,7 +1,6 @@
 """The charts of one evaluation: figures to be written as PNG or put into a page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,74 +8,69 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from pipeline.visuals.style import BLUE, GREEN, INK, ORANGE, charting
+from pipeline.evaluation.metrics import Estimate
+from pipeline.reports.evaluation import Evaluation, GalleryImage
+from pipeline.visuals.style import BLUE, GREEN, INK, ORANGE, charting, shorten
 
-# Clear where there is nothing, so that it stands on a page of any colour.
-_SHARES = LinearSegmentedColormap.from_list("shares", [(0.25, 0.5, 0.85, 0.0), (0.16, 0.38, 0.72, 1.0)])
-_MOST_BARS = 60
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with its confidence interval."""
-
-    value: float
-    low: float
-    high: float
+# Transparent where there is nothing, for pages of any colour.
+_FRACTIONS = LinearSegmentedColormap.from_list("fractions", [(0.25, 0.5, 0.85, 0.0), (0.16, 0.38, 0.72, 1.0)])
+_MAX_BARS = 60
 
 
-@dataclass(frozen=True)
-class GalleryImage:
-    """A test image as the gallery shows it."""
-
-    kind: str
-    """mistakes or hits."""
-    path: str
-    label: str
-    prediction: str
-    confidence: float
-    """Probability of the predicted class."""
-    label_probability: float
-    image: np.ndarray
-    """uint8 [size, size, 3], as the network sees it."""
-    overlay: np.ndarray
-    """The same with Grad-CAM's heat map of the predicted class."""
+def evaluation_charts(evaluation: Evaluation) -> dict[str, Figure]:
+    """Draw all charts of an evaluation, by name."""
+    figures, classes = evaluation.figures, evaluation.classes
+    reliability = dict(list(evaluation.reliability.groupby("temperature")))
+    charts = {
+        "confusion": confusion_chart(evaluation.confusion, classes, "Test images"),
+        "per_class": per_class_chart(evaluation.per_class, "Precision and recall (images)"),
+        "reliability": reliability_chart(reliability["before"], reliability["after"], figures["calibration"]),
+    }
+    if len(evaluation.curves):
+        mean = Estimate(figures["auc"], figures["auc_low"], figures["auc_high"])
+        charts["roc"], charts["precision_recall"] = curve_charts(evaluation.curves, mean)
+    if len(evaluation.corruptions):
+        clean = evaluation.metrics["corrupted"]
+        undamaged = Estimate(clean["clean"], clean["clean_low"], clean["clean_high"])
+        charts["corruptions"] = corruption_chart(evaluation.corruptions, undamaged)
+    titles = {"mistakes": "The most confident mistakes", "hits": "The least confident hits"}
+    return charts | {kind: gallery_chart(evaluation.of_kind(kind), title) for kind, title in titles.items()}
 
 
 def confusion_chart(counts: np.ndarray, classes: Sequence[str], title: str) -> Figure:
-    """A confusion matrix, int [classes, classes]: colour by the share of each true class; counts, and in small ones shares, written in."""
+    """Draw a confusion matrix, int [classes, classes]: counts, and colours by the fraction of each true class."""
     count = len(classes)
     side = float(np.clip(1.6 + 0.62 * count, 4.2, 15))
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     with charting(side + 1.2, side) as figure:
         axes = figure.subplots()
-        shown = axes.imshow(shares, cmap=_SHARES, vmin=0, vmax=1)
-        figure.colorbar(shown, ax=axes, label="share of the true class", shrink=0.7)
+        shown = axes.imshow(fractions, cmap=_FRACTIONS, vmin=0, vmax=1)
+        figure.colorbar(shown, ax=axes, label="fraction of the true class", shrink=0.7)
         axes.set(title=title, xlabel="predicted", ylabel="true")
         axes.spines[:].set_visible(True)
         if count > 150:
             return figure
         size = 9 if count <= 20 else 7 if count <= 45 else 5
-        names = [_short(name, 24) for name in classes]
+        names = [shorten(name, 24) for name in classes]
         upright = count > 4 or max(map(len, names)) > 11
         axes.set_xticks(range(count), names, rotation=90 if upright else 0, fontsize=size)
         axes.set_yticks(range(count), names, fontsize=size)
         written = size if count <= 12 else 6.5 if count <= 30 else 4
         for row, column in np.argwhere(counts):
-            text = f"{counts[row, column]}" + (f"\n{shares[row, column]:.0%}" if count <= 12 else "")
-            colour = "white" if shares[row, column] > 0.55 else INK
+            text = f"{counts[row, column]}" + (f"\n{fractions[row, column]:.0%}" if count <= 12 else "")
+            colour = "white" if fractions[row, column] > 0.55 else INK
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=written)
         return figure
 
 
 def per_class_chart(table: pd.DataFrame, title: str) -> Figure:
-    """Precision and recall of each class with their intervals, of those with the lowest recall where there are many.
+    """Draw precision and recall of each class with their intervals; of many classes those with the lowest recall.
 
     Args:
-        table: as `pipeline.evaluation.metrics.per_class` makes it.
+        table: of `pipeline.evaluation.summary.per_class`.
         title: of the chart.
     """
-    shown = table if len(table) <= _MOST_BARS else table.nsmallest(_MOST_BARS, "recall", keep="first")
+    shown = table if len(table) <= _MAX_BARS else table.nsmallest(_MAX_BARS, "recall", keep="first")
     dense = len(shown) > 20
     with charting(7.5, float(1.3 + (0.24 if dense else 0.42) * len(shown))) as figure:
         axes = figure.subplots()
@@ -88,10 +82,10 @@ def per_class_chart(table: pd.DataFrame, title: str) -> Figure:
             axes.errorbar(
                 values, places + offset, xerr=reach, fmt="none", ecolor=INK, elinewidth=0.9, capsize=1.5, alpha=0.75
             )
-        names = [f"{_short(name, 28)} ({n})" for name, n in zip(shown["class"], shown["support"], strict=True)]
+        names = [f"{shorten(name, 28)} ({n})" for name, n in zip(shown["class"], shown["support"], strict=True)]
         axes.set_yticks(places, names, fontsize=7.5 if dense else 9.5)
         left_out = len(table) - len(shown)
-        axes.set(title=title + f": the {_MOST_BARS} with the lowest recall" * bool(left_out), xlim=(0, 1.001))
+        axes.set(title=title + f": the {_MAX_BARS} with the lowest recall" * bool(left_out), xlim=(0, 1.001))
         axes.margins(y=0.01)
         axes.invert_yaxis()
         axes.grid(axis="x")
@@ -99,46 +93,48 @@ def per_class_chart(table: pd.DataFrame, title: str) -> Figure:
         return figure
 
 
-def curve_charts(curves: pd.DataFrame, mean_auc: Interval) -> tuple[Figure, Figure]:
-    """ROC curves and precision-recall curves, one class against the rest.
+def curve_charts(curves: pd.DataFrame, mean_auc: Estimate) -> tuple[Figure, Figure]:
+    """Draw ROC curves and precision-recall curves, one class against the rest.
 
     Args:
-        curves: class, auc, fpr, tpr, recall and precision of the classes to be shown.
+        curves: of `pipeline.evaluation.tables.curves_table`.
         mean_auc: the mean over all classes, for the title.
     """
-    figures = []
-    for kind in ("roc", "pr"):
-        with charting(4.6, 4.2) as figure:
-            axes = figure.subplots()
-            for (name, area), curve in curves.groupby(["class", "auc"], sort=False):
-                x, y = (curve["fpr"], curve["tpr"]) if kind == "roc" else (curve["recall"], curve["precision"])
-                axes.plot(x, y, linewidth=1.6, label=f"{_short(name, 18)} {area:.3f}")
-            if kind == "roc":
-                axes.plot([0, 1], [0, 1], "--", color=INK, alpha=0.4, linewidth=1)
-                title = f"ROC, mean AUC {_format_interval(mean_auc)}"
-                axes.set(title=title, xlabel="false positive rate", ylabel="true positive rate")
-                axes.legend(title="class, AUC", fontsize=7.5, title_fontsize=7.5, loc="lower right")
-            else:
-                axes.set(title="Precision against recall", xlabel="recall", ylabel="precision")
-            axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-            axes.grid()
-            figures.append(figure)
-    return tuple(figures)
+    with charting(4.6, 4.2) as roc:
+        axes = _curves(roc, curves, "fpr", "tpr")
+        axes.plot([0, 1], [0, 1], "--", color=INK, alpha=0.4, linewidth=1)
+        title = f"ROC, mean AUC {mean_auc.value:.3f} ({mean_auc.low:.3f} to {mean_auc.high:.3f})"
+        axes.set(title=title, xlabel="false positive rate", ylabel="true positive rate")
+        axes.legend(title="class, AUC", fontsize=7.5, title_fontsize=7.5, loc="lower right")
+    with charting(4.6, 4.2) as precision_recall:
+        axes = _curves(precision_recall, curves, "recall", "precision")
+        axes.set(title="Precision against recall", xlabel="recall", ylabel="precision")
+    return roc, precision_recall
+
+
+def _curves(figure: Figure, curves: pd.DataFrame, x: str, y: str) -> Axes:
+    axes = figure.subplots()
+    for name, curve in curves.groupby("class", sort=False):
+        label = f"{shorten(str(name), 18)} {curve['auc'].iloc[0]:.3f}"
+        axes.plot(curve[x], curve[y], linewidth=1.6, label=label)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+    axes.grid()
+    return axes
 
 
 def reliability_chart(before: pd.DataFrame, after: pd.DataFrame, figures: dict[str, float]) -> Figure:
-    """Accuracy against confidence, before and after temperature scaling.
+    """Draw accuracy against confidence, before and after temperature scaling.
 
     Args:
-        before: as `pipeline.evaluation.calibration.reliability` makes it; so is `after`.
+        before: of `pipeline.evaluation.calibration.reliability`; so is `after`.
         after: see `before`.
-        figures: ece and ece_by_chance of both, as `pipeline.evaluation.calibration.calibration_figures` names them.
+        figures: ece and ece_by_chance of both, of `pipeline.evaluation.calibration.calibration_figures`.
     """
     with charting(8.6, 4.0) as figure:
         left, right = figure.subplots(1, 2)
         for axes, table, title, when in (
             (left, before, "As trained", "before"),
-            (right, after, "At the temperature", "after"),
+            (right, after, "Scaled", "after"),
         ):
             _reliability(axes, table[table["images"] > 0])
             error, chance = figures[f"ece_{when}"], figures[f"ece_by_chance_{when}"]
@@ -148,7 +144,7 @@ def reliability_chart(before: pd.DataFrame, after: pd.DataFrame, figures: dict[s
                 ylim=(0, 1.01),
                 xlabel="confidence",
             )
-        figure.axes[0].set_ylabel("accuracy, share of images")
+        figure.axes[0].set_ylabel("accuracy, fraction of images")
         figure.axes[0].legend(loc="upper left", fontsize=8)
         return figure
 
@@ -156,7 +152,7 @@ def reliability_chart(before: pd.DataFrame, after: pd.DataFrame, figures: dict[s
 def _reliability(axes: Axes, table: pd.DataFrame) -> None:
     axes.bar(
         (table["from"] + table["to"]) / 2, table["images"] / table["images"].sum(), table["to"] - table["from"],
-        color=INK, alpha=0.13, label="share of images",
+        color=INK, alpha=0.13, label="fraction of images",
     )  # fmt: skip
     axes.plot([0, 1], [0, 1], "--", color=INK, alpha=0.5, linewidth=1)
     reach = np.abs(table[["accuracy_low", "accuracy_high"]].to_numpy().T - table["accuracy"].to_numpy())
@@ -167,12 +163,12 @@ def _reliability(axes: Axes, table: pd.DataFrame) -> None:
     axes.grid()
 
 
-def corruption_chart(table: pd.DataFrame, clean: Interval) -> Figure:
-    """Accuracy by severity under each corruption, with intervals as bands.
+def corruption_chart(table: pd.DataFrame, clean: Estimate) -> Figure:
+    """Draw accuracy by severity under each corruption, with intervals as bands.
 
     Args:
-        table: corruption, severity, accuracy, accuracy_low, accuracy_high.
-        clean: the accuracy on the same images undamaged.
+        table: of `pipeline.evaluation.robustness.accuracy_under_corruptions`.
+        clean: accuracy on the same images as they are.
     """
     names = list(dict.fromkeys(table["corruption"]))
     columns = 4
@@ -195,39 +191,31 @@ def corruption_chart(table: pd.DataFrame, clean: Interval) -> Figure:
             axes.grid()
         for axes in list(grid.flat)[len(names) :]:
             axes.set_visible(False)
-        figure.supxlabel("severity (0: undamaged)", fontsize=9.5)
+        figure.supxlabel("severity (0: not corrupted)", fontsize=9.5)
         figure.supylabel("accuracy", fontsize=9.5)
         return figure
 
 
-def gallery_chart(shown: Sequence[GalleryImage], title: str) -> Figure:
-    """Images beside their heat maps, with label, prediction and confidence.
+def gallery_chart(gallery: Sequence[GalleryImage], title: str) -> Figure:
+    """Draw images beside their heat maps, with label, prediction and confidence.
 
     Args:
-        shown: images of one kind.
+        gallery: images of one kind.
         title: of the chart.
     """
     columns = 4
-    rows = max(1, -(-len(shown) // columns))
+    rows = max(1, -(-len(gallery) // columns))
     with charting(3.1 * columns, 0.5 + 1.95 * rows) as figure:
-        figure.suptitle(title + ": none" * (not shown), fontweight="bold")
+        figure.suptitle(title + ": none" * (not gallery), fontweight="bold")
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             axes.axis("off")
-        for axes, each in zip(grid.flat, shown, strict=False):
+        for axes, each in zip(grid.flat, gallery, strict=False):
             axes.imshow(np.concatenate([each.image, each.overlay], axis=1))
-            said = f"{_short(each.label, 20)} taken for {_short(each.prediction, 20)}"
+            pair = f"{shorten(each.label, 20)}, predicted {shorten(each.prediction, 20)}"
             axes.set_title(
-                f"{said if each.label != each.prediction else each.label} ({each.confidence:.1%})\n{_short(each.path, 48)}",
+                f"{pair if each.label != each.prediction else each.label} ({each.confidence:.1%})\n{shorten(each.path, 48)}",
                 fontsize=6.5,
                 fontweight="normal",
             )
         return figure
-
-
-def _format_interval(estimate: Interval) -> str:
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-(most - most // 2) :]}"

@@ -1,9 +1,10 @@
-"""Tables as the stages leave them."""
+"""Reader of the tables that stages write."""
 
 from pathlib import Path
 
 import pandas as pd
 
+# Columns that hold text.
 _TEXTS = (
     "path",
     "label",
@@ -21,7 +22,7 @@ _TEXTS = (
 
 
 def read_table(file: Path) -> pd.DataFrame:
-    """A CSV file of a stage, texts as they are: a class may be called 1, NA or null."""
+    """Read a CSV file of a stage, with text as it is: a class may be called 1, NA or null."""
     columns = pd.read_csv(file, nrows=0).columns
     texts = {name: str for name in columns if name in _TEXTS}
     missing = {name: [""] for name in columns if name not in _TEXTS}

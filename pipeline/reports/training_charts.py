@@ -12,7 +12,7 @@ from pipeline.visuals.style import BLUE, GREEN, INK, ORANGE, charting, write_png
 
 
 def plot_variants(images: np.ndarray, file: Path) -> None:
-    """Images beside their augmented variants: uint8 [images, variants, side, side, 3], the plain one first."""
+    """Draw images beside their augmented variants, uint8 [images, variants, size, size, 3], the plain one first."""
     titles = ["original", *(f"variant {number}" for number in range(1, images.shape[1]))]
     with charting(1.35 * len(titles), 1.35 * len(images) + 0.3) as figure:
         grid = figure.subplots(len(images), len(titles), squeeze=False)
@@ -26,35 +26,27 @@ def plot_variants(images: np.ndarray, file: Path) -> None:
 
 
 def training_curves(histories: Sequence[pd.DataFrame], figures: Sequence[Mapping[str, Any]]) -> Figure:
-    """Accuracy and loss of both phases on one axis of epochs, with the boundaries and what each phase kept.
+    """Draw accuracy and loss of both phases on one axis of epochs, with their boundaries and kept epochs.
 
     Args:
-        histories: of each phase, rows as `pipeline.training.history.Row`; the second one's epochs go on.
-        figures: metrics.json of each phase: `kept_epoch`, `val_accuracy` and `val_loss` of the kept weights, and `phase_epochs` of fine-tuning's
-            rounds.
+        histories: history.csv of each phase, with consecutive epochs.
+        figures: metrics.json of each phase.
     """
-    history, phase_epochs = pd.concat(histories), figures[-1].get("phase_epochs", ())
+    history, round_epochs = pd.concat(histories), figures[-1].get("phase_epochs", ())
+    kept = pd.DataFrame(figures)
     with charting(9.5, 3.6) as figure:
         for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
             axes.plot(history["epoch"], history[name], color=BLUE, marker="o", markersize=3, label="training")
             axes.plot(
                 history["epoch"], history[f"val_{name}"], color=ORANGE, marker="s", markersize=3, label="validation"
             )
-            kept = pd.DataFrame(figures)
-            axes.plot(
-                kept["kept_epoch"],
-                kept[f"val_{name}"],
-                "o",
-                markersize=10,
-                markerfacecolor="none",
-                markeredgecolor=INK,
-                label="kept",
-            )
+            ring = {"markersize": 10, "markerfacecolor": "none", "markeredgecolor": INK}
+            axes.plot(kept["kept_epoch"], kept[f"val_{name}"], "o", label="kept", **ring)
             for later in histories[1:]:
                 boundary = later["epoch"].iloc[0] - 0.5
                 axes.axvline(boundary, linestyle="--", linewidth=1, color=INK, alpha=0.6)
                 axes.text(boundary, 1.0, " fine-tuning", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
-                for epochs in np.cumsum(phase_epochs)[:-1]:
+                for epochs in np.cumsum(round_epochs)[:-1]:
                     axes.axvline(boundary + epochs, linestyle=":", linewidth=1, color=INK, alpha=0.6)
             axes.set(title=name.capitalize(), xlabel="epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -65,14 +57,21 @@ def training_curves(histories: Sequence[pd.DataFrame], figures: Sequence[Mapping
 
 
 def plot_rate_range(table: pd.DataFrame, suggested: float, configured: float, file: Path) -> None:
-    """Loss by learning rate, on a logarithmic axis, with the suggested and the configured rate; `table` as `pipeline.stages.find_lr` has it."""
+    """Draw loss by learning rate, on a logarithmic axis, with the suggested and the configured rate.
+
+    Args:
+        table: learning_rate, loss and smoothed; one row per batch.
+        suggested: learning rate.
+        configured: learning rate.
+        file: PNG to write.
+    """
     with charting(6.5, 3.8) as figure:
         axes = figure.subplots()
-        axes.plot(table["learning_rate"], table["loss"], color=BLUE, alpha=0.35, linewidth=1, label="a batch")
+        axes.plot(table["learning_rate"], table["loss"], color=BLUE, alpha=0.35, linewidth=1, label="batches")
         axes.plot(table["learning_rate"], table["smoothed"], color=BLUE, label="moving average")
         axes.axvline(suggested, color=GREEN, label=f"suggested, {suggested:.2g}")
         axes.axvline(configured, color=INK, linestyle="--", label=f"configured, {configured:.2g}")
-        # What it ends in is out of proportion.
+        # The last losses are out of proportion.
         top = table["smoothed"].iloc[0] + table["smoothed"].min()
         axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, 1.5 * top))
         axes.grid()

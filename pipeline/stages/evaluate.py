@@ -1,4 +1,4 @@
-"""Stage evaluate: both models on the test images, which no earlier stage has trained on or chosen by."""
+"""Stage evaluate: both phases' models on the test images, which no earlier stage has used."""
 
 import logging
 from pathlib import Path
@@ -10,11 +10,12 @@ import tensorflow as tf
 
 from pipeline.config import PHASES
 from pipeline.evaluation.calibration import calibration_figures
-from pipeline.evaluation.metrics import prior_adjusted_accuracy, summarise
+from pipeline.evaluation.metrics import prior_adjusted_accuracy
 from pipeline.evaluation.phase_result import PhaseResult, TestSet, evaluate_phase
 from pipeline.evaluation.robustness import COLUMNS, accuracy_under_corruptions, corrupted_figures
 from pipeline.evaluation.saved_model import check_saved_model
 from pipeline.evaluation.significance import compare_hits
+from pipeline.evaluation.summary import summarise
 from pipeline.evaluation.tables import (
     confusion_table,
     curves_table,
@@ -34,16 +35,16 @@ from pipeline.storage.files import read_json, write_json
 from pipeline.system.errors import PipelineError
 from pipeline.training.data import TrainingData, training_data
 from pipeline.training.features import FeatureCache
-from pipeline.training.hardware import description, set_up
+from pipeline.training.hardware import describe_environment, set_up
 
 log = logging.getLogger(__name__)
 
 
 def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> dict[str, str]:
-    """Write metrics.json, predictions.parquet, and the tables that the report is drawn from; see dvc.yaml for all files.
+    """Write metrics.json, predictions.parquet, and the tables of the report to `out`; see dvc.yaml for all files.
 
     Returns:
-        what the result depends on beside the settings.
+        what the result depends on beside the settings, for run.json.
 
     Raises:
         PipelineError: a model was trained on other classes.
@@ -56,11 +57,11 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
         manifest,
         places.images,
         settings.image_size,
-        cache,
+        cache=cache,
         backbone=settings.backbone,
         hardware=settings.hardware,
     )
-    # From fine-tuning's cut, which lies lower, the way to the whole frozen backbone is short.
+    # Fine-tuning first: its cut is lower, and the features of the whole frozen backbone are computed from there.
     results = {phase: _result(phase, inputs, test, train_validation, settings) for phase in reversed(PHASES)}
     best = read_json(inputs / "finetune" / "metrics.json")["best"]
     metrics = _metrics(results, best, test, train_validation, settings)
@@ -87,12 +88,19 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
     shown.table.to_csv(out / "gallery.csv", index=False)
     np.savez_compressed(out / "gallery.npz", images=shown.images, heatmaps=shown.heatmaps)
     _log_figures(metrics)
-    return description()
+    return describe_environment()
 
 
 def _test_set(manifest: Manifest, settings: EvaluateSettings, places: Places, cache: Cache) -> TestSet:
     rows, hardware = manifest.split("test"), settings.hardware
-    images = DecodedImages(places.images, rows, settings.image_size, cache, hardware.image_cache_gib, "decoding, test")
+    images = DecodedImages(
+        places.images,
+        rows,
+        settings.image_size,
+        cache,
+        budget_gib=hardware.image_cache_gib,
+        title="decoding, test",
+    )
     features = FeatureCache(images, cache, backbone=settings.backbone, hardware=hardware)
     return TestSet(rows, class_indices(rows, manifest.classes), images, manifest.classes, features)
 
@@ -103,7 +111,8 @@ def _result(
     model, classes = load_classifier(inputs / phase / "model.keras")
     if classes != test.classes:
         raise PipelineError(
-            f"{inputs / phase} was trained on the classes {classes}, the test images have {test.classes}; run {phase} again"
+            f"{inputs / phase} was trained on the classes {classes}, the test images have {test.classes}; run {phase} "
+            "again"
         )
     precision = settings.hardware.precision
     if phase == "train":
@@ -113,11 +122,11 @@ def _result(
         parts = parts_for_finetuning(
             model, first_layer, freeze_batch_norm=settings.freeze_batch_norm, precision=precision
         )
-    return evaluate_phase(model, parts, test, train_validation, settings.evaluate)
+    return evaluate_phase(model, parts, test=test, train_validation=train_validation, evaluate=settings.evaluate)
 
 
 def _temperatures(results: dict[str, PhaseResult], settings: EvaluateSettings) -> dict[str, Any]:
-    """Whether calibration is applied, and the temperature of each model by itself and with test-time augmentation."""
+    """Temperature of each model, alone and with test-time augmentation, and whether they are applied."""
     evaluate = settings.evaluate
     tta = {"kind": evaluate.tta} | {phase: results[phase].averaged.temperature for phase in PHASES}
     return {
@@ -134,7 +143,7 @@ def _metrics(
     train_validation: TrainingData,
     settings: EvaluateSettings,
 ) -> dict[str, Any]:
-    """Each phase's figures, and whether the second was better than the first on the same images."""
+    """Each phase's figures, and the difference between the two on the same images."""
     evaluate, labels = settings.evaluate, test.labels
     training = train_validation.labels[train_validation.train_indices]
     metrics: dict[str, Any] = {"best": best}
@@ -147,8 +156,8 @@ def _metrics(
             **calibration_figures(labels, result.averaged.raw, evaluate.calibration_bins, "before"),
             **calibration_figures(labels, result.averaged.scaled, evaluate.calibration_bins, "after"),
         }
-    hits = [results[phase].predicted == labels for phase in PHASES]
-    metrics["comparison"] = compare_hits(*hits, evaluate.confidence).named()
+    train_hits, finetune_hits = (results[phase].predicted == labels for phase in PHASES)
+    metrics["comparison"] = compare_hits(train_hits, finetune_hits, evaluate.confidence).named()
     return metrics
 
 
@@ -160,7 +169,11 @@ def _robustness(result: PhaseResult, test: TestSet, settings: EvaluateSettings) 
     predict = tf.function(lambda batch: network(batch, training=False), input_signature=[pixels])
     with result.parts.in_their_arithmetic():
         return accuracy_under_corruptions(
-            test.images, test.labels, lambda batch: predict(batch).numpy(), settings.evaluate, settings.seed
+            test.images,
+            test.labels,
+            predict=lambda batch: predict(batch).numpy(),
+            evaluate=settings.evaluate,
+            seed=settings.seed,
         )
 
 
@@ -175,6 +188,7 @@ def _log_figures(metrics: dict[str, Any]) -> None:
         )  # fmt: skip
     saved = metrics["saved_model"]
     log.info(
-        "Saved model (float32) agrees with the evaluated predictions on %.1f %% of %d test images; probabilities differ by %.2g at most",
+        "Saved model (float32) agrees with the evaluated predictions on %.1f %% of %d test images; "
+        "probabilities differ by %.2g at most",
         100 * saved["same_class"], saved["images"], saved["largest_difference"],
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The rate range test (L. Smith, Cyclical Learning Rates, 2017): the loss while the learning rate rises."""
+"""Learning-rate range test (L. Smith, Cyclical Learning Rates, 2017): the loss while the learning rate rises."""
 
 import math
 from dataclasses import dataclass
@@ -8,13 +8,12 @@ import keras
 import numpy as np
 import pandas as pd
 
-from pipeline.config import Config
+from pipeline.config import Config, FindLrConfig
+from pipeline.finetuning.finetuner import round_parts, round_rate_factors
 from pipeline.finetuning.phases import finetune_rounds
-from pipeline.inputs.augmentation import Variants
 from pipeline.inputs.manifest import read_manifest
-from pipeline.models.classifier import build_classifier
-from pipeline.models.freezing import rate_factors
-from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
+from pipeline.models.classifier import BACKBONE, build_classifier
+from pipeline.models.parts import parts_for_feature_extraction
 from pipeline.models.saving import load_classifier
 from pipeline.stages.settings import Places
 from pipeline.storage.cache import Cache
@@ -24,10 +23,12 @@ from pipeline.training.data import TrainingData, training_data
 from pipeline.training.fit import FitContext, PhaseFit, compile_network, make_inputs, training_batches
 from pipeline.training.hardware import set_up
 
-# Of the moving average that the curve is read from: what a batch adds to it.
-_FRESH = 0.1
-_HOPELESS = 4.0
-_BELOW_LOWEST = 10.0
+# Weight of a new batch in the moving average of the loss.
+_SMOOTHING = 0.1
+# The test ends where the average is so many times its lowest value.
+_DIVERGED = 4.0
+# The suggested rate is so many times below that of the lowest loss.
+_MARGIN = 10.0
 
 
 @dataclass(frozen=True)
@@ -35,22 +36,24 @@ class RangeTest:
     """Result of a learning-rate range test."""
 
     table: pd.DataFrame
-    """A row a batch: learning_rate, loss, and smoothed, its moving average."""
+    """A row for each batch: learning_rate, loss, and smoothed, its moving average."""
     suggested: float
     """A tenth of the rate at which the smoothed loss was lowest."""
 
 
 def range_test(config: Config, phase: str, places: Places, inputs: Path) -> RangeTest:
-    """Train a phase's first steps at rates that rise from `find_lr.low` to `find_lr.high`, until the loss is hopeless. Nothing is kept of it.
+    """Train a phase's first steps at rates that rise from `find_lr.low` to `find_lr.high`, until the loss diverges.
+
+    Nothing is saved.
 
     Args:
-        config: the experiment's.
+        config: of the experiment.
         phase: train, or finetune (the first of its rounds).
         places: the images, and the cache.
-        inputs: folder of the stages before.
+        inputs: folder of the earlier stages.
 
     Raises:
-        PipelineError: the loss is no number from the start.
+        PipelineError: the loss is not a number from the start.
     """
     strategy = set_up(config.hardware, config.seed)
     context = FitContext(config.seed, config.augment, config.hardware, strategy)
@@ -58,69 +61,73 @@ def range_test(config: Config, phase: str, places: Places, inputs: Path) -> Rang
         read_manifest(inputs / "prepare"),
         places.images,
         config.image_size,
-        Cache(places.cache),
+        cache=Cache(places.cache),
         backbone=config.backbone,
         hardware=config.hardware,
-        variants=Variants(config.augment, config.seed),
     )
     with strategy.scope():
         task = _phase_1(config, data, places) if phase == "train" else _phase_2(config, data, inputs)
-    parts, settings, steps = task.parts, task.phase, config.find_lr.steps
-    fed = make_inputs(parts, data, settings, config.augment)
-    low, high = config.find_lr.low, config.find_lr.high
-    rising = keras.optimizers.schedules.ExponentialDecay(low, steps - 1, high / low)
-    epochs = range(math.ceil(steps / math.ceil(len(data.train_indices) / settings.batch_size)))
+    find_lr = config.find_lr
+    return suggest_rate(_losses(task, context, find_lr), find_lr.low, find_lr.high, find_lr.steps)
+
+
+def _losses(task: PhaseFit, context: FitContext, find_lr: FindLrConfig) -> list[float]:
+    """The loss of each batch while the rate rises."""
+    parts, phase, steps = task.parts, task.phase, find_lr.steps
+    network_inputs = make_inputs(parts, task.data, phase, context)
+    network = network_inputs.network
+    rising = keras.optimizers.schedules.ExponentialDecay(find_lr.low, steps - 1, find_lr.high / find_lr.low)
+    epochs = range(math.ceil(steps / math.ceil(len(task.data.train_indices) / phase.batch_size)))
     losses: list[float] = []
-    with parts.in_their_arithmetic(), strategy.scope(), progress("learning rate", steps) as advance:
-        jit = config.hardware.jit_compile
-        compile_network(fed.network, parts, settings, rising, rate_factors=task.rate_factors, jit=jit)
-        for images, targets in training_batches(fed, task, context, epochs).take(steps):
-            fed.network.reset_metrics()
-            losses.append(float(fed.network.train_on_batch(images, targets, return_dict=True)["loss"]))
+    with parts.in_their_arithmetic(), context.strategy.scope(), progress("learning rate", steps) as advance:
+        jit = context.hardware.jit_compile
+        compile_network(network, parts, phase, rising, rate_factors=task.rate_factors, jit=jit)
+        for images, targets in training_batches(network_inputs, task, context, epochs).take(steps):
+            network.reset_metrics()
+            losses.append(float(network.train_on_batch(images, targets, return_dict=True)["loss"]))
             advance()
             curve = smoothed(losses)
-            if not np.isfinite(losses[-1]) or curve[-1] > _HOPELESS * curve.min():
+            if not np.isfinite(losses[-1]) or curve[-1] > _DIVERGED * curve.min():
                 break
-    return read(losses, low, high, steps)
+    return losses
 
 
 def _phase_1(config: Config, data: TrainingData, places: Places) -> PhaseFit:
-    model = build_classifier(config.backbone, config.train, config.image_size, data.class_count, places.weights)
+    size, weights = config.image_size, places.weights
+    model = build_classifier(config.backbone, config.train, size, data.class_count, weights=weights)
     return PhaseFit(parts_for_feature_extraction(model, config.backbone, config.hardware.precision), data, config.train)
 
 
 def _phase_2(config: Config, data: TrainingData, inputs: Path) -> PhaseFit:
     model, _ = load_classifier(inputs / "train" / "model.keras")
-    backbone = model.get_layer("backbone")
+    backbone = model.get_layer(BACKBONE)
     first = finetune_rounds(config.finetune, config.backbone, backbone, len(data.train_indices))[0]
-    parts = parts_for_finetuning(
-        model,
-        first.first_layer,
-        freeze_batch_norm=first.settings.freeze_batch_norm,
-        precision=config.hardware.precision,
-        dropout=first.settings.dropout,
-        stochastic_depth=first.settings.stochastic_depth,
-    )
-    head, named = model.get_layer("head"), first.settings.rate_factors or {}
-    factors = rate_factors(backbone, head, config.backbone.blocks, first.settings.rate_decay, named)
+    parts = round_parts(model, first, config.hardware.precision)
+    factors = round_rate_factors(model, config.backbone, first.settings)
     return PhaseFit(parts, data, first.settings, rate_factors=factors)
 
 
 def smoothed(losses: list[float]) -> np.ndarray:
-    """Their moving average, without a lean towards the first, float64 [n]."""
-    return pd.Series(losses).ewm(alpha=_FRESH).mean().to_numpy()
+    """Return the moving average of losses without bias towards the first, float64 [n]."""
+    return pd.Series(losses).ewm(alpha=_SMOOTHING).mean().to_numpy()
 
 
-def read(losses: list[float], low: float, high: float, steps: int) -> RangeTest:
-    """What the losses of the first batches say, of `steps` that lead from one rate to the other.
+def suggest_rate(losses: list[float], low: float, high: float, steps: int) -> RangeTest:
+    """Suggest a learning rate from the losses of a range test's batches.
+
+    Args:
+        losses: of the batches that were trained, at most `steps`.
+        low: the first batch's rate.
+        high: the rate of the batch number `steps`.
+        steps: number of batches from `low` to `high`.
 
     Raises:
-        PipelineError: the first loss is no number.
+        PipelineError: the first loss is not a number.
     """
     finite = [loss for loss in losses if np.isfinite(loss)]
     if not finite:
-        raise PipelineError(f"find_lr.low: at {low:g} the loss is no number already; give a lower one")
+        raise PipelineError(f"find_lr.low: the loss is not a number at {low:g}; choose a lower rate")
     rates = low * (high / low) ** (np.arange(len(finite)) / (steps - 1))
     curve = smoothed(finite)
     table = pd.DataFrame({"learning_rate": rates, "loss": finite, "smoothed": curve})
-    return RangeTest(table, float(rates[curve.argmin()] / _BELOW_LOWEST))
+    return RangeTest(table, float(rates[curve.argmin()] / _MARGIN))

@@ -1,4 +1,4 @@
-"""Stage finetune, phase 2: the upper part of the backbone is trained as well, at a small rate, from the model of phase 1."""
+"""Stage finetune, phase 2: from the model of phase 1, the backbone is trained as well, in part or as a whole."""
 
 import logging
 from collections.abc import Callable
@@ -10,8 +10,8 @@ import pandas as pd
 from pipeline.finetuning.finetuner import FineTuner
 from pipeline.finetuning.phases import describe_depths, finetune_rounds
 from pipeline.finetuning.selection import better_phase
-from pipeline.inputs.augmentation import Variants
 from pipeline.inputs.manifest import read_manifest
+from pipeline.models.classifier import BACKBONE
 from pipeline.models.freezing import batch_norm_digest
 from pipeline.models.saving import load_classifier, save_classifier
 from pipeline.stages.settings import FinetuneSettings, Places
@@ -21,7 +21,7 @@ from pipeline.system.errors import PipelineError
 from pipeline.training.augmentation_preview import write_preview
 from pipeline.training.data import TrainingData, training_data
 from pipeline.training.fit import FitContext
-from pipeline.training.hardware import description, set_up
+from pipeline.training.hardware import describe_environment, set_up
 from pipeline.training.history import Row, summary, write_rates
 
 log = logging.getLogger(__name__)
@@ -44,60 +44,62 @@ def run(
         inputs: folder of the earlier stages.
         out: to write into.
         listener: called with each epoch's figures.
-        checkpoints: folder from which a training that was cut off resumes; None: it is not resumable.
+        checkpoints: folder of the checkpoints, from which the training resumes; None: it is not resumable.
 
     Returns:
-        what the result depends on beside the settings.
+        what the result depends on beside the settings, for run.json.
 
     Raises:
-        DivergedError: the loss is no number any more, or far above that of guessing.
-        PipelineError: a frozen BatchNormalization has changed, or there is no such unfreeze depth.
+        DivergedError: the loss is not a number, or far above that of guessing.
+        PipelineError: a frozen BatchNormalization has changed, or an unfreeze depth is unknown.
     """
     strategy = set_up(settings.hardware, settings.seed)
     manifest = read_manifest(inputs / "prepare")
     phase_1 = read_json(inputs / "train" / "metrics.json")
     with strategy.scope():
         model, classes = load_classifier(inputs / "train" / "model.keras")
-    backbone = model.get_layer("backbone")
+    backbone = model.get_layer(BACKBONE)
 
     def data_at(size: int) -> TrainingData:
         return training_data(
             manifest,
             places.images,
             size,
-            Cache(places.cache),
+            cache=Cache(places.cache),
             backbone=settings.backbone,
             hardware=settings.hardware,
-            variants=Variants(settings.augment, settings.seed),
         )
 
     data = data_at(settings.image_size)
     rounds = finetune_rounds(settings.finetune, settings.backbone, backbone, len(data.train_indices))
     before = batch_norm_digest(backbone)
     context = FitContext(settings.seed, settings.augment, settings.hardware, strategy, listener, checkpoints)
-    tuned = FineTuner(model, settings.backbone, data_at, context, phase_1["epochs"]).run(rounds)
+    tuner = FineTuner(model, settings.backbone, data_at=data_at, context=context, epochs_before=phase_1["epochs"])
+    tuned = tuner.run(rounds)
     if settings.finetune.freeze_batch_norm and batch_norm_digest(backbone) != before:
         raise PipelineError(
-            "BatchNormalization changed although finetune.freeze_batch_norm is on; this result can't be trusted, please report it"
+            "BatchNormalization changed although finetune.freeze_batch_norm is on; this result can't be trusted, please "
+            "report it"
         )
 
     rows = [row for each in tuned.rounds for row in each.rows]
-    metrics = summary(rows, tuned.kept, tuned.parts.trainable, model)
-    metrics["unfreeze"] = rounds[-1].settings.unfreeze
-    metrics["unfreeze_rounds"] = describe_depths(rounds)
-    metrics["first_layer"] = rounds[-1].first_layer
-    metrics["phase_epochs"] = [len(each.rows) for each in tuned.rounds]
-    metrics["kept_share"] = tuned.kept["share"]
+    metrics = summary(rows, tuned.kept, tuned.parts.trainable, model) | {
+        "unfreeze": rounds[-1].settings.unfreeze,
+        "unfreeze_rounds": describe_depths(rounds),
+        "first_layer": rounds[-1].first_layer,
+        "phase_epochs": [len(each.rows) for each in tuned.rounds],
+        "kept_share": tuned.kept["alpha"],
+    }
     metrics["best"] = better_phase(phase_1, metrics)
     if metrics["best"] == "train":
         log.warning(
-            "Fine-tuning ended below phase 1 on validation (accuracy, then loss): the model of phase 1 is the better one. "
-            "A lower finetune.learning_rate may help (python -m pipeline.find_lr), or more images"
+            "Fine-tuning ended below phase 1 on validation (accuracy, then loss): the model of phase 1 is the better "
+            "one. A lower finetune.learning_rate may help (python -m pipeline.find_lr), or more images"
         )
     save_classifier(model, classes, out / "model.keras")
     pd.DataFrame(rows).to_csv(out / "history.csv", index=False)
     rates = np.concatenate([each.rates for each in tuned.rounds])
-    write_rates([row["epoch"] for row in rows], rates, out / "rates.csv")
+    write_rates(rows, rates, out / "rates.csv")
     write_json(out / "metrics.json", metrics)
     write_preview(settings.augment, data, settings.seed, out / "augmentation.npz", mixed=True)
-    return description() | {"finetune.precision": tuned.parts.precision}
+    return describe_environment() | {"finetune.precision": tuned.parts.precision}

@@ -3,6 +3,7 @@
 import logging
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -23,10 +24,10 @@ def run(settings: PrepareSettings, places: Places, out: Path) -> dict[str, str]:
     """Write manifest.parquet, classes.json, quarantine.csv, duplicates.csv and metrics.json to `out`.
 
     Returns:
-        what the result depends on beside the settings.
+        what the result depends on beside the settings, for run.json.
 
     Raises:
-        PipelineError: what the data set lists can't be used.
+        PipelineError: the data set can't be used.
         LeakError: given splits share images.
     """
     dataset = settings.dataset
@@ -47,8 +48,8 @@ def run(settings: PrepareSettings, places: Places, out: Path) -> dict[str, str]:
     return {"pillow": version("Pillow")}
 
 
-def summarise(curated: Curated, listing: Listing, counts: pd.DataFrame) -> dict:
-    """Numbers of images in all and by split, by class and format; their sizes; what was left out, and what was found."""
+def summarise(curated: Curated, listing: Listing, counts: pd.DataFrame) -> dict[str, Any]:
+    """Count images, in all and by split, class and format, and summarise their sizes and problems."""
     manifest = curated.manifest
     by_split = manifest["split"].value_counts()
     return {
@@ -61,8 +62,8 @@ def summarise(curated: Curated, listing: Listing, counts: pd.DataFrame) -> dict:
         "imbalance": imbalance(counts["train"]),
         "median_width": float(manifest["width"].median()),
         "median_height": float(manifest["height"].median()),
-        "smallest_side": int(manifest[["width", "height"]].min(axis=None)),
-        "largest_side": int(manifest[["width", "height"]].max(axis=None)),
+        "smallest_side": int(manifest[["width", "height"]].to_numpy().min()),
+        "largest_side": int(manifest[["width", "height"]].to_numpy().max()),
         "formats": {name: int(count) for name, count in sorted(manifest["format"].value_counts().items())},
         "class_counts": {split: {name: int(count) for name, count in counts[split].items()} for split in SPLITS},
         "class_shares": {

@@ -1,4 +1,4 @@
-"""Stage report: charts and pages, drawn from the other stages' tables; no TensorFlow. With it the experiment's run is complete."""
+"""Stage report: charts and pages, drawn from the other stages' tables, without TensorFlow."""
 
 from pathlib import Path
 
@@ -9,7 +9,9 @@ from pipeline.config import PHASES
 from pipeline.inputs.manifest import read_manifest
 from pipeline.reports.data_charts import plot_samples, plot_splits
 from pipeline.reports.duplicates_page import write_duplicates
-from pipeline.reports.evaluation_page import Evaluation, evaluation_charts, summary, write_report
+from pipeline.reports.evaluation import Evaluation
+from pipeline.reports.evaluation_charts import evaluation_charts
+from pipeline.reports.evaluation_page import summary, write_report
 from pipeline.reports.label_issues_page import write_label_issues
 from pipeline.reports.tables import read_table
 from pipeline.reports.training_charts import plot_variants, training_curves
@@ -22,7 +24,7 @@ def run(settings: ReportSettings, places: Places, inputs: Path, out: Path) -> di
     """Write report.html, summary.md, plots/, duplicates.html and label_issues.html to `out`.
 
     Returns:
-        what the result depends on beside the settings: nothing.
+        what the result depends on beside the settings, for run.json: nothing.
     """
     plots = out / "plots"
     plots.mkdir()

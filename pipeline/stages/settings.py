@@ -1,9 +1,9 @@
-"""The settings that each stage sees: a dataclass of its own, made from the whole configuration in one place."""
+"""Settings of each stage: a dataclass with the part of the configuration that it sees."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pipeline.config import (
     AugmentConfig,
@@ -20,12 +20,12 @@ from pipeline.config import (
 
 @dataclass(frozen=True)
 class Places:
-    """Folders of this machine that a stage reads from; no part of a key, and written into no output."""
+    """Folders of this machine that a stage reads from; they are part of no key and no output."""
 
     images: Path
     """Folder that the manifest's paths start from."""
     table: Path | None
-    """The CSV file that lists the images, where one does; read by prepare alone."""
+    """The CSV file that lists the images, where there is one; read by prepare alone."""
     weights: Path | None
     """File of the backbone's weights, where `backbone.weights` names one."""
     cache: Path
@@ -33,28 +33,32 @@ class Places:
 
 
 class Settings(Protocol):
-    """Settings of a stage."""
+    """Settings of a stage, a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @classmethod
-    def of(cls, config: Config) -> "Settings": ...
+    def of(cls, config: Config) -> "Settings":
+        """Make them from the whole configuration."""
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """What stage prepare sees: the images, and how they are split."""
+    """Settings of stage prepare: the images, and how they are split."""
 
     seed: int
     dataset: CurationConfig
 
     @classmethod
     def of(cls, config: Config) -> "PrepareSettings":
+        """Make them from the whole configuration."""
         named = {each.name: getattr(config.dataset, each.name) for each in fields(CurationConfig)}
         return cls(config.seed, CurationConfig(**named))
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What stage train sees: the network, and phase 1."""
+    """Settings of stage train: the network, and phase 1."""
 
     seed: int
     image_size: int
@@ -65,12 +69,13 @@ class TrainSettings:
 
     @classmethod
     def of(cls, config: Config) -> "TrainSettings":
+        """Make them from the whole configuration."""
         return cls(**_sections(cls, config))
 
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """What stage finetune sees: the network, and phase 2."""
+    """Settings of stage finetune: the network, and phase 2."""
 
     seed: int
     image_size: int
@@ -81,12 +86,13 @@ class FinetuneSettings:
 
     @classmethod
     def of(cls, config: Config) -> "FinetuneSettings":
+        """Make them from the whole configuration."""
         return cls(**_sections(cls, config))
 
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """What stage evaluate sees: the network as it was trained, and how it is evaluated."""
+    """Settings of stage evaluate: the network as it was trained, and how it is evaluated."""
 
     seed: int
     image_size: int
@@ -98,20 +104,22 @@ class EvaluateSettings:
 
     @classmethod
     def of(cls, config: Config) -> "EvaluateSettings":
+        """Make them from the whole configuration."""
         freeze_batch_norm = config.finetune.freeze_batch_norm
         return cls(**_sections(cls, config, "freeze_batch_norm"), freeze_batch_norm=freeze_batch_norm)
 
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """What stage report sees: all that makes the experiment, to be shown, and what is logged of it."""
+    """Settings of stage report: the experiment to be shown, and what is logged of it."""
 
     experiment: dict[str, Any]
-    """Every section that results depend on, without paths."""
+    """Every section that results depend on, without paths, as plain values."""
     log_model: str
 
     @classmethod
     def of(cls, config: Config) -> "ReportSettings":
+        """Make them from the whole configuration."""
         return cls(experiment_settings(config), config.tracking.log_model)
 
 
@@ -125,12 +133,12 @@ STAGE_SETTINGS: Mapping[str, type[Settings]] = {
 
 
 def stage_settings(stage: str, config: Config) -> Settings:
-    """The settings that a stage sees of a configuration."""
+    """Return a stage's settings."""
     return STAGE_SETTINGS[stage].of(config)
 
 
 def _without_path(backbone: BackboneConfig) -> BackboneConfig:
-    """A weights file is known by its digest, not by its path."""
+    # A weights file is identified by its digest, not by its path.
     return replace(backbone, weights="file") if backbone.has_weights_file else backbone
 
 

@@ -1,11 +1,10 @@
-"""Stage train, phase 1: feature extraction. A new head is trained on the features of a frozen backbone."""
+"""Stage train, phase 1, feature extraction: a new head is trained on the features of a frozen backbone."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.inputs.augmentation import Variants
 from pipeline.inputs.manifest import read_manifest
 from pipeline.models.classifier import build_classifier
 from pipeline.models.parts import parts_for_feature_extraction
@@ -16,7 +15,7 @@ from pipeline.storage.files import write_json
 from pipeline.training.augmentation_preview import write_preview
 from pipeline.training.data import training_data
 from pipeline.training.fit import FitContext, PhaseFit, fit_phase
-from pipeline.training.hardware import description, set_up
+from pipeline.training.hardware import describe_environment, set_up
 from pipeline.training.history import Row, summary, write_rates
 from pipeline.training.label_issues import find_label_issues
 
@@ -38,13 +37,13 @@ def run(
         inputs: folder of the earlier stages.
         out: to write into.
         listener: called with each epoch's figures.
-        checkpoints: folder from which a training that was cut off resumes; None: it is not resumable.
+        checkpoints: folder of the checkpoints, from which the training resumes; None: it is not resumable.
 
     Returns:
-        what the result depends on beside the settings.
+        what the result depends on beside the settings, for run.json.
 
     Raises:
-        DivergedError: the loss is no number any more, or far above that of guessing.
+        DivergedError: the loss is not a number, or far above that of guessing.
     """
     strategy = set_up(settings.hardware, settings.seed)
     manifest = read_manifest(inputs / "prepare")
@@ -52,14 +51,13 @@ def run(
         manifest,
         places.images,
         settings.image_size,
-        Cache(places.cache),
+        cache=Cache(places.cache),
         backbone=settings.backbone,
         hardware=settings.hardware,
-        variants=Variants(settings.augment, settings.seed),
     )
     with strategy.scope():
         model = build_classifier(
-            settings.backbone, settings.train, settings.image_size, len(manifest.classes), places.weights
+            settings.backbone, settings.train, settings.image_size, len(manifest.classes), weights=places.weights
         )
     parts = parts_for_feature_extraction(model, settings.backbone, settings.hardware.precision)
     context = FitContext(settings.seed, settings.augment, settings.hardware, strategy, listener, checkpoints)
@@ -67,10 +65,10 @@ def run(
 
     save_classifier(model, manifest.classes, out / "model.keras")
     pd.DataFrame(fitted.rows).to_csv(out / "history.csv", index=False)
-    write_rates([row["epoch"] for row in fitted.rows], fitted.rates, out / "rates.csv")
+    write_rates(fitted.rows, fitted.rates, out / "rates.csv")
     write_json(out / "metrics.json", summary(fitted.rows, fitted.kept, parts.trainable, model))
     write_preview(settings.augment, data, settings.seed, out / "augmentation.npz", mixed=False)
     rows = manifest.split("train", "validation")
-    issues = find_label_issues(parts, data, rows, settings.seed, wanted=settings.train.label_issues)
+    issues = find_label_issues(parts, data, rows, settings.seed, enabled=settings.train.label_issues)
     issues.to_csv(out / "label_issues.csv", index=False)
-    return description() | {"train.precision": parts.precision}
+    return describe_environment() | {"train.precision": parts.precision}

@@ -1,1 +1,1 @@
-"""Files written whole, and the cache of arrays."""
+"""Atomic files, and the cache of arrays."""

@@ -1,4 +1,4 @@
-"""Named, verified arrays on disk, built once and shared by stages, jobs and processes."""
+"""Verified arrays on disk, built once and shared by stages, jobs and processes."""
 
 import hashlib
 import json
@@ -21,60 +21,65 @@ from pipeline.system.errors import PipelineError
 log = logging.getLogger(__name__)
 
 GIB = 2**30
-
-
+"""Bytes of a GiB."""
 _ENTRY = "entry.json"
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """An entry as `python -m pipeline.cache` shows it."""
+    """An entry as `python -m pipeline.cache` lists it."""
 
     folder: Path
+    """Folder of its files."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     used: float
-    """When it was last opened, in seconds since the epoch."""
+    """Time of the last use, in seconds since the epoch."""
     holds: dict[str, Any]
+    """Its kind, what it depends on, and its number, shape and type of rows."""
 
 
 class Cache:
-    """A folder of entries. Each is named by the sha256 of all that it depends on; deleting it costs time and nothing else."""
+    """A folder of entries, each named by the sha256 of everything that it depends on.
+
+    Deleting it costs time and nothing else.
+    """
 
     def __init__(self, folder: Path):
+        """`folder`: created when the first entry is built."""
         self.folder = folder
 
     def has(self, kind: str, depends: dict[str, Any]) -> bool:
-        """Whether there is an entry, whole or damaged."""
+        """Return whether an entry exists, intact or damaged."""
         return (self.folder / _name(kind, depends) / _ENTRY).exists()
 
     def rows(
-        self, kind: str, depends: dict[str, Any], shape: tuple[int, ...], dtype: str, build: Callable[[Append], None]
+        self, kind: str, depends: dict[str, Any], *, shape: tuple[int, ...], dtype: str, build: Callable[[Append], None]
     ) -> Rows:
-        """The entry, built if it is not there, by one process while others that need it wait.
+        """Return the rows of an entry, which is built if necessary, by one process while others wait.
 
         Args:
-            kind: what the rows are, in a word.
-            depends: everything that their values depend on, as JSON takes it.
-            shape: of a row.
-            dtype: of an item, by NumPy's name.
-            build: called with a function that takes the rows in order, arrays [b, *shape], a part at a time.
+            kind: a word for the rows.
+            depends: everything that their values depend on, as JSON content.
+            shape: shape of a row.
+            dtype: name of an item's type.
+            build: called with a function that appends rows in order, arrays [b, *shape].
 
         Raises:
-            PipelineError: the cache can't be written to, and holds no whole entry.
+            PipelineError: the cache can't be written to, and has no intact entry.
         """
         folder = self.folder / _name(kind, depends)
         if not is_writable(self.folder):
-            return self._as_it_is(folder, kind)
+            return self._open_read_only(folder, kind)
         with self._locked(folder.name):
             if folder.exists():
                 try:
                     return _open(folder)
                 except (OSError, ValueError, KeyError) as error:
-                    log.warning("cache: the %s in %s are damaged (%s); they are made again", kind, folder, error)
+                    log.warning("cache: the %s in %s are damaged (%s) and built again", kind, folder, error)
                     shutil.rmtree(folder)
             for leftover in self.folder.glob(f".{folder.name}-*"):
-                # Of a builder that was killed.
+                # Left by a builder that was killed.
                 shutil.rmtree(leftover)
             unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=self.folder))
             try:
@@ -84,20 +89,29 @@ class Cache:
                 shutil.rmtree(unfinished, ignore_errors=True)
             return _open(folder, verify=False)
 
-    def _as_it_is(self, folder: Path, kind: str) -> Rows:
-        """An entry where nothing can be written, locks neither: it took its place whole, so that none is needed."""
+    def _open_read_only(self, folder: Path, kind: str) -> Rows:
+        """Open an entry where no lock can be written; none is needed, since entries appear complete."""
         try:
             return _open(folder)
         except (OSError, ValueError, KeyError) as error:
             raise PipelineError(
-                f"cache_folder: {self.folder} can't be written to, and the {kind} in {folder.name} are damaged or not there ({error}); "
-                "let it be written to, or name another cache_folder"
+                f"cache_folder: {self.folder} can't be written to, and the {kind} in {folder.name} are damaged or missing ({error}); "
+                "make it writable, or set another cache_folder"
             ) from error
 
     def fits(
-        self, kind: str, depends: dict[str, Any], count: int, shape: tuple[int, ...], dtype: str, gib: float
+        self, kind: str, depends: dict[str, Any], *, count: int, shape: tuple[int, ...], dtype: str, gib: float
     ) -> bool:
-        """Whether an entry of `count` rows takes at most `gib` GiB, and is there or can be written and has room on the disk."""
+        """Return whether an entry is within `gib` GiB, and exists or can be written to the disk.
+
+        Args:
+            kind: as for `rows`.
+            depends: as for `rows`.
+            count: number of rows.
+            shape: as for `rows`.
+            dtype: as for `rows`.
+            gib: largest size in GiB.
+        """
         needed = rows_bytes(count, shape, dtype)
         if needed > gib * GIB or self.has(kind, depends):
             return needed <= gib * GIB
@@ -107,22 +121,22 @@ class Cache:
         return needed <= shutil.disk_usage(self.folder).free
 
     def listing(self) -> list[CacheEntry]:
-        """All entries, the one that was used last first."""
-        found = []
+        """Return all entries, the most recently used first."""
+        entries = []
         for file in self.folder.glob(f"*/{_ENTRY}"):
             try:
                 holds = read_json(file)["holds"]
                 size = sum(each.stat().st_size for each in file.parent.iterdir())
-                found.append(CacheEntry(file.parent, size, file.stat().st_mtime, holds))
+                entries.append(CacheEntry(file.parent, size, file.stat().st_mtime, holds))
             except (OSError, ValueError, KeyError):
-                found.append(CacheEntry(file.parent, 0, 0.0, {"kind": "damaged"}))
-        return sorted(found, key=lambda entry: entry.used, reverse=True)
+                entries.append(CacheEntry(file.parent, 0, 0.0, {"kind": "damaged"}))
+        return sorted(entries, key=lambda entry: entry.used, reverse=True)
 
     def prune(self, size: int) -> list[CacheEntry]:
-        """Remove the entries used longest ago until all take at most `size` bytes; those being made or opened stay.
+        """Remove the least recently used entries until all are within `size` bytes; those being built or opened stay.
 
         Returns:
-            what was removed.
+            The removed entries.
         """
         entries = self.listing()
         total, removed = sum(entry.size for entry in entries), []
@@ -131,7 +145,7 @@ class Cache:
                 break
             try:
                 with FileLock(self._lock(entry.folder.name), timeout=0):
-                    # Whoever has it mapped keeps what is mapped.
+                    # Processes that have it mapped keep their data.
                     shutil.rmtree(entry.folder)
             except Timeout:
                 continue
@@ -144,13 +158,13 @@ class Cache:
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
-        """Alone with an entry; the system lets go of the lock of a process that dies."""
+        """Lock an entry; the lock of a process that dies is released by the system."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._lock(name))
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            log.info("cache: another process is making %s; waiting for it", name)
+            log.info("cache: waiting for another process that builds %s", name)
             lock.acquire()
         try:
             yield
@@ -166,15 +180,19 @@ def _write(
     folder: Path, holds: dict[str, Any], shape: tuple[int, ...], dtype: str, build: Callable[[Append], None]
 ) -> None:
     shards = write_shards(folder, shape, dtype, build)
-    told = {"rows": sum(shard["rows"] for shard in shards), "shape": "x".join(map(str, shape)), "dtype": dtype}
-    write_json(folder / _ENTRY, {"holds": holds | told, "shape": list(shape), "dtype": dtype, "shards": shards})
+    layout = {"rows": sum(shard["rows"] for shard in shards), "shape": "x".join(map(str, shape)), "dtype": dtype}
+    write_json(folder / _ENTRY, {"holds": holds | layout, "shape": list(shape), "dtype": dtype, "shards": shards})
 
 
-def _open(folder: Path, verify: bool = True) -> Rows:
-    """Raises OSError, ValueError or KeyError where the entry is not what was written."""
+def _open(folder: Path, *, verify: bool = True) -> Rows:
+    """Open an entry.
+
+    Raises:
+        OSError, ValueError, KeyError: it is damaged or missing.
+    """
     entry = read_json(folder / _ENTRY)
-    rows = open_shards(folder, tuple(entry["shape"]), entry["dtype"], entry["shards"], verify)
-    # Where it is somebody else's, or may only be read, it stays as it was used last.
+    rows = open_shards(folder, tuple(entry["shape"]), entry["dtype"], entry["shards"], verify=verify)
+    # The time of use can't be set on a read-only entry, or one of another user.
     with suppress(OSError):
         os.utime(folder / _ENTRY)
     return rows

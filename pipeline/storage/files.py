@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written completely or not at all."""
 
 import hashlib
 import json
@@ -13,14 +13,14 @@ from typing import Any
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A new folder to write into, which takes the place of `folder` when the block ends; after an error it is gone and `folder` as before."""
+    """Yield a new folder to write into, which replaces `folder` when the block ends; an error discards it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         yield unfinished
         unfinished.chmod(0o755)
         if folder.exists():
-            # A rename can't replace a folder that holds something.
+            # A rename can't replace a folder that is not empty.
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
             folder.replace(old)
             unfinished.replace(folder)
@@ -33,7 +33,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to; the file takes its place at `path` when the block ends without an error."""
+    """Yield a path to write to, which replaces `path` when the block ends; an error discards it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(handle)
@@ -47,34 +47,35 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, or in the first one above it that is there; False on a read-only file system for root, too."""
-    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    return os.access(there, os.W_OK | os.X_OK)
+    """Return whether files can be created in a folder, or in its nearest existing parent; also correct for root."""
+    existing = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    return os.access(existing, os.W_OK | os.X_OK)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as indented JSON, keys in the given order, the file whole or not at all."""
+    """Write `content` as indented JSON, with keys in their order, completely or not at all."""
     with whole_file(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
+    """Return the content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files in a folder and its sub-folders, sorted; compiled modules are left out."""
+    """Return all files in a folder and its sub-folders, sorted, without compiled modules."""
     return sorted(file for file in folder.rglob("*") if file.is_file() and file.parent.name != "__pycache__")
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes, hexadecimal."""
+    """Return the sha256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_state(file: str) -> tuple[int, int]:
-    """Size in bytes and time of change in ns, by which a file is known again; -1, -1 where it can't be asked."""
+    """Return size in bytes and time of change in ns, by which a changed file is noticed; -1, -1 if unreadable."""
     try:
         status = os.stat(file)
         return status.st_size, status.st_mtime_ns

@@ -1,15 +1,15 @@
-"""Arrays in files of bounded size, written row by row, each with its checksum, and read as memory maps."""
+"""Arrays in files of bounded size (shards): written row by row with checksums, and read as memory maps."""
 
 import hashlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import ml_dtypes  # noqa: F401  (teaches NumPy the name bfloat16)
+import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy)
 import numpy as np
 
 from pipeline.storage.files import file_sha256
@@ -17,13 +17,20 @@ from pipeline.storage.files import file_sha256
 _SHARD_BYTES = 256 * 2**20
 
 Append = Callable[[np.ndarray], None]
+"""Appends rows, an array [b, *shape]."""
 
 
 class Rows:
-    """An array [n, *shape] whose rows lie in memory-mapped shards."""
+    """An array [n, *shape] whose rows are in memory-mapped shards."""
 
-    def __init__(self, shards: list[np.ndarray], shape: tuple[int, ...], dtype: np.dtype):
-        """`shards` hold the same number of rows each, but for the last one; as unsigned integers of the item's size, or bytes."""
+    def __init__(self, shards: Sequence[np.ndarray], shape: tuple[int, ...], dtype: np.dtype):
+        """Wrap open shards.
+
+        Args:
+            shards: equally many rows each, except for the last one, as unsigned integers of the item's size.
+            shape: shape of a row.
+            dtype: type of an item.
+        """
         self.shape, self.dtype = shape, dtype
         self._shards = shards
         self._rows = len(shards[0]) if shards else 1
@@ -32,7 +39,7 @@ class Rows:
         return sum(len(shard) for shard in self._shards)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
-        """The rows at `indices`, integer [b], in that order: [b, *shape]."""
+        """Return the rows at `indices`, integer [b], in that order: [b, *shape]."""
         if len(self._shards) == 1:
             return self._shards[0][indices].view(self.dtype)
         shard_of, row_of = np.divmod(indices, self._rows)
@@ -44,17 +51,17 @@ class Rows:
 
 
 def rows_bytes(count: int, shape: tuple[int, ...], dtype: str) -> int:
-    """What so many rows take."""
+    """Return the size of `count` rows in bytes."""
     return count * math.prod(shape) * np.dtype(dtype).itemsize
 
 
 def write_shards(
     folder: Path, shape: tuple[int, ...], dtype: str, build: Callable[[Append], None]
 ) -> list[dict[str, Any]]:
-    """Write the rows that `build` hands over, arrays [b, *shape], to files in `folder`.
+    """Write the rows that `build` appends, arrays [b, *shape], to files in `folder`.
 
     Returns:
-        for each file its `rows` and `sha256`.
+        `rows` and `sha256` of each file.
     """
     with closing(_Writer(folder, shape, np.dtype(dtype))) as writer:
         build(writer.append)
@@ -62,21 +69,28 @@ def write_shards(
 
 
 def open_shards(
-    folder: Path, shape: tuple[int, ...], dtype: str, shards: list[dict[str, Any]], verify: bool = True
+    folder: Path, shape: tuple[int, ...], dtype: str, shards: list[dict[str, Any]], *, verify: bool = True
 ) -> Rows:
-    """The rows that `write_shards` wrote; `verify` reads all of them once.
+    """Open the rows that `write_shards` wrote.
+
+    Args:
+        folder: folder of the files.
+        shape: shape of a row.
+        dtype: name of an item's type.
+        shards: as returned by `write_shards`.
+        verify: compare checksums, which reads all files once.
 
     Raises:
         OSError: a file is missing.
-        ValueError: a file is not what was written.
+        ValueError: a file has changed.
     """
     files = [_shard(folder, number) for number in range(len(shards))]
     if verify:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for file, shard, found in zip(files, shards, pool.map(file_sha256, files), strict=True):
-                if found != shard["sha256"]:
-                    raise ValueError(f"{file.name} has another checksum")
-    # NumPy gathers plain integers faster than types that it was taught.
+            for file, shard, sha256 in zip(files, shards, pool.map(file_sha256, files), strict=True):
+                if sha256 != shard["sha256"]:
+                    raise ValueError(f"{file.name} has a different checksum")
+    # NumPy gathers its own integers faster than registered types such as bfloat16.
     plain = np.dtype(f"u{np.dtype(dtype).itemsize}")
     mapped = [
         np.memmap(file, plain, "r", shape=(shard["rows"], *shape)) for file, shard in zip(files, shards, strict=True)
@@ -85,7 +99,7 @@ def open_shards(
 
 
 class _Writer:
-    """Writes rows to shards, with their checksums."""
+    """Writes rows to shards, and computes their checksums."""
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: np.dtype):
         self.folder, self.shape, self.dtype = folder, shape, dtype
@@ -94,9 +108,9 @@ class _Writer:
         self._file: BinaryIO | None = None
 
     def append(self, rows: np.ndarray) -> None:
-        """The next rows, [b, *shape]."""
+        """Append rows, [b, *shape]."""
         if rows.shape[1:] != self.shape or rows.dtype != self.dtype:
-            raise ValueError(f"rows {rows.dtype}{list(rows.shape[1:])} given, {self.dtype}{list(self.shape)} promised")
+            raise ValueError(f"rows of {rows.dtype}{list(rows.shape[1:])}; expected {self.dtype}{list(self.shape)}")
         while len(rows):
             if self._file is None:
                 self._file = open(_shard(self.folder, len(self.shards)), "wb")  # noqa: SIM115
@@ -111,7 +125,7 @@ class _Writer:
                 self.close()
 
     def close(self) -> None:
-        """End the shard that is being written."""
+        """Finish the current shard."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -1,9 +1,12 @@
-"""What a search found, in MLflow: a run of its own, with the trials as a table, and plots of their history and of what mattered."""
+"""The result of a search in MLflow: a run of its own, with a table of the trials, and charts."""
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import optuna
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
@@ -19,7 +22,10 @@ _LEAST_FOR_IMPORTANCE = 4
 
 
 def log_search(study: optuna.Study, objectives: list[str], tracking: TrackingConfig) -> str:
-    """Log a study to its run in MLflow, the same one for all commands that go on with it; the run's id.
+    """Log a study to its run in MLflow, one for all commands that continue it.
+
+    Returns:
+        the run's id.
 
     Raises:
         PipelineError: the store can't be used.
@@ -27,9 +33,9 @@ def log_search(study: optuna.Study, objectives: list[str], tracking: TrackingCon
     try:
         client, experiment_id = connect(tracking)
         query = f"tags.role = 'search' and tags.study = '{study.study_name}'"
-        found = client.search_runs([experiment_id], query, max_results=1)
+        runs = client.search_runs([experiment_id], query, max_results=1)
         tags = {"role": "search", "study": study.study_name, "mlflow.source.name": "pipeline"}
-        run = found[0] if found else client.create_run(experiment_id, run_name=f"search {study.study_name}", tags=tags)
+        run = runs[0] if runs else client.create_run(experiment_id, run_name=f"search {study.study_name}", tags=tags)
         run_id, now = run.info.run_id, get_current_time_millis()
         states = [trial.state for trial in study.get_trials(deepcopy=False)]
         counts = {
@@ -53,15 +59,13 @@ def log_search(study: optuna.Study, objectives: list[str], tracking: TrackingCon
 
 
 def write_report(study: optuna.Study, objectives: list[str], out: Path) -> None:
-    """Write trials.csv, history.png and, from so many complete trials on that something can be said, importance.png."""
+    """Write trials.csv, history.png and, with enough complete trials, importance.png."""
     study.trials_dataframe().to_csv(out / "trials.csv", index=False)
     complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if not complete:
         return
     with charting(7, 2.6 * len(objectives)) as figure:
-        for row, (name, axes) in enumerate(
-            zip(objectives, figure.subplots(len(objectives), squeeze=False)[:, 0], strict=True)
-        ):
+        for row, (name, axes) in enumerate(zip(objectives, _panels(figure, objectives), strict=True)):
             values = [trial.values[row] for trial in complete]
             better = max if OBJECTIVES[name] == "maximize" else min
             axes.plot([trial.number for trial in complete], values, "o", label="trials")
@@ -71,17 +75,19 @@ def write_report(study: optuna.Study, objectives: list[str], out: Path) -> None:
             axes.legend()
     write_png(figure, out / "history.png")
     searched = {name for trial in complete for name in trial.params}
-    if (
-        len(complete) < _LEAST_FOR_IMPORTANCE
-        or len({tuple(trial.values) for trial in complete}) == 1
-        or len(searched) < 2
-    ):
+    alike = len({tuple(trial.values) for trial in complete}) == 1
+    if len(complete) < _LEAST_FOR_IMPORTANCE or alike or len(searched) < 2:
         return
     with charting(7, 1 + 0.4 * len(searched) * len(objectives)) as figure:
-        for row, (name, axes) in enumerate(
-            zip(objectives, figure.subplots(len(objectives), squeeze=False)[:, 0], strict=True)
-        ):
-            found = optuna.importance.get_param_importances(study, target=lambda trial, row=row: trial.values[row])
-            axes.barh(list(found)[::-1], list(found.values())[::-1])
-            axes.set(xlabel=f"share of what moved {name}", xlim=(0, 1))
+        for row, (name, axes) in enumerate(zip(objectives, _panels(figure, objectives), strict=True)):
+            importances = optuna.importance.get_param_importances(
+                study, target=lambda trial, row=row: trial.values[row]
+            )
+            axes.barh(list(importances)[::-1], list(importances.values())[::-1])
+            axes.set(xlabel=f"fraction of the variation of {name}", xlim=(0, 1))
     write_png(figure, out / "importance.png")
+
+
+def _panels(figure: Figure, objectives: list[str]) -> Iterable[Axes]:
+    """Axes below each other, one per objective."""
+    return figure.subplots(len(objectives), squeeze=False)[:, 0]

@@ -1,4 +1,4 @@
-"""A search with Optuna: which jobs come next is a function of how the earlier ones ended."""
+"""A search with Optuna, which chooses the next jobs by the results of the earlier ones."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ _PROCESS = "process"
 
 @dataclass
 class Settings:
-    """Of conf/hydra/sweeper/optuna.yaml, where each is described."""
+    """The keys of conf/hydra/sweeper/optuna.yaml, which describes them."""
 
     study: str
     storage: str
@@ -49,40 +49,44 @@ class Settings:
     params: dict[str, str]
 
     def problems(self) -> list[str]:
-        """What is wrong with them, a sentence each."""
-        found = []
+        """One sentence for each setting that is not allowed."""
+        problems = []
         for name, allowed in (("sampler", _SAMPLERS), ("pruner", _PRUNERS)):
-            if getattr(self, name) not in allowed:
-                found.append(
-                    f"hydra.sweeper.{name}: {getattr(self, name)!r} is not allowed; it takes {' | '.join(allowed)}"
-                )
+            value = getattr(self, name)
+            if value not in allowed:
+                problems.append(f"hydra.sweeper.{name}: invalid value {value!r}; expected one of {', '.join(allowed)}")
         for name in ("trials", "batch"):
-            if getattr(self, name) < 1:
-                found.append(f"hydra.sweeper.{name}: {getattr(self, name)} is not allowed; it takes at least 1")
+            value = getattr(self, name)
+            if value < 1:
+                problems.append(f"hydra.sweeper.{name}: invalid value {value}; expected an integer >= 1")
         if not self.objectives or set(self.objectives) - set(OBJECTIVES):
-            found.append(
-                f"hydra.sweeper.objectives: {self.objectives} is not allowed; it takes a list of {', '.join(OBJECTIVES)}"
-            )
+            expected = f"a list of {', '.join(OBJECTIVES)}"
+            problems.append(f"hydra.sweeper.objectives: invalid value {self.objectives}; expected {expected}")
         if urlsplit(self.storage).password:
-            found.append(
+            problems.append(
                 "hydra.sweeper.storage: holds a password, which would be written into files; set PGPASSWORD instead"
             )
         if len(self.objectives) > 1 and self.pruner != "none":
-            log.info("With two objectives no trial is pruned: none is better than another in both for certain")
-        return found
+            log.info("No trial is pruned: with two objectives, none is certainly worse than another")
+        return problems
 
     @property
-    def watched(self) -> str | None:
-        """What of each epoch the pruner sees."""
+    def reported(self) -> str | None:
+        """The figure of each epoch that the pruner compares; None: nothing is pruned."""
         only = self.objectives[0] if len(self.objectives) == 1 else None
         return only if self.pruner != "none" and only in ("val_accuracy", "val_loss") else None
 
 
 class Search:
-    """A study that goes on until it has its trials, whichever commands run them."""
+    """A study, continued until it has its trials, whichever commands run them."""
 
     def __init__(self, settings: dict[str, Any], config: DictConfig, arguments: list[str]):
-        """`settings` of `hydra.sweeper`; `config`: the composed configuration; `arguments`: overrides, single values and sweeps.
+        """Read what is searched and how.
+
+        Args:
+            settings: of `hydra.sweeper`.
+            config: the composed configuration.
+            arguments: overrides, single values and sweeps.
 
         Raises:
             PipelineError: a setting or a sweep is not allowed, or nothing is searched.
@@ -107,7 +111,7 @@ class Search:
             self._storage = f"sqlite:///{resolve(self._storage.removeprefix('sqlite:///'))}"
 
     def run(self, launcher: PersistentLauncher) -> None:
-        """Run trials until the study has as many as it should; log what it found."""
+        """Run trials until the study has as many as configured; log its result."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             study_name=self._settings.study,
@@ -115,7 +119,7 @@ class Search:
             load_if_exists=True,
             directions=[OBJECTIVES[name] for name in self._settings.objectives],
         )
-        # The seed alone would draw again what an earlier command has tried.
+        # With the seed alone, a second command would draw the same trials as the first.
         study.sampler = self._sampler(self._settings.seed + len(study.get_trials(deepcopy=False)))
         enqueue_dead_trials(study)
         if self._settings.sampler == "grid":
@@ -130,30 +134,30 @@ class Search:
             for trial, job in zip(trials, returned, strict=True):
                 self._tell(study, trial, JobResult.from_dict(job.return_value))
             jobs += len(trials)
-        _say_best(study)
+        _log_best(study)
         log_search(study, self._settings.objectives, from_hydra(self._config).tracking)
 
     def _left(self, study: optuna.Study) -> int:
-        """Trials that are still to be begun."""
+        """Number of trials still to begin."""
         if self._settings.sampler == "grid":
             return len(study.get_trials(deepcopy=False, states=[TrialState.WAITING]))
         return self._settings.trials - _ended(study)
 
     def _overrides(self, trial: optuna.Trial) -> list[str]:
         chosen = [f"{key}={quoted(value)}" for key, value in trial.params.items()]
-        named = {
+        search = {
             "study": self._settings.study,
             "storage": self._storage,
             "id": trial._trial_id,
             "number": trial.number,
-            "report": self._settings.watched,
+            "report": self._settings.reported,
             "pruner": {
                 "name": self._settings.pruner,
                 "startup_trials": self._settings.startup_trials,
                 "warmup_epochs": self._settings.warmup_epochs,
             },
         }
-        return [*self._fixed, *chosen, f"+hydra.job.env_set.{TRIAL}={quote_literally(json.dumps(named))}"]
+        return [*self._fixed, *chosen, f"+hydra.job.env_set.{TRIAL}={quote_literally(json.dumps(search))}"]
 
     def _tell(self, study: optuna.Study, trial: optuna.Trial, result: JobResult) -> None:
         trial.set_user_attr("folder", result.folder)
@@ -167,7 +171,7 @@ class Search:
 
     def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         return {
-            # Never asked: each point of a grid is enqueued.
+            # Never used: each point of a grid is enqueued.
             "grid": lambda: optuna.samplers.RandomSampler(seed=seed),
             "tpe": lambda: optuna.samplers.TPESampler(seed=seed, constant_liar=self._settings.batch > 1),
             "random": lambda: optuna.samplers.RandomSampler(seed=seed),
@@ -176,14 +180,17 @@ class Search:
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """What Optuna draws from, for a sweep in Hydra's grammar: `choice(a,b)`, `range(1,9,2)`, `interval(1e-5,1e-3)`, `tag(log, ...)`, `int(interval(1,9))`.
+    """Optuna's distribution for a sweep in Hydra's grammar.
+
+    Args:
+        override: `choice(a,b)`, `range(1,9,2)`, `interval(1e-5,1e-3)`, `tag(log, ...)` or `int(interval(1,9))`.
 
     Raises:
-        PipelineError: Optuna has nothing like it.
+        PipelineError: Optuna has no such distribution.
     """
     value, key = override.value(), override.get_key_element()
     if override.is_choice_sweep():
-        return CategoricalDistribution([item for item in override.sweep_iterator()])
+        return CategoricalDistribution(list(override.sweep_iterator()))
     logarithmic = "log" in value.tags
     if isinstance(value, RangeSweep):
         whole = all(isinstance(each, int) for each in (value.start, value.stop, value.step))
@@ -196,42 +203,42 @@ def distribution(override: Override) -> BaseDistribution:
         kind = IntDistribution if whole else FloatDistribution
         return kind(value.start, value.end, log=logarithmic)
     raise PipelineError(
-        f"{key}: {override.input_line} is nothing to search; give choice(...), range(...) or interval(...)"
+        f"{key}: {override.input_line} can't be searched; give choice(...), range(...) or interval(...)"
     )
 
 
 def enqueue_dead_trials(study: optuna.Study) -> None:
-    """End the trials whose command died, and put their parameters in front: their jobs go on where they were cut off."""
+    """End the trials whose command died, and enqueue their parameters: their jobs resume."""
     for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
         process = trial.user_attrs.get(_PROCESS)
         if process is None or processes.is_dead(process):
             study.enqueue_trial(trial.params)
             study.tell(trial.number, state=TrialState.FAIL)
-            log.info("Trial %d was cut off; its job goes on", trial.number)
+            log.info("Trial %d was cut off; its job resumes", trial.number)
 
 
-def enqueue_grid(study: optuna.Study, values: dict[str, list], trials: int, seed: int) -> None:
-    """Put the first `trials` points of a grid in front that the study does not have, in an order that the seed shuffles.
+def enqueue_grid(study: optuna.Study, values: dict[str, list[Any]], trials: int, seed: int) -> None:
+    """Enqueue the first `trials` points of a grid that the study does not have, in an order shuffled by the seed.
 
-    Optuna's own sampler for grids ends a study where it may not be ended, and knows nothing of earlier commands with another seed.
+    Optuna's own sampler for grids ends the study by itself, and ignores points that another seed has tried.
     """
     names = sorted(values)
     points = [dict(zip(names, point, strict=True)) for point in product(*(values[name] for name in names))]
-    # So that the first of many differ in all that is searched.
+    # So that the first points differ in all parameters.
     random.Random(seed).shuffle(points)
     for point in points[:trials]:
         study.enqueue_trial(point, skip_if_exists=True)
 
 
 def _ended(study: optuna.Study) -> int:
-    """Trials that count: ended by themselves or pruned; those whose command died are tried again."""
+    """Number of trials that count: complete, pruned or failed; those whose command died are tried again."""
     return sum(
         trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or "reason" in trial.user_attrs
         for trial in study.get_trials(deepcopy=False)
     )
 
 
-def _values(key: str, space: BaseDistribution) -> list:
+def _values(key: str, space: BaseDistribution) -> list[Any]:
     if isinstance(space, CategoricalDistribution):
         return list(space.choices)
     if isinstance(space, IntDistribution) and not space.log:
@@ -239,8 +246,8 @@ def _values(key: str, space: BaseDistribution) -> list:
     raise PipelineError(f"{key}: a grid takes choice(...) or a range(...) of whole numbers")
 
 
-def _say_best(study: optuna.Study) -> None:
-    # With two objectives those that no other one beats in both.
+def _log_best(study: optuna.Study) -> None:
+    # With two objectives: those that no other trial beats in both.
     for trial in study.best_trials:
         log.info("best: trial %d  %s  %s", trial.number, trial.values, trial.params)
 

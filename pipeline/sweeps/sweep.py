@@ -1,17 +1,18 @@
-"""A sweep goes on whatever happens to its jobs, and ends with a table of what became of them."""
+"""A sweep: it continues whatever happens to its jobs, and ends with a table of them."""
 
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from types import TracebackType
 from urllib.parse import urlsplit
 
 from hydra.core.utils import JobReturn
 from hydra.core.utils import JobStatus as HydraStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -19,7 +20,7 @@ from pipeline.jobs.job import JobResult, JobStatus, reason
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE
 from pipeline.system.signals import interrupted
-from pipeline.system.terminal import CONSOLE
+from pipeline.system.terminal import table_console
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ _COLOURS = {JobStatus.DONE: "green", JobStatus.SKIPPED: "dim"}
 
 
 class Sweep(AbstractContextManager):
-    """Gathers how jobs ended; at the end of the block they are shown, and a failure is an error."""
+    """Collects the results of jobs; at the end of the block they are printed, and a failure is an error."""
 
     def __init__(self, config: DictConfig):
         self._relaunches = config.sweep.relaunches
@@ -35,45 +36,48 @@ class Sweep(AbstractContextManager):
         self._jobs: list[tuple[Sequence[str], JobResult]] = []
 
     def persistent(self, launcher: Launcher) -> "PersistentLauncher":
-        """A launcher whose jobs are in the table, and which outlives its workers."""
+        """A launcher that starts again when its workers have died, and whose jobs are in the table."""
         if os.environ.get("RAY_ADDRESS") and self._launcher.endswith("RayLauncher"):
             join_ray_cluster()
         return PersistentLauncher(launcher, self._relaunches, self._jobs)
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if self._jobs:
-            Console(stderr=True, width=None if CONSOLE.is_terminal else 160).print(_table(self._jobs))
+            table_console(sys.stderr).print(_table(self._jobs))
         if kind is not None:
             return
         failed = sum(result.status.failed for _, result in self._jobs)
         if failed:
-            raise PipelineError(f"{failed} of {len(self._jobs)} jobs failed; their logs lie in their folders")
+            raise PipelineError(f"{failed} of {len(self._jobs)} jobs failed; see the logs in their folders")
 
 
 def join_ray_cluster() -> None:
     """Connect to the cluster that RAY_ADDRESS names, whose workers then find this package and the tracking store.
 
-    Hydra's launcher takes a connection that is there; by itself it gives a size of memory that Ray refuses where a cluster is there already. Passwords are not
-    sent, since Ray shows what is: they belong into the environment of each node.
+    Hydra's launcher uses a connection that exists; by itself it passes a size of memory, which Ray refuses for a
+    cluster that is running already. Passwords are not sent, since Ray shows the environment of its jobs: set them
+    on each node.
     """
     import ray
 
     uri = os.environ.get("MLFLOW_TRACKING_URI")
-    known = {"PYTHONPATH": str(CODE)}
+    environment = {"PYTHONPATH": str(CODE)}
     if uri and not urlsplit(uri).password:
-        known["MLFLOW_TRACKING_URI"] = uri
+        environment["MLFLOW_TRACKING_URI"] = uri
     if not ray.is_initialized():
-        ray.init(runtime_env={"env_vars": known})
+        ray.init(runtime_env={"env_vars": environment})
 
 
 class PersistentLauncher:
-    """Starts a launcher again when its workers have died: what is complete is skipped then, and what was cut off goes on."""
+    """Starts a launcher again when its workers have died: complete jobs are skipped, the others resume."""
 
     def __init__(self, launcher: Launcher, relaunches: int, jobs: list[tuple[Sequence[str], JobResult]]):
         self._launcher, self._relaunches, self._jobs = launcher, relaunches, jobs
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """As Hydra's launchers do; every job has returned a `JobResult`, as a dictionary."""
+        """Run jobs, as Hydra's launchers do; each returns a `JobResult` as a dictionary."""
         for left in reversed(range(self._relaunches + 1)):
             try:
                 returned = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
@@ -97,18 +101,20 @@ def _cut_off(overrides: Sequence[str], error: Exception) -> JobReturn:
 def _result(returned: JobReturn) -> JobResult:
     if returned.status == HydraStatus.COMPLETED:
         return JobResult.from_dict(returned.return_value)
-    # Hydra could not even compose it.
+    # Hydra could not compose its configuration.
     return JobResult(JobStatus.FAILED, "", "", reason(returned._return_value))
 
 
 def _table(jobs: list[tuple[Sequence[str], JobResult]]) -> Table:
-    """A row a job: what tells it from the others, what became of it, and why."""
+    """One row per job: the overrides that distinguish it, its status, and the reason."""
     common = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
     table = Table("job", "", "experiment", "reason", title="The sweep's jobs", title_justify="left", box=None)
     for overrides, result in jobs:
-        told = " ".join(each for each in overrides if each not in common and not each.startswith(("hydra.", "+hydra.")))
+        own = " ".join(each for each in overrides if each not in common and not each.startswith(("hydra.", "+hydra.")))
         status = f"[{_COLOURS.get(result.status, 'red')}]{result.status}[/]"
-        table.add_row(escape(told), status, result.key, escape(result.reason))
-    counts = {status: sum(result.status == status for _, result in jobs) for status in {o.status for _, o in jobs}}
+        table.add_row(escape(own), status, result.key, escape(result.reason))
+    counts = {
+        status: sum(result.status == status for _, result in jobs) for status in {other.status for _, other in jobs}
+    }
     table.caption = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     return table

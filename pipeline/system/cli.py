@@ -1,9 +1,9 @@
-"""How the tools on results are started: what goes wrong ends them with a sentence instead of a traceback."""
+"""Start of the commands: errors end them with a sentence instead of a traceback."""
 
 import argparse
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.system.errors import PipelineError
 from pipeline.system.signals import install_handlers, interrupted
@@ -11,34 +11,37 @@ from pipeline.system.signals import install_handlers, interrupted
 Result = TypeVar("Result")
 
 
-def run_command(do: Callable[..., Result], *arguments) -> Result:
-    """Call `do`; a PipelineError, or a file that the system refuses, ends the process with a sentence and exit status 1, an interruption with 130."""
+def run_command(command: Callable[..., Result], *args: Any) -> Result:
+    """Call `command` with `args`, and end the process if it fails.
+
+    The exit status is 1 after a PipelineError or a file error, with a message, and 130 after an interruption.
+    """
     install_handlers()
     try:
-        result = do(*arguments)
+        result = command(*args)
         if not interrupted():
             return result
     except PipelineError as error:
         sys.exit(f"\n{error}")
     except OSError as error:
-        # Of a broken pipe, and of much that is no file, none is named.
+        # Broken pipes, for example, have no file name.
         if error.filename is None:
             raise
         sys.exit(f"\n{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         pass
-    # Also where the exception was lost in somebody else's callback.
+    # Also reached where a library's callback has swallowed the exception.
     print("\nInterrupted", file=sys.stderr)
     sys.exit(130)
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
-    """What an option takes that is a whole number, as argparse's `type`."""
+    """Return an argparse `type` for integers in a range."""
 
-    def read(given: str) -> int:
-        if not given.isdecimal() or int(given) < least or (most is not None and int(given) > most):
-            range_ = f"at least {least}" if most is None else f"{least} to {most}"
-            raise argparse.ArgumentTypeError(f"{given!r} is not allowed; it takes a whole number, {range_}")
-        return int(given)
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+            limits = f">= {least}" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"invalid value {text!r}; expected an integer {limits}")
+        return int(text)
 
     return read

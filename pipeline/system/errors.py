@@ -1,25 +1,25 @@
-"""The one kind of error that is the user's to mend."""
+"""Errors that the user can correct."""
 
 from hydra.errors import CompactHydraException
 
 
 class PipelineError(CompactHydraException):
-    """What was given, what is allowed, and what to do; shown without a traceback.
+    """An error whose message gives the invalid value, the allowed ones, and what to do; shown without a traceback.
 
-    Hydra prints a `CompactHydraException` as its message alone and goes on with the rest of a sweep.
+    Hydra prints only the message of a `CompactHydraException`, and continues a sweep after it.
     """
 
     passes = False
-    """Whether the same command succeeds later without anything being changed: a sweep then tries again by itself."""
+    """Whether the same command can succeed later without any change; a sweep then tries again by itself."""
     run_status = "FAILED"
-    """Of the run in MLflow that it ends."""
+    """Status of the MLflow run that the error ends."""
 
 
 class UndeliveredError(PipelineError):
-    """All was computed, and the tracking store is away."""
+    """Everything was computed, but the tracking server is unreachable."""
 
     passes = True
 
 
 class DivergedError(PipelineError):
-    """A training that learned nothing any more was ended; its run is marked so."""
+    """A training whose loss diverged was stopped; its run is marked accordingly."""

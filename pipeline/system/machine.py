@@ -1,10 +1,10 @@
-"""Cores and GPUs: a share of this machine for each job that runs on it, and work on all cores."""
+"""Cores and GPUs: the share of this machine that each job uses, and work on all cores."""
 
 import logging
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -14,28 +14,30 @@ from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 
-_taken: list[FileLock] = []
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
-
-_cores_before: list[int] = []
+# The lock of this process's share, and the number of cores before it was restricted to the share.
+_share_locks: list[FileLock] = []
+_all_cores: list[int] = []
 
 
 def threads(configured: int | None) -> int:
-    """Threads for TensorFlow: as configured, else as many as there would be cores without sharing; 0: TensorFlow's own choice.
+    """Return the number of threads for TensorFlow: as configured, or as many as cores; 0: TensorFlow's own choice.
 
-    The number of threads decides a result's last digits, so that a job has the same one whether or not others run beside it; it is the cores
-    that are shared.
+    The number of threads decides a result's last digits, so a job uses the same number whether or not others run beside
+    it. Only cores are shared out.
     """
-    return configured or (_cores_before[0] if _cores_before else 0)
+    return configured or (_all_cores[0] if _all_cores else 0)
 
 
 def take_share(workers: int) -> None:
-    """Keep this process, for as long as it lives, to one of `workers` equal parts of its cores and GPUs.
+    """Restrict this process to one of `workers` equal shares of its cores and GPUs, for as long as it lives.
 
-    To be called before TensorFlow is imported; a second time it changes nothing. The parts of one sweep's workers, children of one process, are disjoint
-    as far as there are enough.
+    Call it before TensorFlow is imported; a second call changes nothing. The shares of one sweep's workers, children of
+    one process, are disjoint if there are enough cores.
     """
-    if workers < 2 or _taken:
+    if workers < 2 or _share_locks:
         return
     for number in range(workers):
         lock = FileLock(Path(tempfile.gettempdir()) / f"pipeline-{os.getuid()}-{os.getppid()}-{number}.lock")
@@ -43,58 +45,57 @@ def take_share(workers: int) -> None:
             lock.acquire(timeout=0)
         except Timeout:
             continue
-        _taken.append(lock)
-        _keep_to(number, workers)
+        _share_locks.append(lock)
+        _restrict_to(number, workers)
         return
 
 
-def _keep_to(number: int, workers: int) -> None:
+def _restrict_to(number: int, workers: int) -> None:
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
-        _cores_before.append(len(cores))
+        _all_cores.append(len(cores))
         os.sched_setaffinity(0, part(cores, number, workers))
     gpus = _gpus()
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(part(gpus, number, workers))
-    log.info("worker %d of %d: cores %s, GPUs %s", number + 1, workers, *_told(gpus))
+    log.info("worker %d of %d: cores %s, GPUs %s", number + 1, workers, *_describe_share(has_gpus=bool(gpus)))
 
 
-def part(items: list, number: int, workers: int) -> list:
-    """What the worker `number`, from 0 on, gets of `items`: an equal part, or one that it shares where there are fewer than workers."""
+def part(items: list[Item], number: int, workers: int) -> list[Item]:
+    """Return the items of worker `number` (from 0): an equal part, or one shared item if there are too few."""
     return items[number::workers] or [items[number % len(items)]]
 
 
 def _gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES takes for each GPU that this process may use."""
+    """Return the name in CUDA_VISIBLE_DEVICES of each GPU that this process may use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name.strip()]
     return [str(number) for number, _ in enumerate(sorted(Path("/proc/driver/nvidia/gpus").glob("*")))]
 
 
-def _told(gpus: list[str]) -> tuple[str, str]:
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else ["all"]
-    return ",".join(map(str, cores)), os.environ["CUDA_VISIBLE_DEVICES"] if gpus else "none"
+def _describe_share(*, has_gpus: bool) -> tuple[str, str]:
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0)))) if hasattr(os, "sched_getaffinity") else "all"
+    return cores, os.environ["CUDA_VISIBLE_DEVICES"] if has_gpus else "none"
 
 
-Item = TypeVar("Item")
-
-
-Result = TypeVar("Result")
-
-
-def on_all_cores(function, items: Iterable[Item], ahead: int = 256) -> Iterator[Result]:
-    """`function` of each item, in order, on as many threads as cores; never more than `ahead` items under way.
+def on_all_cores(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 256) -> Iterator[Result]:
+    """Yield `function` of each item, in order, computed by as many threads as cores.
 
     Threads suffice where the work releases the interpreter's lock, as Pillow's decoding and resizing do.
+
+    Args:
+        function: called once per item.
+        items: read only as far as needed.
+        ahead: largest number of items in progress.
     """
     left = iter(items)
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        under_way = deque(pool.submit(function, item) for item in islice(left, ahead))
-        while under_way:
-            yield under_way.popleft().result()
-            under_way.extend(pool.submit(function, item) for item in islice(left, 1))
+        in_progress = deque(pool.submit(function, item) for item in islice(left, ahead))
+        while in_progress:
+            yield in_progress.popleft().result()
+            in_progress.extend(pool.submit(function, item) for item in islice(left, 1))
     finally:
-        # Whoever stops listening, or is interrupted, does not wait for what has not begun.
+        # A caller that stops early, or is interrupted, does not wait for items that have not begun.
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Which process works on a run, and whether it still does: what died can't say so."""
+"""Identities of processes: which one works on a run, and whether it still lives."""
 
 import os
 import socket
@@ -7,21 +7,22 @@ from pathlib import Path
 import psutil
 
 TAG = "process"
+"""Tag of a run in MLflow with the identity of its process."""
 
 
 def own() -> str:
-    """This process, told from every other one that was or will be: machine, its start, its process namespace, number, start."""
+    """Return a unique identity of this process: machine, boot, process namespace, number and start."""
     return "/".join((*_place(), str(os.getpid()), _started(os.getpid())))
 
 
 def is_dead(process: str) -> bool:
-    """Whether it can be seen from here that a process (as `own` tells it) has ended; False also where that can't be seen."""
+    """Return whether a process, named as by `own`, has surely ended; False where this can't be seen from here."""
     *place, number, started = process.split("/")
     machine, boot, namespace = _place()
     if place[:1] != [machine]:
         return False
     if place[1] != boot:
-        # The machine was started again since.
+        # The machine has been restarted since.
         return True
     if place[2] != namespace:
         return False
@@ -29,15 +30,15 @@ def is_dead(process: str) -> bool:
 
 
 def is_alive(process: str) -> bool:
-    """Whether it can be seen from here that a process is at work."""
+    """Return whether a process is surely running; False where this can't be seen from here."""
     *place, number, started = process.split("/")
     return place == list(_place()) and _started(int(number)) == started
 
 
 def _started(number: int) -> str:
-    """When a process began, in ticks since the machine did, which no change of the clock moves; empty where there is no such process."""
+    """Return the start of a process in ticks since boot, which clock changes do not affect; empty if it has ended."""
     if stat := _read(f"/proc/{number}/stat"):
-        # The name before may hold blanks and brackets.
+        # The name in front may contain blanks and brackets.
         state, *fields = stat.rpartition(")")[2].split()
         return "" if state == "Z" else fields[18]
     try:

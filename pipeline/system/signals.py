@@ -1,23 +1,24 @@
-"""Ctrl-C and SIGTERM: both end the work in order, neither in the middle of a transaction."""
+"""Ctrl-C and SIGTERM: both end the work in order, and neither interrupts a transaction."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_heard: list[int] = []
+_received: list[int] = []
 
 
 def install_handlers() -> None:
-    """From now on SIGTERM does what Ctrl-C does, so that a supervisor, too, leaves closed runs and no half-written folder."""
+    """Make SIGTERM do what Ctrl-C does, so that a supervisor also leaves closed runs and no partial folders."""
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
 
 
 @contextmanager
 def handlers_installed() -> Iterator[None]:
-    """Within the block as after `install_handlers`, in a process that is somebody else's otherwise, such as a launcher's worker."""
+    """Install the handlers within a block, in a process that belongs to others, such as a launcher's worker."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -31,38 +32,38 @@ def handlers_installed() -> Iterator[None]:
 
 
 def interrupted() -> bool:
-    """Whether the process was told to end: libraries turn a `KeyboardInterrupt` at an unlucky moment into errors of their own."""
-    return bool(_heard)
+    """Return whether the process was interrupted; libraries may turn a `KeyboardInterrupt` into errors of their own."""
+    return bool(_received)
 
 
 @contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """Put off an interruption to the end of the block; a second one is heard at once.
+    """Defer an interruption to the end of a block; a second one is raised at once.
 
-    A database whose transaction was cut off stays locked for the very process that has to write down how it ended.
+    A database whose transaction is cut off stays locked, and the same process could not record how the run ended.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    waiting: list[int] = []
+    deferred: list[int] = []
     before = {number: signal.getsignal(number) for number in _SIGNALS}
 
-    def put_off(number, frame):
-        if waiting:
+    def defer(number: int, frame: FrameType | None) -> None:
+        if deferred:
             _interrupt(number, frame)
-        waiting.append(number)
+        deferred.append(number)
 
     for number in _SIGNALS:
-        signal.signal(number, put_off)
+        signal.signal(number, defer)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if waiting:
-        _interrupt(waiting[0], None)
+    if deferred:
+        _interrupt(deferred[0], None)
 
 
-def _interrupt(number, _frame):
-    _heard.append(number)
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    _received.append(number)
     raise KeyboardInterrupt

@@ -1,10 +1,11 @@
-"""What people see while it works: log lines and progress bars, both on standard error."""
+"""Log lines and progress bars on standard error, and a console for tables."""
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -19,10 +20,28 @@ from rich.progress import (
 )
 
 CONSOLE = Console(stderr=True)
+"""Console of log lines and progress bars."""
+
+
+class Advance(Protocol):
+    """Moves a progress bar on."""
+
+    def __call__(self, count: int = 1, note: str | None = None) -> None:
+        """Add `count`, and show `note` from now on unless it is None."""
+
+
+def table_console(file: TextIO | None = None, width: int = 160) -> Console:
+    """Return a console for tables, as wide as the terminal, or `width` columns where the output is not a terminal.
+
+    Args:
+        file: the output; None: standard output.
+        width: in characters.
+    """
+    return Console(file=file, width=None if (file or sys.stdout).isatty() else width)
 
 
 def start_logging(file: Path) -> None:
-    """Send the pipeline's log to the terminal and to `file`, which is continued."""
+    """Send the pipeline's log to the terminal, and append it to `file`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     line = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     to_file = logging.FileHandler(file, encoding="utf-8")
@@ -41,7 +60,7 @@ def start_logging(file: Path) -> None:
 
 
 def stop_logging() -> None:
-    """Close what `start_logging` opened."""
+    """Close the handlers that `start_logging` opened."""
     logger = logging.getLogger("pipeline")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
@@ -49,10 +68,16 @@ def stop_logging() -> None:
 
 
 @contextmanager
-def progress(title: str, total: int | None, unit: str = "images") -> Iterator[Callable[..., None]]:
-    """A progress bar with speed and time left; calling what it gives, with a count and perhaps a note, moves it on.
+def progress(title: str, total: int | None, unit: str = "images") -> Iterator[Advance]:
+    """Show a progress bar with speed and remaining time, if standard error is a terminal.
 
-    `total` is None where nobody knows it yet. Nothing is drawn where standard error is not a terminal.
+    Args:
+        title: text in front of the bar.
+        total: count at the end; None: unknown.
+        unit: name of what is counted.
+
+    Returns:
+        A function that moves the bar on.
     """
     columns = [
         TextColumn("{task.description}"),
@@ -68,7 +93,9 @@ def progress(title: str, total: int | None, unit: str = "images") -> Iterator[Ca
         task = bar.add_task(title, total=total, speed="-", note="")
 
         def advance(count: int = 1, note: str | None = None) -> None:
-            bar.update(task, advance=count, **({} if note is None else {"note": note}))
+            bar.update(task, advance=count)
+            if note is not None:
+                bar.update(task, note=note)
             speed = bar.tasks[0].speed
             bar.update(task, speed=f"{speed:.0f}" if speed else "-")
 

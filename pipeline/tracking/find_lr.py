@@ -1,4 +1,4 @@
-"""A rate range test, as a run of its own beside the experiments."""
+"""A learning-rate range test, as a run of its own beside the experiments."""
 
 from dataclasses import asdict
 from getpass import getuser
@@ -12,16 +12,18 @@ from mlflow.exceptions import MlflowException
 from omegaconf import OmegaConf
 
 from pipeline.config import Config
-from pipeline.system.errors import PipelineError
+from pipeline.tracking.metric_names import BATCH
 from pipeline.tracking.new_run import origin
-from pipeline.tracking.store import connect, masked, store_uri
-
-# Metrics that one call of log_batch takes.
-_BATCH = 1000
+from pipeline.tracking.store import connect, unusable
 
 
 def log_rate_range(config: Config, folder: Path, figures: dict[str, Any]) -> None:
-    """Log a rate range test: its curve, its files in `folder`, and what it suggests.
+    """Log a learning-rate range test.
+
+    Args:
+        config: of the experiment.
+        folder: the test's files; its curve is in rates.csv.
+        figures: `phase`, and the rates `suggested` and `configured`.
 
     Raises:
         PipelineError: the store can't be used.
@@ -35,12 +37,10 @@ def log_rate_range(config: Config, folder: Path, figures: dict[str, Any]) -> Non
         metrics = [Metric(f"find_lr/{key}", figures[key], now, 0) for key in ("suggested", "configured")]
         for step, row in enumerate(pd.read_csv(folder / "rates.csv").to_dict("records"), start=1):
             metrics += [Metric(f"find_lr/{key}", value, now, step) for key, value in row.items()]
-        for start in range(0, len(metrics), _BATCH):
-            client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+        for start in range(0, len(metrics), BATCH):
+            client.log_batch(run_id, metrics=metrics[start : start + BATCH])
         client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(asdict(config))), "config.yaml")
         client.log_artifacts(run_id, str(folder), "find_lr")
         client.set_terminated(run_id)
     except MlflowException as error:
-        raise PipelineError(
-            f"tracking: the store {masked(store_uri(config.tracking))} can't be used: {masked(error)}"
-        ) from error
+        raise unusable(config.tracking, error) from error

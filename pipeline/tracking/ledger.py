@@ -1,4 +1,7 @@
-"""Which MLflow run has which result of an experiment; kept in the cache folder, so that a result's own files never change."""
+"""Which MLflow run has which result of an experiment.
+
+Kept in the cache folder, so that a result's own files never change.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +10,17 @@ from pipeline.storage.files import is_writable, read_json, write_json
 
 
 class Ledger:
-    """The results of one experiment that a tracking store has. Deleting its file only makes them be logged again."""
+    """The results of one experiment that a tracking store has. Where its file is deleted, they are logged again."""
 
-    def __init__(self, cache_folder: Path, experiment_key: str, store: str):
-        """`store`: address of the tracking store; another one has nothing yet."""
-        self._file, self._store = cache_folder / f"logged-{experiment_key}.json", store
+    def __init__(self, cache: Path, experiment_key: str, store: str):
+        """Open the ledger of an experiment.
+
+        Args:
+            cache: the cache folder.
+            experiment_key: see `pipeline.jobs.identity`.
+            store: address of the tracking store; another one has nothing yet.
+        """
+        self._file, self._store = cache / f"logged-{experiment_key}.json", store
 
     @property
     def run_id(self) -> str | None:
@@ -19,11 +28,11 @@ class Ledger:
         return self._read().get("run_id")
 
     def has(self, folder: Path) -> bool:
-        """Whether the result in a stage's folder was logged."""
+        """Return whether the result in a stage's folder was logged."""
         return self._read().get("stages", {}).get(folder.name) == _stage_key(folder)
 
     def add(self, folder: Path, run_id: str) -> None:
-        """Note that a run has the result in a stage's folder. Where nothing may be written it is logged again another time."""
+        """Note that a run has the result in a stage's folder; not noted on a read-only file system."""
         if not is_writable(self._file.parent):
             return
         known = self._read()

@@ -1,4 +1,4 @@
-"""A classifier as MLflow keeps it."""
+"""A classifier as a model in MLflow."""
 
 import tempfile
 import warnings
@@ -10,14 +10,19 @@ import mlflow
 
 from pipeline.system.paths import CODE
 
-# What a logged model takes to be loaded: hydra-core for this package's errors.
+# Packages that loading a logged model needs: hydra-core for this package's errors.
 _SERVING = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "Pillow", "hydra-core")
 
 
-def log_model(file: Path, name: str, temperature: float, applied: bool, tta: dict[str, Any] | None = None) -> None:
-    """Log a saved classifier as what takes files' bytes and gives classes; its logits divided by the temperature where that is `applied`.
+def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: dict[str, Any] | None = None) -> None:
+    """Log a saved classifier to the active run, as a model from files' bytes to classes.
 
-    `tta`: see `pipeline.models.description.describe`.
+    Args:
+        file: as `pipeline.models.saving.save_classifier` wrote it.
+        name: of the model in its run.
+        temperature: fitted on validation.
+        applied: whether its logits are divided by the temperature.
+        tta: see `pipeline.models.description.describe`.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
@@ -30,7 +35,7 @@ def log_model(file: Path, name: str, temperature: float, applied: bool, tta: dic
     classes, image_size = classes_and_size(file)
     outputs = [ColSpec("string", "class"), ColSpec("double", "probability"), ColSpec(Map("double"), "probabilities")]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # To try one MLflow would load the model again.
+        # Checking an example, MLflow would load the model once more.
         warnings.filterwarnings("ignore", message=".*An input example was not provided")
         if applied:
             model, _ = load_classifier(file)
@@ -39,11 +44,11 @@ def log_model(file: Path, name: str, temperature: float, applied: bool, tta: dic
             save_classifier(model, classes, file)
         mlflow.pyfunc.log_model(
             name=name,
-            # By name: what is pickled could not be trusted.
+            # By name, since nobody should have to trust a pickle.
             loader_module="pipeline.deployment.serving",
             data_path=str(file),
             code_paths=[str(CODE / "pipeline")],
             signature=ModelSignature(Schema([ColSpec(AnyType(), "image")]), Schema(outputs)),
             pip_requirements=[f"{package}=={version(package)}" for package in _SERVING],
-            metadata=describe(classes, image_size, temperature, applied, tta),
+            metadata=describe(classes, image_size, temperature=temperature, applied=applied, tta=tta),
         )

@@ -4,27 +4,64 @@ import hashlib
 import json
 import os
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from getpass import getuser
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow.entities import Param
 from omegaconf import OmegaConf
 
-from pipeline.config import Config, experiment_settings
+from pipeline.config import Config, TrackingConfig, experiment_settings
 from pipeline.storage.files import file_sha256
+from pipeline.system import processes
 from pipeline.system.environment import SWEEP, TRIAL
 from pipeline.system.paths import CODE, LOCKS
-from pipeline.tracking.metric_names import flat
+from pipeline.tracking.metric_names import flatten
 
-# Parameters that one call of log_batch takes.
+# Parameters that one call of log_batch accepts.
 _PARAMS = 100
 
 
+@dataclass(frozen=True)
+class RunRecord:
+    """All that logging into a run needs, also from another process; fit for JSON, never a secret."""
+
+    id: str
+    experiment_key: str
+    title: str
+    """The run's name without unfreeze depth and key."""
+    dataset: str
+    """The data set's name."""
+    tracking: TrackingConfig
+    process: str
+    """The process that works on the run; see `pipeline.system.processes.own`."""
+
+    @classmethod
+    def of(cls, run_id: str, key: str, config: Config) -> "RunRecord":
+        """Record of an experiment's run that this process works on."""
+        images = Path(config.dataset.path).name if config.dataset.path else config.dataset.name
+        title = f"{config.backbone.name} {images}"
+        return cls(run_id, key, title, config.dataset.name, config.tracking, processes.own())
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "RunRecord":
+        """The inverse of `dataclasses.asdict`; raises TypeError or KeyError for other content."""
+        return cls(**content | {"tracking": TrackingConfig(**content["tracking"])})
+
+    def name(self, unfreeze: int | str) -> str:
+        """What people call an experiment by: backbone, images, unfreeze depth, and the start of its key."""
+        return f"{self.title} {unfreeze} {self.experiment_key[:6]}"
+
+
 def create_run(client: mlflow.MlflowClient, experiment_id: str, key: str, config: Config) -> str:
-    """Make the run of an experiment, with its parameters and origin; its id."""
-    name = run_name(config, config.finetune.unfreeze, key)
+    """Create the run of an experiment, with its parameters and origin.
+
+    Returns:
+        the run's id.
+    """
+    name = RunRecord.of("", key, config).name(config.finetune.unfreeze)
     tags = {
         "role": "experiment",
         "experiment_key": key,
@@ -33,21 +70,15 @@ def create_run(client: mlflow.MlflowClient, experiment_id: str, key: str, config
         **origin(),
     }
     run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
-    params = [Param(name, str(value)) for name, value in flat(experiment_settings(config)) if value is not None]
+    params = [Param(name, str(value)) for name, value in flatten(experiment_settings(config)) if value is not None]
     for start in range(0, len(params), _PARAMS):
         client.log_batch(run_id, params=params[start : start + _PARAMS])
     client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(asdict(config))), "config.yaml")
     return run_id
 
 
-def run_name(config: Config, unfreeze: int | str, key: str) -> str:
-    """What people call an experiment by: backbone, images, unfreeze depth, and the start of its key."""
-    images = Path(config.dataset.path).name if config.dataset.path else config.dataset.name
-    return f"{config.backbone.name} {images} {unfreeze} {key[:6]}"
-
-
 def origin() -> dict[str, str]:
-    """What it takes to come back to this code: commit, whether anything was changed since, locks, and the sweep that the job belongs to."""
+    """Tags to find this code again: commit, whether it was changed since, locks, and the sweep of the job."""
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     tags = {
         "git_commit": commit,

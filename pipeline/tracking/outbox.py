@@ -4,14 +4,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from pipeline.storage.files import read_json, write_json
+from pipeline.tracking.new_run import RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -24,58 +24,65 @@ class PendingLog:
     """What the store does not have yet of a run; a file in the cache folder, whole at any time."""
 
     file: Path
-    run: dict[str, Any]
-    """What delivering takes: `id`, `experiment_key`, `tracking` and `dataset` of the configuration, never a secret."""
+    run: RunRecord
     metrics: list[list[tuple[str, float, int, int]]] = field(default_factory=list)
-    """A batch an epoch: name, value, milliseconds since 1970, step."""
+    """One batch per epoch: name, value, milliseconds since 1970, step."""
     stages: list[str] = field(default_factory=list)
     """Folders of stages that have ended."""
     status: str | None = None
     """How the run ended."""
 
     @classmethod
-    def of_run(cls, folder: Path, run: dict[str, Any]) -> "PendingLog":
-        """That of a run, with what an earlier process left; `folder` is the cache's."""
-        file = folder / f"undelivered-{run['id']}.json"
-        return cls.read(file) if file.exists() else cls(file, run)
+    def of_run(cls, cache: Path, run: RunRecord) -> "PendingLog":
+        """The log of a run, with what an earlier process left in the folder `cache`."""
+        file = cache / f"undelivered-{run.id}.json"
+        earlier = cls.read(file) if file.exists() else cls(file, run)
+        return cls(file, run, earlier.metrics, earlier.stages)
 
     @classmethod
     def read(cls, file: Path) -> "PendingLog":
-        """Raises OSError, ValueError or TypeError where the file is not one of these."""
-        kept = read_json(file)
-        batches = [[tuple(metric) for metric in batch] for batch in kept.pop("metrics")]
-        return cls(file, metrics=batches, **kept)
+        """Read a file that `save` wrote; raises OSError, ValueError, TypeError or KeyError for any other."""
+        content = read_json(file)
+        batches = [[tuple(metric) for metric in batch] for batch in content["metrics"]]
+        return cls(file, RunRecord.from_dict(content["run"]), batches, content["stages"], content["status"])
 
     def __bool__(self) -> bool:
         return bool(self.metrics or self.stages or self.status)
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Write the file, or remove it when all was delivered."""
         if self:
-            write_json(self.file, {name: value for name, value in vars(self).items() if name != "file"})
+            content = {"run": asdict(self.run), "metrics": self.metrics, "stages": self.stages, "status": self.status}
+            write_json(self.file, content)
         elif self.file.exists():
-            # Where nothing may be written, removing what is not there fails as well.
+            # On a read-only file system, removing a missing file fails as well.
             self.file.unlink()
 
 
-def pending_run(folder: Path, experiment_key: str) -> str | None:
-    """The run of an experiment that waits in the cache folder `folder` to be delivered; None where there is none."""
-    for file in sorted(folder.glob("undelivered-*.json")):
+def pending_run_id(cache: Path, experiment_key: str) -> str | None:
+    """Id of the run of an experiment that waits in the folder `cache` to be delivered; None: there is none."""
+    for file in sorted(cache.glob("undelivered-*.json")):
         try:
             run = PendingLog.read(file).run
         except (OSError, ValueError, TypeError, KeyError):
             continue
-        if run.get("experiment_key") == experiment_key:
-            return run["id"]
+        if run.experiment_key == experiment_key:
+            return run.id
     return None
 
 
 class Outbox:
     """Sends metrics in the background, so that no training waits for a store."""
 
-    def __init__(self, undelivered: PendingLog, send: Callable[[list[Metric]], None]):
-        """`send` raises MlflowException where the store is away; the same metrics may then be sent again, and MLflow keeps them once."""
-        self.undelivered = undelivered
+    def __init__(self, pending: PendingLog, send: Callable[[list[Metric]], None]):
+        """Start the thread that sends.
+
+        Args:
+            pending: what waits, and the file that it is kept in.
+            send: raises MlflowException where the store is away.
+                The same metrics may then be sent again; MLflow keeps them once.
+        """
+        self.pending = pending
         self._send = send
         self._changed = threading.Condition()
         self._closed = self._away = False
@@ -85,15 +92,15 @@ class Outbox:
     def put(self, metrics: list[Metric]) -> None:
         """Send `metrics` after all that waits, as one batch."""
         with self._changed:
-            self.undelivered.metrics.append([(m.key, m.value, m.timestamp, m.step) for m in metrics])
+            self.pending.metrics.append([(m.key, m.value, m.timestamp, m.step) for m in metrics])
             if self._away:
-                self._keep()
+                self._save()
             self._changed.notify_all()
 
-    def delivered(self, seconds: float) -> bool:
-        """Wait until the store has all metrics, or so long; whether it has."""
+    def wait_until_delivered(self, seconds: float) -> bool:
+        """Wait for the store to have all metrics, for at most `seconds`; return whether it has."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self.undelivered.metrics, seconds)
+            return self._changed.wait_for(lambda: not self.pending.metrics, seconds)
 
     def close(self) -> None:
         """Send nothing further; what waits stays in its file."""
@@ -102,32 +109,32 @@ class Outbox:
             self._changed.notify_all()
         self._thread.join()
         with self._changed:
-            self._keep()
+            self._save()
 
-    def _keep(self) -> None:
+    def _save(self) -> None:
         try:
-            self.undelivered.keep()
+            self.pending.save()
         except OSError as error:
-            # Epochs stand in the stage's files, too, and are sent with those.
-            log.warning("tracking: what the store lacks is kept in memory only: %s", error)
+            # The stage's files hold the epochs, too, and these are sent when it ends.
+            log.warning("tracking: undelivered metrics are kept in memory only: %s", error)
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self.undelivered.metrics)
+                self._changed.wait_for(lambda: self._closed or self.pending.metrics)
                 if self._closed:
                     return
-                batch = self.undelivered.metrics[0]
+                batch = self.pending.metrics[0]
             try:
                 self._send([Metric(*metric) for metric in batch])
             except MlflowException as error:
                 self._wait(error)
                 continue
             with self._changed:
-                del self.undelivered.metrics[0]
+                del self.pending.metrics[0]
                 if self._away:
-                    self._keep()
-                if self._away and not self.undelivered.metrics:
+                    self._save()
+                if self._away and not self.pending.metrics:
                     self._away = False
                     log.info("tracking: the store is back, and has all metrics")
                 self._changed.notify_all()
@@ -136,16 +143,16 @@ class Outbox:
         with self._changed:
             if not self._away:
                 self._away = True
-                self._keep()
+                self._save()
                 log.warning(
-                    "tracking: the store is away (%s); the work goes on, metrics are kept in %s and delivered when it is back",
-                    error, self.undelivered.file,
+                    "tracking: the store is away (%s); work continues, metrics are kept in %s and sent when it is back",
+                    error, self.pending.file,
                 )  # fmt: skip
             self._changed.wait_for(lambda: self._closed, _RETRY)
 
 
-def retry_until(do: Callable[[], None], seconds: float) -> None:
-    """Call `do` until the store takes it, for so many seconds.
+def retry_until(action: Callable[[], None], seconds: float) -> None:
+    """Call `action` until the store accepts it, for at most `seconds`.
 
     Raises:
         MlflowException: it did not.
@@ -153,7 +160,7 @@ def retry_until(do: Callable[[], None], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            return do()
+            return action()
         except MlflowException as error:
             if time.monotonic() >= deadline:
                 raise

@@ -1,4 +1,4 @@
-"""A stage's files, as a run in MLflow holds them."""
+"""Log a stage's files to a run in MLflow."""
 
 from pathlib import Path
 from typing import Any
@@ -7,30 +7,29 @@ import mlflow
 import pandas as pd
 from mlflow.entities import Metric, RunTag
 
+from pipeline.config import PHASES
 from pipeline.inputs.manifest import images_digest, read_manifest
 from pipeline.storage.files import file_sha256, files_below, read_json
 from pipeline.tracking.logged_model import log_model
-from pipeline.tracking.metric_names import epoch_metrics, model_metrics, stage_metrics
+from pipeline.tracking.metric_names import BATCH, epoch_metrics, model_metrics, stage_metrics
+from pipeline.tracking.new_run import RunRecord
 
 _Logged = tuple[dict[str, float], dict[str, str]]
 """Metrics and tags that a stage adds to its run."""
 
-# Files of a stage that MLflow gets in another form, or that hold nothing to look at.
+# Files of a stage that MLflow has in another form, or that nobody would open.
 _NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "metrics.json", "run.json", "speed.json", "summary.md"}
 _NOT_ARTIFACTS |= {"augmentation.npz", "gallery.npz"}
-# Metrics that one call of log_batch takes.
-_BATCH = 1000
 
 
 class StageLog:
-    """Logs what stages have left to one run; what is there already is not logged again, so that it can be tried until it succeeds."""
+    """Logs stages' files to one run, as often as it takes to succeed: what the run has is not logged again."""
 
-    def __init__(self, client: mlflow.MlflowClient, run_id: str, dataset: str, models: str):
-        """`dataset`: the data set's name; `models`: `tracking.log_model`."""
-        self._client, self._run_id, self._dataset, self._models = client, run_id, dataset, models
+    def __init__(self, client: mlflow.MlflowClient, run: RunRecord):
+        self._client, self._run, self._run_id = client, run, run.id
 
     def reported_epochs(self) -> set[int]:
-        """The epochs whose figures the run has."""
+        """Epochs whose figures the run has."""
         return {metric.step for metric in self._client.get_metric_history(self._run_id, "training/loss")}
 
     def log(self, folder: Path) -> None:
@@ -67,23 +66,27 @@ class StageLog:
     def _log_finetune(self, folder: Path, computed: dict[str, Any]) -> _Logged:
         metrics, tags = self._log_training(folder, computed)
         figures = read_json(folder / "metrics.json")
-        return metrics, tags | {"best_phase": figures["best"], "unfreeze": figures["unfreeze"]}
+        depth = figures["unfreeze_rounds"]
+        # The configuration may have left the depth to a rule.
+        self._client.update_run(self._run_id, name=self._run.name(depth))
+        return metrics, tags | {"best_phase": figures["best"], "unfreeze": depth}
 
     def _log_evaluate(self, folder: Path, _computed: dict[str, Any]) -> _Logged:
         figures = read_json(folder / "metrics.json")
         return stage_metrics("evaluate", figures) | model_metrics(folder.parent, figures["best"]), {}
 
     def _log_report(self, folder: Path, _computed: dict[str, Any]) -> _Logged:
-        """The last stage: with it the run is complete."""
+        """Log the last stage, which makes the run complete."""
         root = folder.parent
         self._log_models(root, read_json(root / "finetune" / "metrics.json")["best"])
         return {}, {"mlflow.note.content": self._note(folder / "summary.md"), "complete": "true"}
 
     def _log_epochs(self, history: Path) -> None:
-        rows, there = pd.read_csv(history).to_dict("records"), self.reported_epochs()
+        rows: list[dict[str, float]] = pd.read_csv(history).to_dict("records")  # type: ignore[assignment]
+        there = self.reported_epochs()
         metrics = [metric for row in rows if row["epoch"] not in there for metric in epoch_metrics(row)]
-        for start in range(0, len(metrics), _BATCH):
-            self._client.log_batch(self._run_id, metrics=metrics[start : start + _BATCH])
+        for start in range(0, len(metrics), BATCH):
+            self._client.log_batch(self._run_id, metrics=metrics[start : start + BATCH])
 
     def _log_metrics(self, metrics: dict[str, float]) -> None:
         there, now = self._client.get_run(self._run_id).data.metrics, mlflow.utils.time.get_current_time_millis()
@@ -91,7 +94,7 @@ class StageLog:
         self._client.log_batch(self._run_id, metrics=[Metric(name, value, now, 0) for name, value in new.items()])
 
     def _note(self, summary: Path) -> str:
-        """What the run's page says first: the summary, and the way to the report."""
+        """Text at the top of the run's page: the summary, and a link to the report."""
         experiment_id = self._client.get_run(self._run_id).info.experiment_id
         report = f"#/experiments/{experiment_id}/runs/{self._run_id}/artifacts/report/report.html"
         return f"[Report]({report}). {summary.read_text(encoding='utf-8')}"
@@ -102,7 +105,7 @@ class StageLog:
 
         dataset = MetaDataset(
             LocalArtifactDatasetSource(str(manifest.resolve())),
-            name=self._dataset,
+            name=self._run.dataset,
             digest=file_sha256(manifest)[:36],
         )
         mlflow.log_input(dataset, context="training")
@@ -111,8 +114,8 @@ class StageLog:
         self._client.set_tag(self._run_id, "training_data", images_digest(prepared.split("train", "validation")))
 
     def _log_models(self, root: Path, best: str) -> None:
-        """Log the models that `tracking.log_model` asks for; the best one is called "model"."""
-        phases = {"best": [best], "all": ["train", "finetune"], "none": []}[self._models]
+        """Log the models that `tracking.log_model` names; the best one is called "model"."""
+        phases = {"best": [best], "all": list(PHASES), "none": []}[self._run.tracking.log_model]
         query = f"source_run_id = '{self._run_id}' AND status = 'READY'"
         experiment_id = self._client.get_run(self._run_id).info.experiment_id
         there = {each.name for each in self._client.search_logged_models([experiment_id], filter_string=query)}
@@ -121,4 +124,5 @@ class StageLog:
             name = "model" if phase == best else f"model_{phase}"
             tta = calibration["tta"] and {"kind": calibration["tta"]["kind"], "temperature": calibration["tta"][phase]}
             if name not in there:
-                log_model(root / phase / "model.keras", name, calibration[phase], calibration["applied"], tta)
+                file, applied = root / phase / "model.keras", calibration["applied"]
+                log_model(file, name, temperature=calibration[phase], applied=applied, tta=tta)

@@ -1,4 +1,4 @@
-"""Where runs are kept: a database in the checkout, or a server; how it is connected to and asked."""
+"""The tracking store: a database in the checkout, or a server; connections to it, and what it has."""
 
 import logging
 import os
@@ -15,13 +15,16 @@ from mlflow.exceptions import MlflowException
 from pipeline.config import TrackingConfig
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import main_checkout, resolve
-from pipeline.tracking.metric_names import flat
+from pipeline.tracking.metric_names import flatten
 
 log = logging.getLogger(__name__)
 
 
 def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
-    """A client of the store, which is initialised first, and the id of the experiment to log to, made where it is missing.
+    """Connect to the store; initialise it, and create the experiment to log to, where they are missing.
+
+    Returns:
+        a client, and the experiment's id.
 
     Raises:
         MlflowException: the store can't be used.
@@ -49,30 +52,29 @@ def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
 
 
 def complete_runs(tracking: TrackingConfig, query: str | None = None) -> list[Run]:
-    """The complete experiments in the store, as MLflow has them, the latest first; those that MLflow's filter `query` finds.
+    """Runs of the complete experiments in the store, the latest first; `query`: a filter in MLflow's language.
 
     Raises:
-        PipelineError: the store can't be used, or the filter is none.
+        PipelineError: the store can't be used, or the filter is not valid.
     """
     conditions = "tags.complete = 'true'" + (f" and {query}" if query else "")
     try:
         client, experiment_id = connect(tracking)
-        found, token = [], None
+        runs: list[Run] = []
+        token = None
         while token is None or token:
             page = client.search_runs([experiment_id], conditions, max_results=1000, page_token=token)
-            found += page
+            runs += page
             token = page.token or ""
     except MlflowException as error:
-        raise PipelineError(
-            f"tracking: {masked(store_uri(tracking))} can't be asked for runs: {masked(error)}"
-        ) from error
-    return found
+        raise unusable(tracking, error) from error
+    return runs
 
 
 def artifact(place: str, path: str) -> Path | None:
-    """An artifact of the run whose artifacts lie at `place`, on this machine, downloaded where they lie elsewhere; None where there is no such one."""
+    """Local path of an artifact below the address `place`, downloaded where needed; None: there is no such artifact."""
     try:
-        # By its address: each look-up of a run makes a client.
+        # By address, since each look-up of a run would make a client.
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{place}/{path}"))
     except (MlflowException, OSError):
         return None
@@ -84,22 +86,20 @@ def run_metrics(run_id: str) -> dict[str, float]:
 
 
 def run_artifact(tracking: TrackingConfig, run_id: str, path: str) -> Path | None:
-    """As `artifact`, of a run in the configured store."""
+    """As `artifact`, of a run in the configured store; raises PipelineError where that can't be used."""
     try:
         connect(tracking)
     except MlflowException as error:
-        raise PipelineError(
-            f"tracking: the store {masked(store_uri(tracking))} can't be used: {masked(error)}"
-        ) from error
+        raise unusable(tracking, error) from error
     return artifact(f"runs:/{run_id}", path)
 
 
 def log_exports(tracking: TrackingConfig, run_id: str, results: dict[str, dict[str, Any]]) -> None:
-    """Add what was found of a model's exports to its run: `export/<format>/size_mib` and the like. A run that is gone is said, not an error."""
+    """Add figures of a model's exports to its run, as `export/<format>/size_mib`; a run that is gone is a warning."""
     try:
         client, _ = connect(tracking)
         now = mlflow.utils.time.get_current_time_millis()
-        named = {f"export/{name}": value for name, value in flat(results) if value is not None}
+        named = {f"export/{name}": value for name, value in flatten(results) if value is not None}
         metrics = [Metric(name.replace(".", "/"), float(value), now, 0) for name, value in named.items()]
         client.log_batch(run_id, metrics=metrics)
     except MlflowException as error:
@@ -107,7 +107,7 @@ def log_exports(tracking: TrackingConfig, run_id: str, results: dict[str, dict[s
 
 
 def logged_model(tracking: TrackingConfig, address: str) -> Path:
-    """The folder of a logged or registered model on this machine, downloaded where the store is elsewhere.
+    """Local folder of a logged or registered model, downloaded where the store is elsewhere.
 
     Args:
         tracking: the store.
@@ -120,29 +120,38 @@ def logged_model(tracking: TrackingConfig, address: str) -> Path:
         connect(tracking)
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=address))
     except (MlflowException, OSError) as error:
-        raise PipelineError(f"{address}: {masked(store_uri(tracking))} has no such model ({masked(error)})") from error
+        raise PipelineError(
+            f"{address}: {mask_secrets(store_uri(tracking))} has no such model ({mask_secrets(error)})"
+        ) from error
 
 
-def masked(told: object) -> str:
-    """A text about the store without the passwords that it may hold."""
-    text = re.sub(r"(://[^/\s:@]*):[^/\s@]*@", r"\1:***@", str(told))
+def unusable(tracking: TrackingConfig, error: Exception) -> PipelineError:
+    """The error to raise where MLflow can't use the store."""
+    return PipelineError(
+        f"tracking: the store {mask_secrets(store_uri(tracking))} can't be used: {mask_secrets(error)}"
+    )
+
+
+def mask_secrets(text: object) -> str:
+    """A text about the store, its passwords replaced by ***."""
+    masked = re.sub(r"(://[^/\s:@]*):[^/\s@]*@", r"\1:***@", str(text))
     secrets = (os.environ.get(name) for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"))
     for secret in filter(None, secrets):
-        text = text.replace(secret, "***")
-    return text
+        masked = masked.replace(secret, "***")
+    return masked
 
 
 def store_uri(tracking: TrackingConfig) -> str:
-    """Where runs are logged: `tracking.uri`, else MLFLOW_TRACKING_URI, else the main checkout's mlflow.db."""
+    """Address of the store: `tracking.uri`, else MLFLOW_TRACKING_URI, else the main checkout's mlflow.db."""
     uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     if uri.startswith("sqlite:///"):
-        # A relative path would mean another place in each working folder, also in one that DVC throws away.
+        # A relative path would mean another place in each working folder, also in one that DVC deletes.
         return f"sqlite:///{resolve(uri.removeprefix('sqlite:///'))}"
     return _without_password(uri) if uri.startswith("http") else uri
 
 
 def _without_password(uri: str) -> str:
-    """A server's address alone; the user and password in it are given to MLflow by its variables, since it prints the addresses of runs."""
+    """A server's address alone; MLflow gets user and password by its variables, since it prints addresses."""
     parts = urlsplit(uri)
     if parts.password is None:
         return uri

@@ -1,4 +1,4 @@
-"""Keras callbacks of a fit: epoch figures, early stopping with averaged weights, seeds by epoch."""
+"""Keras callbacks of a fit: epoch figures, early stopping with averaged weights, seeds by epoch, reports."""
 
 import logging
 from collections.abc import Callable
@@ -14,11 +14,14 @@ from pipeline.training.history import Row, seven_digits
 
 log = logging.getLogger(__name__)
 
-_FEW = 10
+Logs = dict[str, float] | None
+
+# The mean loss of fewer batches is too noisy to compare with the limit.
+_MIN_BATCHES = 10
 
 
 class EpochRecorder(keras.callbacks.Callback):
-    """Keeps and logs a row an epoch, and moves the progress bar."""
+    """Records and logs each epoch's figures, moves the progress bar, and ends a fit that diverges."""
 
     def __init__(
         self,
@@ -29,51 +32,66 @@ class EpochRecorder(keras.callbacks.Callback):
         batch_size: int,
         diverged_above: float,
     ):
-        """`diverged_above`: a training loss that nobody comes down from."""
+        """Create a recorder without rows.
+
+        Args:
+            advance: moves the progress bar by a number of images; see `pipeline.system.terminal.progress`.
+            epochs: numbers of the fit's epochs, counted over both phases from 0.
+            images: in an epoch.
+            batch_size: images in a batch.
+            diverged_above: a training loss that no fit recovers from.
+        """
         super().__init__()
         self.rows: list[Row] = []
+        """One for each completed epoch."""
         self._advance, self._epochs = advance, epochs
         self._images, self._batch_size, self._diverged_above = images, batch_size, diverged_above
         self._epoch = 0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, _logs: Logs = None) -> None:
+        """Remember the epoch's number for messages."""
         self._epoch = self._epochs[epoch] + 1
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Stop where the process was interrupted or the loss has diverged; `logs` has the epoch's mean loss so far."""
         if interrupted():
             # Raised within a library's callback from C, the first one may have been lost.
             raise KeyboardInterrupt
+        assert logs is not None
         self._advance(min(self._batch_size, self._images - batch * self._batch_size))
-        # The mean of the epoch so far: of a few batches it says little, but that it is no number.
-        if not np.isfinite(logs["loss"]) or (batch >= _FEW and logs["loss"] > self._diverged_above):
-            self._give_up(f"training loss {logs['loss']:.4g} after {batch + 1} batches")
+        if not np.isfinite(logs["loss"]) or (batch >= _MIN_BATCHES and logs["loss"] > self._diverged_above):
+            self._raise_diverged(f"training loss {logs['loss']:.4g} after {batch + 1} batches")
 
-    def on_epoch_end(self, epoch, logs=None):
-        # A replicated variable is no number until TensorFlow has read it.
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Record and log the epoch's figures."""
+        assert logs is not None
+        # A replicated variable is not a number until TensorFlow has read it.
         rate = tf.convert_to_tensor(self.model.optimizer.learning_rate)
         row = {"epoch": self._epochs[epoch] + 1, "learning_rate": seven_digits(rate)}
         row |= {name: seven_digits(logs[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
         self.rows.append(row)
-        told = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
-        log.info("epoch %d of %d  %s", row["epoch"], self._epochs.stop, told)
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
+        log.info("epoch %d of %d  %s", row["epoch"], self._epochs.stop, figures)
         self._advance(0, note=f"epoch {row['epoch']} of {self._epochs.stop}, val_accuracy {row['val_accuracy']:.3f}")
         if not all(np.isfinite(value) for value in row.values()):
-            self._give_up(told)
+            self._raise_diverged(figures)
 
-    def _give_up(self, told: str) -> None:
+    def _raise_diverged(self, figures: str) -> None:
         raise DivergedError(
-            f"The training diverged in epoch {self._epoch} ({told}); lower the learning rate of this phase "
+            f"The training diverged in epoch {self._epoch} ({figures}); lower the learning rate of this phase "
             "(python -m pipeline.find_lr suggests one), or give it a longer warm-up"
         )
 
 
 class EarlyStoppingWithEma(keras.callbacks.EarlyStopping):
-    """Keras's, and where the optimizer keeps a moving average of the weights, that is what is validated, chosen and restored.
+    """Keras's early stopping, on the moving average of the weights where the optimizer keeps one.
 
-    Between batches, and whenever other callbacks look, the network holds the weights that it learns with.
+    The average is validated, compared and restored. Between batches, and for all other callbacks, the network has the
+    weights that are trained.
     """
 
     def __init__(self, phase: PhaseConfig):
+        """Create it from a phase's `monitor`, `early_stopping_patience`, `restore_best` and `ema`."""
         super().__init__(
             monitor=phase.monitor,
             mode="min" if phase.monitor == "val_loss" else "max",
@@ -81,41 +99,66 @@ class EarlyStoppingWithEma(keras.callbacks.EarlyStopping):
             restore_best_weights=phase.restore_best,
         )
         self._averages = phase.ema is not None
-        self._learning: list[np.ndarray] = []
+        self._trained: list[np.ndarray] = []
 
-    def on_test_begin(self, logs=None):
-        self._take_average()
+    def on_test_begin(self, _logs: Logs = None) -> None:
+        """Validate the average."""
+        self._load_average()
 
-    def on_test_end(self, logs=None):
-        self._learn_on()
+    def on_test_end(self, _logs: Logs = None) -> None:
+        """Put the trained weights back after validation."""
+        self._load_trained()
 
-    def on_epoch_end(self, epoch, logs=None):
-        self._take_average()
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Compare the epoch with the best one so far, and store the average if it is better."""
+        self._load_average()
         super().on_epoch_end(epoch, logs)
-        self._learn_on()
+        self._load_trained()
 
-    def _take_average(self) -> None:
+    def _load_average(self) -> None:
         if self._averages:
-            # A replicated variable is no array until TensorFlow has read it.
-            self._learning = [tf.convert_to_tensor(each).numpy() for each in self.model.trainable_variables]
+            # A replicated variable is not an array until TensorFlow has read it.
+            self._trained = [tf.convert_to_tensor(each).numpy() for each in self.model.trainable_variables]
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
-    def _learn_on(self) -> None:
+    def _load_trained(self) -> None:
         if self._averages:
-            for variable, own in zip(self.model.trainable_variables, self._learning, strict=True):
-                variable.assign(own)
+            for variable, value in zip(self.model.trainable_variables, self._trained, strict=True):
+                variable.assign(value)
 
 
 class EpochSeeds(keras.callbacks.Callback):
-    """What dropout draws in an epoch is a function of seed and epoch, whatever was drawn before."""
+    """Makes what dropout draws in an epoch a function of seed and epoch, whatever was drawn before."""
 
     def __init__(self, seed: int, first_epoch: int):
-        """`first_epoch` of the fit, counted over all phases."""
+        """`first_epoch` of the fit, counted over both phases from 0."""
         super().__init__()
         self._seed, self._first = seed, first_epoch
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, _logs: Logs = None) -> None:
+        """Set the state of every random generator in the network."""
         states = [each for each in self.model.variables if each.name == "seed_generator_state"]
         for number, state in enumerate(states):
             draws = np.random.default_rng([self._seed, self._first + epoch, number])
             state.assign(draws.integers(0, 2**31, state.shape))
+
+
+class EpochReporter(keras.callbacks.Callback):
+    """Reports each epoch's figures to a listener, restored epochs first.
+
+    Placed after the checkpoint: an epoch is reported once it need not be computed again.
+    """
+
+    def __init__(self, recorder: EpochRecorder, listener: Callable[[Row], None]):
+        """`recorder` has the rows; a listener may raise to end the fit."""
+        super().__init__()
+        self._recorder, self._listener = recorder, listener
+
+    def on_train_begin(self, _logs: Logs = None) -> None:
+        """Report the epochs that a checkpoint has restored."""
+        for row in self._recorder.rows:
+            self._listener(row)
+
+    def on_epoch_end(self, _epoch: int, _logs: Logs = None) -> None:
+        """Report the epoch that has just ended."""
+        self._listener(self._recorder.rows[-1])

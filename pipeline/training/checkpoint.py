@@ -1,10 +1,13 @@
-"""Going on from the last finished epoch: all that the rest of a fit depends on, in one file that is whole or not there."""
+"""Checkpoints: all that the rest of a fit depends on, in one file, from which a fit that was cut off resumes.
+
+Keras's BackupAndRestore keeps neither early stopping's counts and best weights nor random states, so that a resumed
+fit would end with other numbers.
+"""
 
 import json
 import logging
 import os
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,148 +19,158 @@ import tensorflow as tf
 from pipeline.storage.files import whole_file
 from pipeline.system.environment import worker_index
 from pipeline.system.errors import PipelineError
-from pipeline.training.callbacks import EpochRecorder
+from pipeline.training.callbacks import EpochRecorder, Logs
 from pipeline.training.history import Row
 
 log = logging.getLogger(__name__)
 
-# What EarlyStopping counts by, beside its best weights.
-_COUNTED = ("best", "best_epoch", "wait", "stopped_epoch")
+# Attributes that EarlyStopping counts by, beside its best weights.
+_COUNTS = ("best", "best_epoch", "wait", "stopped_epoch")
 
 
 @dataclass(frozen=True)
-class State:
+class Checkpoint:
     """A fit after an epoch."""
 
     epochs: int
-    """Epochs that are done."""
+    """Completed epochs."""
     ended: bool
-    """No further one will be run: it was stopped early, or has had all of its epochs."""
+    """Whether it was the fit's last epoch, by early stopping or by number."""
     rows: list[Row]
     stopping: dict[str, Any]
     """EarlyStopping's counts."""
     variables: list[np.ndarray]
-    """Weights, the states of random generators, and the optimizer's variables, its steps among them."""
-    best: list[np.ndarray] = field(default_factory=list)
+    """Weights, states of random generators, and the optimizer's variables, its step among them."""
+    best_weights: list[np.ndarray] = field(default_factory=list)
     """The best epoch's weights, where they are to be restored."""
 
 
-def write_state(state: State, file: Path) -> None:
-    """Write a fit's state, the file whole or not at all, even if the machine fails the next moment.
+def write_checkpoint(checkpoint: Checkpoint, file: Path) -> None:
+    """Write a checkpoint, whole or not at all, even if the machine fails the next moment.
 
     Raises:
         OSError: such as a full disk; the file is then as it was.
     """
-    told = {name: getattr(state, name) for name in ("epochs", "ended", "rows", "stopping")}
-    arrays = {f"variable_{index}": array for index, array in enumerate(state.variables)}
-    arrays |= {f"best_{index}": array for index, array in enumerate(state.best)}
+    scalars = {name: getattr(checkpoint, name) for name in ("epochs", "ended", "rows", "stopping")}
+    arrays: dict[str, Any] = {f"variable_{index}": array for index, array in enumerate(checkpoint.variables)}
+    arrays |= {f"best_{index}": array for index, array in enumerate(checkpoint.best_weights)}
     with whole_file(file) as unfinished, open(unfinished, "wb") as out:
-        np.savez(out, told=np.array(json.dumps(told)), **arrays)
+        np.savez(out, scalars=np.array(json.dumps(scalars)), **arrays)
         out.flush()
         os.fsync(out.fileno())
 
 
-def read_state(file: Path) -> State | None:
-    """The state in `file`; None where there is none, or a damaged one, which is said."""
+def read_checkpoint(file: Path) -> Checkpoint | None:
+    """Read a checkpoint; None, with a warning, where the file is damaged, and None where there is no file."""
     try:
-        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as kept:
+        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
             # Each array has a checksum, which reading it compares.
-            arrays = {name: kept[name] for name in kept.files}
-        told = json.loads(str(arrays.pop("told")))
+            arrays = {name: stored[name] for name in stored.files}
+        scalars = json.loads(str(arrays.pop("scalars")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("What %s held to go on from is damaged (%s): this training begins anew", file, error)
+        log.warning("The checkpoint %s is damaged (%s): this training starts from the beginning", file, error)
         return None
-    variables, best = ([arrays[f"{kind}_{n}"] for n in range(_count(arrays, kind))] for kind in ("variable", "best"))
-    return State(**told, variables=variables, best=best)
+    return Checkpoint(**scalars, variables=_listed(arrays, "variable"), best_weights=_listed(arrays, "best"))
 
 
-def _count(arrays: dict[str, np.ndarray], kind: str) -> int:
-    return sum(name.startswith(f"{kind}_") for name in arrays)
+def _listed(arrays: dict[str, np.ndarray], kind: str) -> list[np.ndarray]:
+    count = sum(name.startswith(f"{kind}_") for name in arrays)
+    return [arrays[f"{kind}_{index}"] for index in range(count)]
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
-    """Restores a fit that was cut off, and after each epoch keeps its state, then reports the epoch.
+    """Restores a fit that was cut off, and writes a checkpoint after each epoch.
 
-    In this order, so that nothing was reported that would have to be computed again. The last of the callbacks: it keeps what the others have
-    counted.
+    Placed after the callbacks whose counts it writes.
     """
 
     def __init__(
         self,
         file: Path | None,
         trainable: keras.Model,
+        *,
         recorder: EpochRecorder,
         stopping: keras.callbacks.EarlyStopping,
         epochs: int,
-        report: Callable[[Row], None],
     ):
-        """`trainable` holds all weights that change and all random generators; `epochs`: of this fit. Without a `file` nothing is kept."""
+        """Create it for one fit.
+
+        Args:
+            file: of the checkpoint; None: nothing is written or restored.
+            trainable: the model with all weights that change and all random generators.
+            recorder: has the rows.
+            stopping: has the counts and the best weights.
+            epochs: of this fit.
+        """
         super().__init__()
         self._file, self._trainable, self._epochs = file, trainable, epochs
-        self._recorder, self._stopping, self._report = recorder, stopping, report
-        self._restored: State | None = None
+        self._recorder, self._stopping = recorder, stopping
+        self._restored: Checkpoint | None = None
 
     def restore(self, network: keras.Model) -> int:
-        """Put a compiled network back to where it was cut off, and report the epochs until then.
+        """Restore a compiled network, and the recorder's rows.
 
         Returns:
-            epochs that are done; all of them where the fit had ended.
+            completed epochs; all epochs of the fit where it had ended.
         """
         network.optimizer.build(network.trainable_variables)
-        state = read_state(self._file) if self._file else None
+        checkpoint = read_checkpoint(self._file) if self._file else None
+        if checkpoint is None:
+            return 0
         variables = self._variables(network)
-        if state is None:
+        if [array.shape for array in checkpoint.variables] != [tuple(variable.shape) for variable in variables]:
+            log.warning("The checkpoint %s is of another network: this training starts from the beginning", self._file)
             return 0
-        if [array.shape for array in state.variables] != [tuple(variable.shape) for variable in variables]:
-            log.warning("What %s held to go on from belongs to another network: this training begins anew", self._file)
-            return 0
-        for variable, array in zip(variables, state.variables, strict=True):
+        for variable, array in zip(variables, checkpoint.variables, strict=True):
             variable.assign(array)
-        self._restored = state
-        self._recorder.rows.extend(state.rows)
-        for row in state.rows:
-            self._report(row)
-        log.info("Going on after epoch %d, where this training was cut off", state.rows[-1]["epoch"])
-        return self._epochs if state.ended else state.epochs
+        self._restored = checkpoint
+        self._recorder.rows.extend(checkpoint.rows)
+        log.info("Resuming after epoch %d, where this training was cut off", checkpoint.rows[-1]["epoch"])
+        return self._epochs if checkpoint.ended else checkpoint.epochs
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, _logs: Logs = None) -> None:
+        """Restore early stopping, which has just reset itself."""
         if self._restored:
-            # EarlyStopping has just forgotten them.
             for name, value in self._restored.stopping.items():
                 setattr(self._stopping, name, value)
-            self._stopping.best_weights = self._restored.best or None
+            self._stopping.best_weights = self._restored.best_weights or None
 
-    def on_epoch_end(self, epoch, logs=None):
-        if self._file:
-            # All workers of a training look at its variables; the chief alone writes.
-            state = self._state(epoch + 1)
-            try:
-                if worker_index() == 0:
-                    write_state(state, self._file)
-            except OSError as error:
-                raise PipelineError(
-                    f"cache_folder: the state of epoch {epoch + 1} can't be written to {self._file} ({error}); make room or "
-                    "name another cache_folder, and the same command goes on from the epoch before"
-                ) from error
-        self._report(self._recorder.rows[-1])
+    def on_epoch_end(self, epoch: int, _logs: Logs = None) -> None:
+        """Write the checkpoint.
 
-    def _state(self, epochs: int) -> State:
-        stopping = {name: getattr(self._stopping, name) for name in _COUNTED}
-        stopping["best"] = None if stopping["best"] is None else float(stopping["best"])
-        return State(
+        Raises:
+            PipelineError: the file can't be written.
+        """
+        if not self._file:
+            return
+        # Every worker has to read its variables; the chief alone writes.
+        checkpoint = self._checkpoint(epoch + 1)
+        try:
+            if worker_index() == 0:
+                write_checkpoint(checkpoint, self._file)
+        except OSError as error:
+            raise PipelineError(
+                f"cache_folder: the checkpoint of epoch {epoch + 1} can't be written to {self._file} ({error}); make "
+                "room or name another cache_folder; the same command then resumes after the epoch before"
+            ) from error
+
+    def _checkpoint(self, epochs: int) -> Checkpoint:
+        counts = {name: getattr(self._stopping, name) for name in _COUNTS}
+        counts["best"] = None if counts["best"] is None else float(counts["best"])
+        return Checkpoint(
             epochs,
             self.model.stop_training or epochs == self._epochs,
             self._recorder.rows,
-            stopping,
-            # A replicated variable is an array when TensorFlow has read it.
+            counts,
+            # A replicated variable is not an array until TensorFlow has read it.
             [tf.convert_to_tensor(variable.value).numpy() for variable in self._variables(self.model)],
             self._stopping.best_weights or [],
         )
 
     def _variables(self, network: keras.Model) -> list[keras.Variable]:
-        # A compiled model counts its metrics' variables too, which each epoch begins at zero.
+        # A compiled model counts its metrics' variables too, which each epoch resets.
         metrics = {id(variable) for variable in network.metrics_variables + self._trainable.metrics_variables}
         own = [variable for variable in self._trainable.variables if id(variable) not in metrics]
         return own + list(network.optimizer.variables)

@@ -1,14 +1,13 @@
-"""What a training may learn from and be chosen by."""
+"""Images and labels of a training, and how much each class counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
-from pipeline.config import AugmentConfig, BackboneConfig, HardwareConfig, PhaseConfig
-from pipeline.inputs.augmentation import Variants
+from pipeline.config import AugmentConfig, BackboneConfig, FinetuneConfig, HardwareConfig, PhaseConfig
 from pipeline.inputs.images import DecodedImages
 from pipeline.inputs.manifest import Manifest, class_indices
 from pipeline.storage.cache import Cache
@@ -18,46 +17,40 @@ from pipeline.training.features import FeatureCache
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The images that may be learned from and chosen by, decoded, and their features."""
+    """Training and validation images, decoded, with their labels and features."""
 
     images: DecodedImages
-    """Training and validation images, in manifest order: one set, whichever way a seed divides it."""
+    """Training and validation images, in manifest order: one set, however a seed divides it."""
     train_indices: np.ndarray
-    """Places of the training images among them, int64 [n]."""
+    """Indices of the training images in `images`, int64 [n]."""
     validation_indices: np.ndarray
-    """Places of the validation images, int64 [m]."""
+    """Indices of the validation images, int64 [m]."""
     labels: np.ndarray
-    """Index of each image's class, int64 [n + m]."""
+    """Class index of each image, int64 [n + m]."""
     classes: list[str]
-    """Their names."""
+    """Class names."""
     features: FeatureCache
-    """Of these images."""
+    """Of `images`."""
 
     @property
     def class_count(self) -> int:
+        """Number of classes."""
         return len(self.classes)
 
     def images_seen(self, augment: AugmentConfig, phase: PhaseConfig) -> int:
-        """How many images a phase sees, each variant of a training image counted."""
+        """Count the images that a phase sees, each variant of a training image as one."""
         return len(self.images) + (variants_seen(augment, phase) - 1) * len(self.train_indices)
 
 
 def variants_seen(augment: AugmentConfig, phase: PhaseConfig) -> int:
-    """In how many variants a phase sees each training image, the plain one counted."""
+    """Return how many variants of each training image a phase sees, the plain one included."""
     return min(augment.views + 1, phase.epochs)
 
 
 def training_data(
-    manifest: Manifest,
-    folder: Path,
-    size: int,
-    cache: Cache,
-    *,
-    backbone: BackboneConfig,
-    hardware: HardwareConfig,
-    variants: Variants | None = None,
+    manifest: Manifest, folder: Path, size: int, *, cache: Cache, backbone: BackboneConfig, hardware: HardwareConfig
 ) -> TrainingData:
-    """The training and validation images of a manifest, decoded.
+    """Decode the training and validation images of a manifest.
 
     Args:
         manifest: of the prepared data set.
@@ -66,38 +59,39 @@ def training_data(
         cache: where decoded images and features are kept.
         backbone: what computes features.
         hardware: budgets, and how features are computed.
-        variants: how training images are augmented; None where only the plain ones are needed.
     """
     rows = manifest.split("train", "validation")
-    images = DecodedImages(folder, rows, size, cache, hardware.image_cache_gib, "decoding")
+    images = DecodedImages(folder, rows, size, cache, budget_gib=hardware.image_cache_gib, title="decoding")
     train, validation = (np.flatnonzero(rows["split"] == split) for split in ("train", "validation"))
-    features = FeatureCache(images, cache, backbone=backbone, hardware=hardware, variants=variants)
+    features = FeatureCache(images, cache, backbone=backbone, hardware=hardware)
     return TrainingData(images, train, validation, class_indices(rows, manifest.classes), manifest.classes, features)
 
 
-def class_weights(
-    wanted: str | Mapping[str, float], labels: np.ndarray, classes: Sequence[str]
-) -> dict[int, float] | None:
-    """What an image of each class counts in the loss, by the class's index.
+def class_weights(phase: PhaseConfig, labels: np.ndarray, classes: Sequence[str]) -> dict[int, float] | None:
+    """Return the weight in the loss of each class's images, by class index; None: all count alike.
 
     Args:
-        wanted: none, balanced (the inverse of the class's share, 1 on average over the images), or weights by class name, 1 where not named.
+        phase: has `class_weight`. balanced: inversely proportional to the class's frequency, 1 on average over the
+            images. By class name: 1 where a class is not named.
         labels: class indices of the training images, int [n].
         classes: their names.
 
     Raises:
-        PipelineError: a weight for a class that there is not.
+        PipelineError: a weight is for an unknown class.
     """
-    if wanted == "none":
+    if phase.class_weight == "none":
         return None
-    if wanted == "balanced":
+    if phase.class_weight == "balanced":
         present = np.unique(labels)
         weights = compute_class_weight("balanced", classes=present, y=labels)
         return dict(zip(present.tolist(), weights.tolist(), strict=True))
-    strange = [repr(name) for name in wanted if str(name) not in classes]
-    if strange:
+    # YAML reads a class called 1 as a number.
+    by_name = {str(name): float(weight) for name, weight in phase.class_weight.items()}
+    unknown = [repr(name) for name in by_name if name not in classes]
+    if unknown:
+        section = "finetune" if isinstance(phase, FinetuneConfig) else "train"
         raise PipelineError(
-            f"train.class_weight: there is no class {', '.join(strange)}; the classes are {', '.join(map(repr, classes))}"
+            f"{section}.class_weight: unknown class {', '.join(unknown)}; the classes are "
+            f"{', '.join(map(repr, classes))}"
         )
-    given = {str(name): float(weight) for name, weight in wanted.items()}
-    return {index: given.get(name, 1.0) for index, name in enumerate(classes)}
+    return {index: by_name.get(name, 1.0) for index, name in enumerate(classes)}

@@ -3,22 +3,21 @@
 import functools
 import hashlib
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from pipeline.config import BackboneConfig, HardwareConfig
 from pipeline.inputs.augmentation import Variants
-from pipeline.inputs.batches import FeatureInputs, ImageInputs, Inputs, ViewsByNumber, batches, in_order
+from pipeline.inputs.batches import FeatureInputs, ImageInputs, Inputs, VariantsByNumber, batches, in_order
 from pipeline.inputs.images import DecodedImages
-from pipeline.models.parts import FrozenPart
+from pipeline.models.parts import FrozenPart, Infer
 from pipeline.storage.cache import GIB, Cache
 from pipeline.storage.files import file_sha256
 from pipeline.storage.shards import Append, Rows, rows_bytes
 from pipeline.system.paths import CODE
 from pipeline.system.terminal import progress
-from pipeline.training.hardware import description
+from pipeline.training.hardware import describe_environment
 
 log = logging.getLogger(__name__)
 
@@ -27,110 +26,115 @@ KIND = "frozen"
 
 @functools.cache
 def _code() -> str:
-    """sha256 over the modules that turn images into numbers: rate, epochs and head make no features anew, nor does the code of training."""
+    """sha256 over the modules that turn images into features; a change of the training code keeps the features."""
     files = [file for folder in ("inputs", "models") for file in sorted((CODE / "pipeline" / folder).glob("*.py"))]
     return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
 
 
 class FeatureCache:
-    """Features of one set of images, cached; the images themselves where features can't serve."""
+    """Cached features of one set of images."""
 
-    def __init__(
-        self,
-        images: DecodedImages,
-        cache: Cache,
-        *,
-        backbone: BackboneConfig,
-        hardware: HardwareConfig,
-        variants: Variants | None = None,
-    ):
-        """`variants`: how the images are augmented; None: only the plain ones are asked for."""
-        self.of_images = images
-        self._cache, self._backbone, self._hardware, self._variants = cache, backbone, hardware, variants
+    def __init__(self, images: DecodedImages, cache: Cache, *, backbone: BackboneConfig, hardware: HardwareConfig):
+        """Create it without computing anything.
+
+        Args:
+            images: that features are computed of.
+            cache: where features are kept.
+            backbone: what the frozen parts are parts of.
+            hardware: the budget `feature_cache_gib`, and how features are computed.
+        """
+        self.images = images
+        self._cache, self._backbone, self._hardware = cache, backbone, hardware
 
     def fits(self, part: FrozenPart, count: int) -> bool:
-        """Whether `part` computes anything, and its features of `count` images and variants are within the cache's budget."""
-        if part.empty:
-            return False
-        depends = self._source(None, 0) | {"part": part.digest}
-        return self._cache.fits(KIND, depends, count, part.shape, part.dtype, self._hardware.feature_cache_gib)
-
-    def warn_if_too_large(self, part: FrozenPart, count: int) -> None:
-        """Say that features are recomputed wherever they are needed, since caching them does not fit."""
-        if part.empty or self.fits(part, count):
-            return
-        log.warning(
-            "Not caching features: %d images and variants need %.1f GiB (limit hardware.feature_cache_gib=%g, or disk full or read-only); "
-            "recomputing them wherever they are needed",
-            count, rows_bytes(count, part.shape, part.dtype) / GIB, self._hardware.feature_cache_gib,
-        )  # fmt: skip
-
-    def images(self, places: np.ndarray) -> ImageInputs:
-        """The images at `places` themselves, in any variant."""
-        return ImageInputs(self.of_images, places, self._views(places))
-
-    def features(
-        self, part: FrozenPart, places: np.ndarray, views: int, title: str, intermediate: FrozenPart | None = None
-    ) -> FeatureInputs:
-        """Features of the images at `places` in the first `views` variants, the plain one first.
+        """Return whether features are worth caching: `part` computes some, and those of `count` images fit the budget.
 
         Args:
             part: what computes them.
-            places: integer [n].
-            views: how many variants.
-            title: of the progress bar.
-            intermediate: a lower cut whose features are cached too, on the way.
+            count: of images, each variant of an image as one.
         """
-        cached, drawn = [], self._views(places)
-        for view in range(views):
-            # The plain one of all images of the set, so that experiments which divide it otherwise share it.
-            chosen = places if view else np.arange(len(self.of_images))
-            images = ImageInputs(self.of_images, chosen, [drawn[view]])
-            named = f"{title}, view {view} of {views - 1}" if view else title
-            source = self._source(places, view)
+        if part.empty:
+            return False
+        depends = self._depends(0) | {"part": part.digest}
+        gib = self._hardware.feature_cache_gib
+        return self._cache.fits(KIND, depends, count=count, shape=part.shape, dtype=part.dtype, gib=gib)
+
+    def warn_if_too_large(self, part: FrozenPart, count: int) -> None:
+        """Warn that features are not cached but recomputed in each epoch, where they do not fit."""
+        if part.empty or self.fits(part, count):
+            return
+        log.warning(
+            "Not caching features: %d images and variants need %.1f GiB (limit hardware.feature_cache_gib=%g, or disk "
+            "full or read-only); recomputing them in every epoch",
+            count, rows_bytes(count, part.shape, part.dtype) / GIB, self._hardware.feature_cache_gib,
+        )  # fmt: skip
+
+    def load(
+        self,
+        part: FrozenPart,
+        indices: np.ndarray,
+        *,
+        variants: Variants | None = None,
+        variant_count: int = 1,
+        intermediate: FrozenPart | None = None,
+    ) -> FeatureInputs:
+        """Load features, and compute those that are not cached.
+
+        Args:
+            part: what computes them.
+            indices: of the images, integer [n].
+            variants: how images are augmented; None: only the plain ones are needed.
+            variant_count: how many variants of each image, the plain one first.
+            intermediate: a lower part whose features are cached on the way.
+        """
+        cached = []
+        drawn: VariantsByNumber = variants.of(len(indices), self.images.size) if variants else [None]
+        for number in range(variant_count):
+            # The plain variant is of all images, so that experiments which split them otherwise share it.
+            chosen = indices if number else np.arange(len(self.images))
+            depends = self._depends(number)
+            if number and variants:
+                depends |= {"places": hashlib.sha256(indices.tobytes()).hexdigest(), **variants.depends}
+            images = ImageInputs(self.images, chosen, [drawn[number]])
             if intermediate:
-                # Not used here, but fine-tuning begins there by default.
-                self._rows(intermediate, images, len(chosen), source, named)
-            rows = self._rows(part, images, len(chosen), source, named)
-            cached.append((rows, np.arange(len(places)) if view else places))
+                # Not used here, but fine-tuning starts from it by default.
+                self._rows(intermediate, images, depends)
+            rows = self._rows(part, images, depends)
+            cached.append((rows, np.arange(len(indices)) if number else indices))
         return FeatureInputs(cached)
 
-    def _views(self, places: np.ndarray) -> ViewsByNumber:
-        return self._variants.of(len(places), self.of_images.size) if self._variants else [None]
-
-    def _source(self, places: np.ndarray | None, view: int) -> dict[str, Any]:
-        """All that features depend on but for the frozen part itself."""
-        source = {
-            **self.of_images.depends,
+    def _depends(self, number: int) -> dict[str, Any]:
+        """All that features of a variant depend on but for the frozen part, and for how images are augmented."""
+        return {
+            **self.images.depends,
             "backbone": self._backbone.constructor,
             "preprocessing": self._backbone.preprocessing,
             "batch_size": self._hardware.frozen_batch_size,
             "deterministic": self._hardware.deterministic,
-            "machine": description(),
+            "machine": describe_environment(),
             "code": _code(),
-            "view": view,
+            "view": number,
         }
-        if view:
-            source["places"] = hashlib.sha256(places.tobytes()).hexdigest()
-            source |= self._variants.depends
-        return source
 
-    def _rows(self, part: FrozenPart, images: Inputs, count: int, source: dict[str, Any], title: str) -> Rows:
-        """The entry with the frozen part's outputs; one that is missing is computed from the highest place below that is there."""
+    def _rows(self, part: FrozenPart, images: Inputs, depends: dict[str, Any]) -> Rows:
+        """The cache's entry of a part's outputs, computed if it is missing."""
 
         def build(append: Append) -> None:
-            for digest, make_lower in part.lower_parts():
-                if self._cache.has(KIND, source | {"part": digest}):
-                    lower = make_lower()
-                    kept = FeatureInputs([(self._rows(lower, images, count, source, title), np.arange(count))])
-                    return self._compute(kept, part.continue_from(lower), count, append, title)
-            return self._compute(images, part.from_pixels, count, append, title)
+            inputs, infer = self._start(part, images, depends)
+            title = f"frozen part, variant {depends['view']}" if depends["view"] else "frozen part"
+            with progress(title, len(inputs)) as advance:
+                for batch in batches(inputs, in_order(len(inputs)), self._hardware.frozen_batch_size):
+                    append(infer(batch).numpy())
+                    advance(len(batch))
 
-        return self._cache.rows(KIND, source | {"part": part.digest}, part.shape, part.dtype, build)
+        depends = depends | {"part": part.digest}
+        return self._cache.rows(KIND, depends, shape=part.shape, dtype=part.dtype, build=build)
 
-    def _compute(self, inputs: Inputs, infer: Callable, count: int, append: Append, title: str) -> None:
-        size = self._hardware.frozen_batch_size
-        with progress(title, count) as advance:
-            for batch, _ in batches(inputs, np.zeros(count, np.int64), 1, size, in_order(count)):
-                append(infer(batch).numpy())
-                advance(len(batch))
+    def _start(self, part: FrozenPart, images: Inputs, depends: dict[str, Any]) -> tuple[Inputs, Infer]:
+        """Where the computation of a part starts: the outputs of the highest lower part that is cached, else images."""
+        for digest, make_lower in part.lower_parts():
+            if self._cache.has(KIND, depends | {"part": digest}):
+                lower = make_lower()
+                rows = self._rows(lower, images, depends)
+                return FeatureInputs([(rows, np.arange(len(images)))]), part.continue_from(lower)
+        return images, part.from_pixels

@@ -11,11 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.config import AugmentConfig, HardwareConfig, PhaseConfig
-from pipeline.inputs.batches import Inputs, Plan, balanced, batches, in_order, shuffled
-from pipeline.inputs.mixup import Softening
+from pipeline.inputs.augmentation import Variants, mixes, varies
+from pipeline.inputs.batches import ImageInputs, Inputs, Labels, Plan, balanced, batches, in_order, shuffled
+from pipeline.inputs.mixup import Mixing
 from pipeline.models.parts import AtTwoSizes, FrozenBelow, Parts
 from pipeline.system.terminal import progress
-from pipeline.training.callbacks import EarlyStoppingWithEma, EpochRecorder, EpochSeeds
+from pipeline.training.callbacks import EarlyStoppingWithEma, EpochRecorder, EpochReporter, EpochSeeds
 from pipeline.training.checkpoint import EpochCheckpoint
 from pipeline.training.data import TrainingData, class_weights, variants_seen
 from pipeline.training.history import Row
@@ -33,15 +34,15 @@ class FitContext:
     hardware: HardwareConfig
     strategy: tf.distribute.Strategy
     """In whose scope the classifier was built."""
-    listener: Callable[[Row], None] = lambda row: None
+    listener: Callable[[Row], None] = lambda _row: None
     """Called with each epoch's figures."""
     checkpoints: Path | None = None
-    """Folder of what it takes to resume, and from which a fit resumes; None: nothing is kept."""
+    """Folder of the checkpoints, from which a fit resumes; None: none are written."""
 
 
 @dataclass(frozen=True)
 class PhaseFit:
-    """One fit: a classifier's trainable part, on the features that its frozen part computes of the training images."""
+    """One fit: of a classifier's trainable part, on the features that its frozen part computes."""
 
     parts: Parts
     """The classifier; its trainable weights are changed in place."""
@@ -53,7 +54,7 @@ class PhaseFit:
     rate_factors: Mapping[int, float] = field(default_factory=dict)
     """Factors on the learning rate by the variable's id; see `pipeline.models.freezing.rate_factors`."""
     validation: tuple[Parts, TrainingData] | None = None
-    """The same at the size that is validated at, where that is another one."""
+    """Parts and data at the size that is validated at; None: the same size."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Fitted:
     """Result of a fit."""
 
     rows: list[Row]
-    """One an epoch."""
+    """One for each epoch."""
     kept: Row
     """The row of the epoch whose weights were kept."""
     rates: np.ndarray
@@ -74,48 +75,46 @@ class Fitted:
 
 @dataclass(frozen=True)
 class PhaseInputs:
-    """A classifier as a fit sees it at one size: its inputs, and the network that takes them."""
+    """A classifier as a fit sees it at one size: a network and its inputs."""
 
     training: Inputs
     validation: Inputs
-    views: int | None
-    """Variants of each training image; None: a new one each epoch."""
+    variants: int | None
+    """How many variants of each training image; None: a new one in each epoch."""
     network: keras.Model
+    mixed: bool
+    """Whether training images are mixed with one another."""
 
 
 def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
-    """Fit, watching the validation images.
+    """Fit a classifier's trainable part, and keep the weights of the epoch that `task.phase` asks for.
 
     Raises:
-        DivergedError: the loss is no longer a number, or far above that of guessing.
+        DivergedError: the loss is not a number, or far above that of guessing.
     """
     parts, data, phase = task.parts, task.data, task.phase
-    inputs = make_inputs(parts, data, phase, context.augment)
+    inputs = make_inputs(parts, data, phase, context)
     network, validation = inputs.network, inputs.validation
     if task.validation is not None:
-        whole = make_inputs(*task.validation, phase, context.augment)
-        network, validation = AtTwoSizes(inputs.network, whole.network), whole.validation
+        at_size = make_inputs(*task.validation, phase, context)
+        network, validation = AtTwoSizes(inputs.network, at_size.network), at_size.validation
     count, batch_size = len(data.train_indices), phase.batch_size
     epochs = range(task.epochs_before, task.epochs_before + phase.epochs)
-    labels, steps = data.labels[data.train_indices], math.ceil(count / batch_size)
-    rates, weights = Rates(phase, steps), class_weights(phase.class_weight, labels, data.classes)
-    stopping = EarlyStoppingWithEma(phase)
+    steps = math.ceil(count / batch_size)
+    rates = Rates(phase, steps)
+    weights = class_weights(phase, data.labels[data.train_indices], data.classes)
     with parts.in_their_arithmetic(), context.strategy.scope(), progress("epoch 1", phase.epochs * count) as advance:
         compile_network(network, parts, phase, rates, rate_factors=task.rate_factors, jit=context.hardware.jit_compile)
-        guessing = math.log(max(2, data.class_count)) * max(weights.values() if weights else [1.0])
-        limit = phase.diverged_above * (guessing + float(sum(network.losses)))
+        loss_of_guessing = math.log(max(2, data.class_count)) * max(weights.values() if weights else [1.0])
+        limit = phase.diverged_above * (loss_of_guessing + float(sum(network.losses)))
         recorder = EpochRecorder(advance, epochs, images=count, batch_size=batch_size, diverged_above=limit)
+        stopping = EarlyStoppingWithEma(phase)
         file = context.checkpoints / f"after_epoch_{task.epochs_before}.npz" if context.checkpoints else None
-        checkpoint = EpochCheckpoint(file, parts.trainable, recorder, stopping, phase.epochs, context.listener)
+        checkpoint = EpochCheckpoint(file, parts.trainable, recorder=recorder, stopping=stopping, epochs=phase.epochs)
         done = checkpoint.restore(network)
         advance(done * count)
-        validating = batches(
-            validation,
-            data.labels[data.validation_indices],
-            data.class_count,
-            batch_size,
-            in_order(len(data.validation_indices)),
-        )
+        labels = Labels(data.labels[data.validation_indices], data.class_count)
+        validating = batches(validation, in_order(len(validation)), batch_size, labels=labels)
         network.fit(
             training_batches(inputs, task, context, epochs[done:] or epochs[-1:]),
             steps_per_epoch=steps,
@@ -123,7 +122,14 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
             epochs=phase.epochs,
             initial_epoch=done,
             class_weight=weights,
-            callbacks=[EpochSeeds(context.seed, epochs.start), recorder, stopping, checkpoint],
+            # In this order: an epoch is recorded, compared, written, and then reported.
+            callbacks=[
+                EpochSeeds(context.seed, epochs.start),
+                recorder,
+                stopping,
+                checkpoint,
+                EpochReporter(recorder, context.listener),
+            ],
             shuffle=False,
             verbose=0,
         )
@@ -132,46 +138,50 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
     return Fitted(rows, kept, rates.of(len(rows) * steps), network, validating)
 
 
-def make_inputs(parts: Parts, data: TrainingData, phase: PhaseConfig, augment: AugmentConfig) -> PhaseInputs:
-    """Inputs of a phase: cached features where they can serve, else the images themselves."""
-    features = data.features
-    views, seen = variants_seen(augment, phase), data.images_seen(augment, phase)
-    mixing = mixes(parts, augment)
-    if mixing or not features.fits(parts.frozen, seen):
-        if not mixing:
+def make_inputs(parts: Parts, data: TrainingData, phase: PhaseConfig, context: FitContext) -> PhaseInputs:
+    """Make the inputs of a phase: cached features where they fit, else the images themselves."""
+    augment, features = context.augment, data.features
+    variants, count = Variants(augment, context.seed), variants_seen(augment, phase)
+    seen = data.images_seen(augment, phase)
+    # MixUp and CutMix are for convolutions, not for a head alone.
+    mixed = mixes(augment) and parts.upper is not None
+    if mixes(augment) and not mixed:
+        log.info("augment.mixup and cutmix are ignored while only the head is trained")
+    if mixed or not features.fits(parts.frozen, seen):
+        if not mixed:
             features.warn_if_too_large(parts.frozen, seen)
-        network = FrozenBelow(parts.frozen, parts.trainable)
-        # What is too large to be kept is given in the same variants as if it were.
-        endless = (parts.frozen.empty or mixing) and augment.varies
-        views = None if endless else 1 if mixing or parts.frozen.empty else views
+        new_each_epoch = varies(augment) and (mixed or parts.frozen.empty)
+        # Features that are too large to be cached are of the same variants as if they were.
+        fixed = 1 if mixed or parts.frozen.empty else count
+        drawn = variants.of(len(data.train_indices), data.images.size)
         return PhaseInputs(
-            features.images(data.train_indices), features.images(data.validation_indices), views, network
+            ImageInputs(data.images, data.train_indices, drawn),
+            ImageInputs(data.images, data.validation_indices, [None]),
+            None if new_each_epoch else fixed,
+            FrozenBelow(parts.frozen, parts.trainable),
+            mixed,
         )
     intermediate = parts.intermediate if parts.intermediate and features.fits(parts.intermediate, seen) else None
-    training = features.features(parts.frozen, data.train_indices, views, "frozen part", intermediate)
-    validation = features.features(parts.frozen, data.validation_indices, 1, "frozen part")
-    return PhaseInputs(training, validation, views, parts.trainable)
-
-
-def mixes(parts: Parts, augment: AugmentConfig) -> bool:
-    """Whether images are mixed in this phase: MixUp and CutMix are for convolutions, not for a head alone."""
-    if augment.mixes and parts.upper is None:
-        log.info("augment.mixup and cutmix are ignored while only the head is trained")
-    return augment.mixes and parts.upper is not None
+    training = features.load(
+        parts.frozen, data.train_indices, variants=variants, variant_count=count, intermediate=intermediate
+    )
+    validation = features.load(parts.frozen, data.validation_indices)
+    return PhaseInputs(training, validation, count, parts.trainable, mixed)
 
 
 def training_batches(inputs: PhaseInputs, task: PhaseFit, context: FitContext, epochs: range) -> tf.data.Dataset:
-    """The batches of all epochs of a phase, with the labels to learn."""
+    """Make the batches of all epochs of a phase, with labels softened as the phase asks for."""
     data, phase, seed = task.data, task.phase, context.seed
     labels = data.labels[data.train_indices]
-    plan = (
-        balanced(labels, inputs.views, seed) if phase.balanced_sampling else shuffled(len(labels), inputs.views, seed)
-    )
-    mixing = context.augment if context.augment.mixes and task.parts.upper is not None else None
-    if mixing:
+    if phase.balanced_sampling:
+        plan = balanced(labels, inputs.variants, seed)
+    else:
+        plan = shuffled(len(labels), inputs.variants, seed)
+    if inputs.mixed:
         _warn_of_lonely_classes(plan, labels, phase.batch_size, epochs.start)
-    soften = Softening(mixing, phase.label_smoothing, seed)
-    return batches(inputs.training, labels, data.class_count, phase.batch_size, plan, epochs=epochs, soften=soften)
+    mixing = Mixing(context.augment, seed) if inputs.mixed else None
+    targets = Labels(labels, data.class_count, smoothing=phase.label_smoothing, mixing=mixing)
+    return batches(inputs.training, plan, phase.batch_size, epochs=epochs, labels=targets)
 
 
 def _warn_of_lonely_classes(plan: Plan, labels: np.ndarray, batch_size: int, epoch: int) -> None:
@@ -180,8 +190,8 @@ def _warn_of_lonely_classes(plan: Plan, labels: np.ndarray, batch_size: int, epo
     alone = sum(len(np.unique(part)) == 1 for part in parts)
     if alone:
         log.warning(
-            "augment.mixup, cutmix: %d of %d batches of the first epoch hold one class only, whose labels mixing does not change; "
-            "raise finetune.batch_size, or set finetune.balanced_sampling=true", alone, len(parts),
+            "augment.mixup, cutmix: %d of %d batches of the first epoch hold one class only, whose labels mixing does "
+            "not change; raise finetune.batch_size, or set finetune.balanced_sampling=true", alone, len(parts),
         )  # fmt: skip
 
 
@@ -194,11 +204,21 @@ def compile_network(
     rate_factors: Mapping[int, float],
     jit: bool,
 ) -> None:
-    """Compile a network for a phase, in place; within the strategy's scope."""
-    variables = network.trainable_variables
+    """Compile a network for a phase, in place; within the strategy's scope.
+
+    Args:
+        network: to compile.
+        parts: of the classifier, whose arithmetic decides on loss scaling.
+        phase: which optimizer.
+        rates: the learning rate by step.
+        rate_factors: see `PhaseFit`.
+        jit: whether XLA compiles the training step.
+    """
     loss_scaling = parts.arithmetic.policy == "mixed_float16"
     network.compile(
-        optimizer=make_optimizer(phase, rates, variables, rate_factors, loss_scaling=loss_scaling),
+        optimizer=make_optimizer(
+            phase, rates, network.trainable_variables, rate_factors=rate_factors, loss_scaling=loss_scaling
+        ),
         loss=keras.losses.CategoricalCrossentropy(),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile=jit,

@@ -1,23 +1,27 @@
-"""Figures of each epoch, and the files that a training leaves beside its model."""
+"""Figures of each epoch, and the tables and metrics that a training writes beside its model."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
 Row = dict[str, float]
-"""An epoch: `epoch` (counted over both phases, from 1), `learning_rate`, `loss`, `accuracy`, `val_loss`, `val_accuracy`."""
+"""An epoch: `epoch` (counted over both phases, from 1), `learning_rate`, and loss and accuracy.
+
+These are `loss`, `accuracy`, `val_loss` and `val_accuracy`.
+"""
 
 
 def seven_digits(value: float) -> float:
-    """What float32 has to tell."""
+    """Round to the seven digits that float32 holds."""
     return float(f"{float(value):.7g}")
 
 
-def summary(rows: Sequence[Row], kept: Row, trainable: keras.Model, model: keras.Model) -> dict[str, float]:
-    """The figures of the epoch that was kept, and what was trained of the whole model, in parameters."""
+def summary(rows: Sequence[Row], kept: Row, trainable: keras.Model, model: keras.Model) -> dict[str, Any]:
+    """Return the figures of the kept epoch, and the number of trainable and of all parameters."""
     return {
         "epochs": len(rows),
         "kept_epoch": kept["epoch"],
@@ -27,8 +31,13 @@ def summary(rows: Sequence[Row], kept: Row, trainable: keras.Model, model: keras
     }
 
 
-def write_rates(epochs: Sequence[int], rates: np.ndarray, file: Path) -> None:
-    """A row a batch: its epoch, its number from 1 on, and the learning rate that it was learned from at."""
-    each = len(rates) // len(epochs)
-    table = {"epoch": np.repeat(epochs, each), "step": np.arange(1, len(rates) + 1), "learning_rate": rates}
+def write_rates(rows: Sequence[Row], rates: np.ndarray, file: Path) -> None:
+    """Write a CSV of one row per batch: its epoch, its step from 1 on, and its learning rate."""
+    epochs = [row["epoch"] for row in rows]
+    steps_per_epoch = len(rates) // len(epochs)
+    table = {
+        "epoch": np.repeat(epochs, steps_per_epoch),
+        "step": np.arange(1, len(rates) + 1),
+        "learning_rate": rates,
+    }
     pd.DataFrame(table).to_csv(file, index=False)

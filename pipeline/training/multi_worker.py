@@ -1,7 +1,8 @@
-"""One training by several processes: each holds a copy of the network and takes its share of every batch."""
+"""Training by several processes: each has a copy of the network, and computes a part of every batch."""
 
 import logging
 import os
+from typing import Any
 
 import tensorflow as tf
 
@@ -14,10 +15,10 @@ log = logging.getLogger(__name__)
 
 
 class Workers(tf.distribute.MultiWorkerMirroredStrategy):
-    """TensorFlow's strategy, with what Keras 3 (3.15) asks of it and it does not give."""
+    """TensorFlow's strategy, made to work with Keras 3 (3.15)."""
 
-    def reduce(self, reduce_op, value, axis=None):
-        """As TensorFlow's; Keras also reduces a whole batch, to learn its shape, and the figures of a step, which have no axis."""
+    def reduce(self, reduce_op: tf.distribute.ReduceOp | str, value: Any, axis: int | None = None) -> Any:
+        """Reduce as TensorFlow does; Keras also reduces whole batches, and a step's figures without an axis."""
         if isinstance(value, tuple):
             return tuple(self.experimental_local_results(each)[0] for each in value)
         if axis == 0 and self.experimental_local_results(value)[0].shape.rank == 0:
@@ -29,10 +30,10 @@ _joined: list[Workers] = []
 
 
 def join(hardware: HardwareConfig) -> None:
-    """Meet the other workers; before anything else that TensorFlow does. Waits for them.
+    """Connect to the other workers, and wait for them; before anything else that TensorFlow does.
 
     Raises:
-        PipelineError: there is no TF_CONFIG.
+        PipelineError: TF_CONFIG is not set.
     """
     if _joined:
         return
@@ -42,32 +43,33 @@ def join(hardware: HardwareConfig) -> None:
         )
     tf.config.threading.set_intra_op_parallelism_threads(threads(hardware.intra_op_threads))
     tf.config.threading.set_inter_op_parallelism_threads(threads(hardware.inter_op_threads))
-    log.info("worker %d meets the others", worker_index())
+    log.info("worker %d: connecting to the others", worker_index())
     _joined.append(Workers())
 
 
 def joined() -> Workers:
-    """The strategy of all workers.
+    """Return the strategy of all workers.
 
     Raises:
-        PipelineError: they have not met.
+        PipelineError: this process has not joined them.
     """
     if not _joined:
         raise PipelineError(
-            "hardware.strategy=multi_worker: say python -m pipeline, or one stage's, on each machine; DVC and -m run single processes"
+            "hardware.strategy=multi_worker: run python -m pipeline, or one stage's command, on each machine; DVC and "
+            "-m run single processes"
         )
     return _joined[0]
 
 
 def broadcast(number: int) -> int:
-    """The chief's number, on each worker."""
+    """Return the chief's number, on each worker."""
     strategy = joined()
-    # A GPU counts as a replica: each of the chief's tells it.
-    told = tf.constant(number if worker_index() == 0 else 0)
+    summand = tf.constant(number if worker_index() == 0 else 0)
 
     @tf.function
-    def summed():
-        return strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("sum", told))
+    def total() -> Any:
+        return strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("sum", summand))
 
-    local = len(strategy.extended.worker_devices)
-    return int(strategy.experimental_local_results(summed())[0]) // local
+    # Each of the chief's GPUs is a replica, and adds the number once.
+    replicas = len(strategy.extended.worker_devices)
+    return int(strategy.experimental_local_results(total())[0]) // replicas

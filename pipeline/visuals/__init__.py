@@ -1,1 +1,1 @@
-"""How charts and pages look."""
+"""Style of charts and pages."""

@@ -1,21 +1,22 @@
-"""Pages of HTML in one file each: nothing is loaded from anywhere, they follow the colour scheme, and they print."""
+"""HTML pages of one file each, which load nothing, follow the colour scheme, and can be printed."""
 
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from pipeline.storage.files import whole_file
 
 
-def write_page(template: str, file: Path, **content) -> None:
-    """Render a template of this folder to `file`."""
+def write_page(template: str, file: Path, **content: Any) -> None:
+    """Render a template of the folder templates/ to `file`."""
     with whole_file(file) as unfinished:
-        # A file's name need not be UTF-8, as a page is.
+        # A file's name may not be valid UTF-8; a page has to be.
         unfinished.write_text(render(template, **content), encoding="utf-8", errors="replace")
 
 
-def render(template: str, **content) -> str:
-    """The page that a template of this folder gives; text is escaped in HTML, charts are marked as safe by the template that places them."""
+def render(template: str, **content: Any) -> str:
+    """Render a template of the folder templates/; HTML escapes all text, except charts that it marks as safe."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(["html"]),
@@ -28,10 +29,10 @@ def render(template: str, **content) -> str:
 
 
 def figure(value: float) -> str:
-    """A metric as tables show it."""
+    """Format a metric for tables."""
     return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def p_value(value: float) -> str:
-    """A p value as tables show it."""
+    """Format a p value for tables."""
     return "below 0.001" if value < 0.001 else f"{value:.3f}"

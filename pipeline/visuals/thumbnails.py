@@ -1,4 +1,4 @@
-"""Thumbnails inside pages that load nothing."""
+"""Images inside pages of one file: pages of thumbnails, data URIs, heat maps over images."""
 
 import base64
 import io
@@ -14,12 +14,12 @@ from pipeline.inputs.decoding import UndecodableError, decode
 from pipeline.system.machine import on_all_cores
 from pipeline.visuals.pages import write_page
 
-_SIDE = 176
+_THUMBNAIL_SIDE, _EMBEDDED_SIDE = 176, 192
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """An image with what is said below it."""
+    """An image file, with a heading and lines of text below it."""
 
     file: Path
     heading: str
@@ -28,62 +28,69 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Group:
-    """Images to be looked at side by side."""
+    """Images side by side."""
 
     title: str
     cards: list[Thumbnail]
 
 
 def write_thumbnails(file: Path, title: str, introduction: str, groups: Iterable[Group]) -> None:
-    """Write a page that shows `groups` one below the other; images that can't be read any more are said to be so."""
-    shown = [{"title": group.title, "cards": list(on_all_cores(_shown, group.cards))} for group in groups]
-    write_page("thumbnails.html", file, title=title, introduction=introduction, groups=shown)
+    """Write a page with one group below the other; an unreadable image has a remark in its place."""
+    content = [{"title": group.title, "cards": list(on_all_cores(_card, group.cards))} for group in groups]
+    write_page("thumbnails.html", file, title=title, introduction=introduction, groups=content)
 
 
-def _shown(card: Thumbnail) -> dict[str, Any]:
+def _card(card: Thumbnail) -> dict[str, Any]:
     return {
         "name": _printable(card.file.name),
         "heading": card.heading,
         "lines": [_printable(line) for line in card.lines],
-        "image": _thumbnail(card.file),
+        "image_uri": _thumbnail_uri(card.file),
     }
 
 
-def _thumbnail(file: Path) -> str | None:
-    """A small JPEG in base64."""
+def _thumbnail_uri(file: Path) -> str | None:
     try:
         image = decode(file.read_bytes()).image
     except (OSError, UndecodableError):
         return None
-    image.thumbnail((_SIDE, _SIDE), reducing_gap=2.0)
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=80)
-    return base64.b64encode(data.getvalue()).decode()
+    image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), reducing_gap=2.0)
+    return _jpeg_uri(image)
 
 
 def _printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-_EMBEDDED_SIDE = 192
-
-
 def data_uri(pixels: np.ndarray) -> str:
-    """A pixels as a JPEG inside an address, for pages that load nothing."""
+    """Encode square pixels, uint8 [size, size, 3], as a data URI of a JPEG of at most 192 pixels a side."""
     image = Image.fromarray(pixels)
     if image.width > _EMBEDDED_SIDE:
         image = image.resize((_EMBEDDED_SIDE, _EMBEDDED_SIDE), Image.Resampling.LANCZOS)
+    return _jpeg_uri(image)
+
+
+def _jpeg_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """An image uint8 [size, size, 3] under its heat map [size, size]: what does not count turns grey and dark, what counts glows."""
-    # Half a second to import, and most pages need none of it.
+    """Lay a heat map over an image: what does not count turns grey and dark, what counts glows.
+
+    Args:
+        image: uint8 [size, size, 3].
+        heatmap: float [size, size] in 0 to 1.
+
+    Returns:
+        uint8 [size, size, 3].
+    """
+    # Half a second to import, and most pages do not need it.
     from matplotlib import colormaps
 
     grey = image.astype(np.float32).mean(axis=2, keepdims=True) * 0.55
     glow = colormaps["inferno"](heatmap)[..., :3].astype(np.float32) * 255
-    share = heatmap[..., np.newaxis] * 0.6
-    return np.clip(grey * (1 - share) + glow * share + image * 0.25 * heatmap[..., np.newaxis], 0, 255).astype(np.uint8)
+    weight = heatmap[..., np.newaxis] * 0.6
+    blended = grey * (1 - weight) + glow * weight + image * 0.25 * heatmap[..., np.newaxis]
+    return np.clip(blended, 0, 255).astype(np.uint8)

@@ -1,19 +1,19 @@
-"""A clock that is set back and forward while the work goes on."""
+"""A clock that is set back and forward during the work."""
 
 import time
 
 import mlflow
 import pytest
 
-from pipeline.jobs.pipeline import run_through
 from pipeline.storage.files import read_json
+from tests.support.experiments import run_stages
 
 DAY = 86400
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The machine's clock, moved by the seconds in this list, at each look by the next of them."""
+    """The machine's clock, moved by the seconds in this list: each reading uses the next of them."""
     moved, real = [0], time.time
 
     def read():
@@ -27,10 +27,10 @@ def clock(monkeypatch):
 def test_no_metric_is_lost_and_none_doubled_and_a_later_run_is_told_from_an_earlier_one(configure, tmp_path, clock):
     config = configure("backbone=scratch_cnn", "train.epochs=5")
     client = mlflow.MlflowClient(config.tracking.uri)
-    run_through("train", config, tmp_path / "first", sweep=False)
+    run_stages(config, tmp_path / "first", "train")
     # The second run seems to be older, and its epochs to run backwards.
     clock[:] = [-DAY, -2 * DAY, -3 * DAY]
-    run_through("train", config, tmp_path / "second", sweep=False)
+    run_stages(config, tmp_path / "second", "train")
     found = client.search_runs(["1"])
     assert {run.info.status for run in found} == {"FINISHED"}
     named = {

@@ -5,14 +5,11 @@ import subprocess
 import sys
 import time
 
-import mlflow
 import pytest
 
-from tests.conftest import small_arguments, write_images
-
-
-def runs(tmp_path):
-    return mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
+from pipeline.jobs import launch
+from tests.support.commands import runs
+from tests.support.images import small_arguments, write_images
 
 
 def complete(tmp_path):
@@ -20,14 +17,14 @@ def complete(tmp_path):
 
 
 def test_a_sweep_of_the_whole_pipeline_and_its_repeat(command, tmp_path, images):
-    """Jobs in folders of their own, one experiment each, under one sweep; what is done is not done again; one failure stops nothing."""
+    """Jobs in folders of their own, one experiment each; nothing is done twice, one failure stops nothing."""
     jobs = "finetune.unfreeze=all,none,nonsense"
-    # What refers to another setting goes to the jobs, and into the sweep's name, as it was said.
+    # A reference to another setting reaches the jobs, and the sweep's name, as it was typed.
     refers = "finetune.class_weight=${train.class_weight}"
     sweep = ["pipeline", "-m", *small_arguments(images), "backbone=scratch_cnn", refers, jobs]
     first = command(*sweep)
     assert first.returncode == 1
-    assert "'nonsense' is no block or layer" in first.stderr
+    assert "'nonsense' is not a block or layer" in first.stderr
     assert "Traceback" not in first.stderr
     done = complete(tmp_path)
     assert sorted(run.data.params["finetune.unfreeze"] for run in done) == ["all", "none"]
@@ -43,12 +40,12 @@ def test_a_sweep_of_the_whole_pipeline_and_its_repeat(command, tmp_path, images)
     assert again.returncode == 1
     assert "1 failed before, 2 skipped" in again.stderr
     assert "sweep.retry_failed=true tries again" in again.stderr
-    assert "begins" not in again.stderr
+    assert "started" not in again.stderr
     assert len(complete(tmp_path)) == 2
 
     retried = command(*sweep[:-1], "finetune.unfreeze=all,nonsense", "sweep.retry_failed=true")
     assert "1 failed, 1 skipped" in retried.stderr
-    assert "finetune begins" in retried.stderr
+    assert "finetune: started" in retried.stderr
     assert command(*sweep[:-1], "finetune.unfreeze=all,none").returncode == 0
 
     compared = command("pipeline.compare", "--sweep", "unfreeze", "--html", "compare.html")
@@ -70,8 +67,8 @@ def test_jobs_at_the_same_time_keep_apart(command, tmp_path, images):
         for seed in (1, 2, 2)
     ]  # fmt: skip
     for process in processes:
-        _, said = process.communicate()
-        assert process.returncode == 0, said
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
     assert sorted(run.data.params["seed"] for run in runs(tmp_path)) == ["1", "2", "2"]
     assert {run.info.status for run in runs(tmp_path)} == {"FINISHED"}
     assert len([folder for folder in (tmp_path / "runs").iterdir() if folder.is_dir()]) == 2
@@ -82,31 +79,40 @@ def test_a_stage_brings_its_inputs_up_to_date(command, tmp_path, images):
     assert ran.returncode == 0, ran.stderr
     assert {item.name for item in (tmp_path / "here").iterdir()} >= {"prepare", "train", "finetune", "finetune.log"}
     again = command("pipeline.finetune", *small_arguments(images), "backbone=scratch_cnn", "hydra.run.dir=here")
-    assert "train is done" in again.stderr
-    assert "finetune ended" in again.stderr
+    assert "train: up to date" in again.stderr
+    assert "finetune: finished" in again.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["pipeline.train", "train.epocs=3"], "did you mean train.epochs"),
-        (["pipeline.train", "+train.epocs=3"], "did you mean train.epochs"),
-        (["pipeline", "-m", "train.epochs=1,zero"], "train.epochs: 'zero' is not allowed"),
-        (["pipeline.train", "backbone=vgg61"], "did you mean"),
-        (["pipeline.train", "dataset=folder", "dataset.path=no/where"], "'no/where' does not exist"),
-        (["pipeline.train", "dataset.path=images"], "say dataset=folder"),
-        (["pipeline.train", "train.epochs=["], "is no override that Hydra understands"),
-        (["pipeline.evaluate", "--dvc"], "resolved.yaml does not exist; run dvc repro"),
-        (
-            ["pipeline.evaluate", "evaluate.corruptions=some"],
-            "evaluate.corruptions: 'some' is not allowed; it takes none | all",
-        ),
+        (["train.epocs=3"], "did you mean train.epochs"),
+        (["+train.epocs=3"], "did you mean train.epochs"),
+        (["-m", "train.epochs=1,zero"], "train.epochs: invalid value 'zero'; expected an integer >= 1"),
+        (["backbone=vgg61"], "did you mean"),
+        (["dataset.path=images"], "dataset=folder"),
+        (["train.epochs=["], "is not a valid Hydra override"),
+        (["evaluate.corruptions=some"], "evaluate.corruptions: invalid value 'some'; expected one of none, all"),
+        (["--dvc"], "outputs/settings/config.yaml does not exist; run dvc repro"),
     ],
 )
-def test_wrong_words_get_a_sentence_and_no_traceback(command, arguments, said, tmp_path):
-    ran = command(*arguments)
+def test_wrong_words_get_a_sentence(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pipeline.train", *arguments])
+    monkeypatch.setattr(launch, "install_handlers", lambda: None)
+    monkeypatch.setattr(launch, "start_logging", lambda file: None)
+    with pytest.raises(SystemExit) as ended:
+        launch.main("train")
+    assert message in str(ended.value.code)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["train.epocs=3"], ["dataset=folder", "dataset.path=no/where"]])
+def test_a_sentence_is_all_that_people_see(command, arguments, tmp_path):
+    """Before Hydra starts a job, and where the job is what fails."""
+    ran = command("pipeline.train", *arguments)
     assert ran.returncode == 1
-    assert said in ran.stderr
+    assert "did you mean train.epochs" in ran.stderr or "'no/where' does not exist" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert not (tmp_path / "mlflow.db").exists()
 
@@ -123,8 +129,8 @@ def test_a_tracking_server_that_is_not_there_is_named(command, images):
     assert "Traceback" not in ran.stderr
 
 
-@pytest.mark.parametrize(("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
-def test_an_interrupted_training_leaves_nothing_half_done(command, tmp_path, how, status):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_leaves_nothing_half_done(command, tmp_path, how):
     folder = write_images(tmp_path / "images", per_class=30)
     arguments = [
         *small_arguments(folder),
@@ -144,9 +150,9 @@ def test_an_interrupted_training_leaves_nothing_half_done(command, tmp_path, how
     while process.poll() is None and not (log.exists() and "epoch 2 of" in log.read_text()):
         time.sleep(0.2)
     process.send_signal(how)
-    _, said = process.communicate()
-    assert process.returncode == status, said
-    assert "goes on from the last finished epoch" in said
+    _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert "resume after the last completed epoch" in errors
     assert sorted(item.name for item in (tmp_path / "job").iterdir()) == [
         ".hydra",
         "outcome.json",

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.jobs.identity import experiment_key
-from pipeline.jobs.pipeline import run_through
 from pipeline.jobs.stage import is_done
 from pipeline.storage.cache import Cache
 from pipeline.system.errors import PipelineError
-from tests.conftest import small_arguments
+from tests.support.experiments import run_stages
+from tests.support.images import small_arguments
 
 ROWS = np.arange(60, dtype=np.float32).reshape(20, 3)
 
@@ -26,7 +25,7 @@ def mount(*arguments: str) -> None:
 
 @pytest.fixture
 def disk(tmp_path) -> Iterator[Callable[[str], Path]]:
-    """A file system in memory at `tmp_path/disk`; called with mount's options it is another one: `ro`, or `size=...` and `rw`."""
+    """A file system in memory at `tmp_path/disk`; call it with mount's options: `ro`, `rw` or `size=...`."""
     place = tmp_path / "disk"
     place.mkdir()
     try:
@@ -42,7 +41,7 @@ def never(append):
 
 
 def entry(cache, build):
-    return cache.rows("numbers", {"a": 1}, (3,), "float32", build)
+    return cache.rows("numbers", {"a": 1}, shape=(3,), dtype="float32", build=build)
 
 
 def test_an_entry_is_read_where_nothing_can_be_written(disk):
@@ -51,8 +50,8 @@ def test_an_entry_is_read_where_nothing_can_be_written(disk):
     before = {file: file.stat().st_mtime_ns for file in cache.folder.rglob("*")}
     disk("ro")
     assert np.array_equal(entry(cache, never).take(np.arange(20)), ROWS)
-    assert cache.fits("numbers", {"a": 1}, 20, (3,), "float32", 1)
-    assert not cache.fits("numbers", {"a": 2}, 20, (3,), "float32", 1)
+    assert cache.fits("numbers", {"a": 1}, count=20, shape=(3,), dtype="float32", gib=1)
+    assert not cache.fits("numbers", {"a": 2}, count=20, shape=(3,), dtype="float32", gib=1)
     assert {file: file.stat().st_mtime_ns for file in cache.folder.rglob("*")} == before
 
 
@@ -72,17 +71,17 @@ def test_training_reads_what_a_read_only_cache_holds_and_computes_the_rest(confi
     caplog.set_level(logging.INFO, "pipeline")
     place = disk("rw")
     config = configure(f"cache_folder={place}/cache", "hardware.frozen_batch_size=8")
-    run_through("train", config, tmp_path / "first", sweep=False)
+    run_stages(config, tmp_path / "first", "train")
     [images] = (place / "cache").glob("images-*")
     # Not removed: what is mapped still would keep the file system from being made read-only.
     images.rename(place / "elsewhere")
     left = sorted(place.rglob("*"))
     disk("ro")
-    run_through("train", config, tmp_path / "again", sweep=False)
-    assert "60 of 60 files are as they were" in caplog.text
-    assert "cache_folder can't be written to; each is decoded whenever it is needed" in caplog.text
+    run_stages(config, tmp_path / "again", "train")
+    assert "60 of 60 files are unchanged" in caplog.text
+    assert "disk full or read-only); decoding each whenever it is needed" in caplog.text
     assert "it is computed again" not in caplog.text
-    assert "cut off, train would begin anew" in caplog.text
+    assert "if interrupted, train will not be resumable" in caplog.text
     one, two = (pd.read_csv(tmp_path / name / "train" / "history.csv") for name in ("first", "again"))
     pd.testing.assert_frame_equal(one, two)
     assert sorted(place.rglob("*")) == left
@@ -94,7 +93,7 @@ def test_a_cache_that_cannot_be_written_to_is_listed_and_not_pruned(command, dis
     disk("ro")
     assert "1 entry" in command("pipeline.cache", "--folder", str(cache.folder)).stdout
     pruned = command("pipeline.cache", "--folder", str(cache.folder), "--prune", "0 B")
-    assert pruned.returncode == 2
+    assert pruned.returncode == 1
     assert "can't be written to, so that nothing can be removed" in pruned.stderr
     assert cache.has("numbers", {"a": 1})
 
@@ -105,23 +104,22 @@ def test_a_job_folder_that_cannot_be_written_to_is_named_before_any_work(command
     option = f"hydra.{'sweep' if more else 'run'}.dir={place}/jobs"
     ran = command("pipeline.train", *more, *small_arguments(images), option)
     assert ran.returncode == 1
-    assert (
-        f"hydra.{'sweep' if more else 'run'}.dir: {place}/jobs can't be written to; name another folder" in ran.stderr
-    )
+    assert f"hydra.{'sweep' if more else 'run'}.dir: {place}/jobs is not writable; name another folder" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
 @pytest.mark.parametrize("full", ["cache", "job"])
-def test_the_same_command_goes_on_once_a_full_disk_has_room(configure, disk, tmp_path, full):
+def test_the_same_command_resumes_once_a_full_disk_has_room(configure, disk, tmp_path, full):
     place = disk("size=20k")
     folders = {"cache": tmp_path / "cache", "job": tmp_path / "job"} | {full: place / full}
     config = configure("backbone=scratch_cnn", f"cache_folder={folders['cache']}")
-    with pytest.raises(PipelineError, match=r"prepare: .*No space left.*Make room.*the same command goes on then"):
-        run_through("train", config, folders["job"], sweep=False)
+    with pytest.raises(
+        PipelineError, match=r"prepare: .*No space left.*Free disk space.*the same command then resumes"
+    ):
+        run_stages(config, folders["job"], "train")
     assert not [path for path in folders["job"].glob("*") if path.is_dir()]
     disk("size=64m")
-    run_through("train", config, folders["job"], sweep=False)
-    assert is_done(folders["job"] / "train", experiment_key(config))
+    assert is_done("train", run_stages(config, folders["job"], "train"))
     [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
     history = mlflow.MlflowClient(config.tracking.uri).get_metric_history(run.info.run_id, "training/loss")
     assert sorted(point.step for point in history) == [1, 2]

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import write_images
 from tests.support.checkouts import Checkout
+from tests.support.images import write_images
 
 
 @pytest.fixture
@@ -32,14 +32,16 @@ def test_queued_experiments_land_in_this_checkouts_store(checkout):
     deadline = time.monotonic() + 800
     while any(word in (status := checkout.dvc("queue", "status")) for word in ("Queued", "Running")):
         assert time.monotonic() < deadline, status
-        # Each look costs a second of a core that the experiments need.
+        # Each query costs a second of a core that the experiments need.
         time.sleep(15)
     assert status.count("Success") == 2, status
     queued = checkout.experiments()
     assert {run.data.params["backbone.name"] for run in queued} == {"scratch_cnn", "efficientnet_lite0"}
     artifacts = f"file://{checkout.folder}/mlartifacts/"
     assert all(run.info.artifact_uri.startswith(artifacts) for run in queued)
-    assert all(Path(run.info.artifact_uri.removeprefix("file://"), "train", "curves.png").exists() for run in queued)
+    assert all(
+        Path(run.info.artifact_uri.removeprefix("file://"), "report", "plots", "curves.png").exists() for run in queued
+    )
     assert checkout.dvc("exp", "show", "--csv").count("scratch_cnn") >= 2
     # What was read, decoded and computed went to this checkout's cache, not to the folders that DVC throws away.
     kinds = {folder.name.partition("-")[0] for folder in (checkout.folder / "cache").glob("*/")}

@@ -8,15 +8,20 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from tests.conftest import small_arguments, write_images
+from pipeline import register
+from tests.support.images import small_arguments, write_images
+from tests.support.in_process import call
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, monkeypatch):
+    """The store of the commands, those called in this process included."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
     return mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
 
 
-def test_the_best_becomes_champion_and_answers_by_its_name(command, tmp_path, store):
+def test_the_best_becomes_champion_and_answers_by_its_name(command, tmp_path, store, capsys):
     images = write_images(tmp_path / "images", per_class=24)
     run = [
         "pipeline",
@@ -30,14 +35,13 @@ def test_the_best_becomes_champion_and_answers_by_its_name(command, tmp_path, st
     assert ran.returncode == 0, ran.stderr
     ran = command("pipeline.register", "export.images=64")
     assert ran.returncode == 0, ran.stderr
-    assert "is version 1, champion. It is the first, and its export answers as it does." in ran.stdout
-    again = command("pipeline.register", "--unless-champion")
-    assert again.stdout == "classifier: version 1 is champion\n"
-    assert "is champion already" in command("pipeline.register").stdout
-    back = command("pipeline.register", "--rollback")
-    assert back.returncode == 1
-    assert "was the first champion" in back.stderr
-    assert "Traceback" not in back.stderr
+    assert "is version 1, champion. It is the first, and its export predicts as it does." in ran.stdout
+    assert call(register.main, "--unless-champion") is None
+    assert capsys.readouterr().out == "classifier: version 1 is champion\n"
+    run_id = store.get_model_version_by_alias("classifier", "champion").run_id
+    assert call(register.main, "--runs", run_id, "register.margin=0.02") is None
+    assert "is champion already" in capsys.readouterr().out
+    assert "was the first champion" in call(register.main, "--rollback")
 
     champion = store.get_model_version_by_alias("classifier", "champion")
     assert champion.description.startswith("# Model card: scratch_cnn images")
@@ -67,7 +71,7 @@ def test_the_best_becomes_champion_and_answers_by_its_name(command, tmp_path, st
     assert metrics["export/saved_model/size_mib"] > 0
 
 
-def test_nothing_to_register_is_said(command):
+def test_nothing_to_register_is_an_error(command):
     ran = command("pipeline.register")
     assert ran.returncode == 1
     assert "There is no complete experiment" in ran.stderr

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from pipeline.comparison.experiments import Experiment
 from pipeline.config.compose import composed
-from pipeline.deployment.reproduction import LOCK, as_overrides, check_out, compare, environment, meant, verdict
+from pipeline.deployment.reproduction import LOCK, as_overrides, check_out, compare, environment, find_run, verdict
 from pipeline.storage.files import file_sha256
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE
@@ -47,19 +47,19 @@ def test_what_is_no_number_has_to_stay_so(then, now, said):
     assert verdict(compare(*figures), 1e-6) == said
 
 
-def test_a_run_is_meant_by_its_id_or_the_start_of_it():
+def test_a_run_is_found_by_its_id_or_the_start_of_it():
     one, two = (Experiment(start + "0" * 28, f"run {start}", 0, {}, {}, {}) for start in ("ab12", "ab34"))
-    assert meant(one.run_id, [one, two]) is one
-    assert meant("ab3", [one, two]) is two
-    assert meant(f"runs:/{two.run_id}/model", [one, two]) is two
+    assert find_run(one.run_id, [one, two]) is one
+    assert find_run("ab3", [one, two]) is two
+    assert find_run(f"runs:/{two.run_id}/model", [one, two]) is two
     with pytest.raises(PipelineError, match=r"'ab' is the start of several ids.*ab120000 \(run ab12\), ab340000"):
-        meant("ab", [one, two])
-    with pytest.raises(PipelineError, match=r"'c' is the id of no complete experiment.*such as ab120000"):
-        meant("c", [one, two])
+        find_run("ab", [one, two])
+    with pytest.raises(PipelineError, match=r"'c' is not the id of a complete experiment.*such as ab120000"):
+        find_run("c", [one, two])
     with pytest.raises(
-        PipelineError, match=r"'c' is the id of no complete experiment; it takes one of those that make ui shows$"
+        PipelineError, match=r"'c' is not the id of a complete experiment; give one that make ui shows$"
     ):
-        meant("c", [])
+        find_run("c", [])
 
 
 def test_the_code_comes_from_the_commit_and_has_to_have_its_lock(tmp_path):

@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from pipeline.sweeps.optuna_search import enqueue_grid
-from tests.integration.test_sweeps import runs, small
+from tests.support.commands import runs, small
 from tests.support.servers import postgres, postgres_programs
 
 
@@ -43,9 +43,9 @@ def test_a_study_for_two_objectives_goes_on_in_postgresql(command, tmp_path, ima
     assert len({trial.params["train.dropout"] for trial in trials}) == 3
     assert trial_tags(tmp_path) == [0, 1, 2]
     assert "best: trial" in ran.stderr
-    [found] = [run for run in runs(tmp_path) if run.data.tags["role"] == "search"]
-    assert found.data.metrics["search/trials"] == 3
-    logged = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").list_artifacts(found.info.run_id, "search")
+    [search_run] = [run for run in runs(tmp_path) if run.data.tags["role"] == "search"]
+    assert search_run.data.metrics["search/trials"] == 3
+    logged = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").list_artifacts(search_run.info.run_id, "search")
     assert {file.path for file in logged} >= {"search/trials.csv", "search/history.png"}
 
 
@@ -57,7 +57,7 @@ def test_a_grid_has_each_point_once_and_then_ends(command, tmp_path, images):
     for trials in (1, 20):
         ran = command(*grid, f"hydra.sweeper.trials={trials}")
         assert ran.returncode == 0, ran.stderr
-        assert ran.stderr.count("train begins") == 1
+        assert ran.stderr.count("train: started") == 1
     study = optuna.load_study(study_name="small", storage=storage)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2
     assert trial_tags(tmp_path) == [0, 1]

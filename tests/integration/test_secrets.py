@@ -1,4 +1,4 @@
-"""A team's tracking server behind TLS and a password, which nothing that a run leaves or says holds."""
+"""A team's tracking server behind TLS and a password, which no file and no message of a run holds."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from pipeline.storage.files import read_json
-from tests.conftest import small_arguments
+from tests.support.images import small_arguments
 from tests.support.servers import MlflowServer, postgres, postgres_programs
 
 pytest.importorskip("flask_wtf", reason="MLflow's basic authentication takes Flask-WTF")
@@ -62,8 +62,8 @@ def server(tmp_path_factory, certificate):
 
 
 def holders(secret: str, server: MlflowServer, *folders: Path) -> list[str]:
-    """Where a secret stands: files below the folders, and the server's database."""
-    found = [
+    """Files below the folders that hold a secret, and the server's database."""
+    files = [
         str(file)
         for folder in folders
         for file in folder.rglob("*")
@@ -72,36 +72,37 @@ def holders(secret: str, server: MlflowServer, *folders: Path) -> list[str]:
     dumped = subprocess.run(
         [postgres_programs() / "pg_dump", server.database], check=True, capture_output=True, text=True
     ).stdout
-    return found + ["the database"] * (secret in dumped)
+    return files + ["the database"] * (secret in dumped)
 
 
-def test_a_run_gets_through_and_its_password_is_nowhere(command, server, certificate, tmp_path, images):
+def test_a_run_is_logged_and_its_password_is_nowhere(command, server, certificate, tmp_path, images):
     ran = command(
         "pipeline.prepare", *small_arguments(images), f"cache_folder={tmp_path}/cache", "hydra.run.dir=job",
         "tracking.system_metrics_interval=null", MLFLOW_TRACKING_SERVER_CERT_PATH=str(certificate),
         MLFLOW_TRACKING_URI=server.uri.replace("://", f"://{USER}:{PASSWORD}@"),
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    assert read_json(tmp_path / "job" / "prepare" / "run.json")["logged"]
+    [ledger] = (tmp_path / "cache").glob("logged-*.json")
+    assert read_json(ledger)["stages"].keys() == {"prepare"}
     assert PASSWORD not in ran.stdout + ran.stderr
     assert holders(PASSWORD, server, tmp_path, server.folder) == []
-    # Who looks finds: its user is in the server's list.
+    # The search itself works: the user is in the server's list.
     assert holders(USER, server, server.folder.parent)
 
 
 @pytest.mark.parametrize(
-    ("secret", "given"),
+    ("secret", "environment"),
     [
         ("wr0ng-Password", {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": "wr0ng-Password"}),
         (TOKEN, {"MLFLOW_TRACKING_TOKEN": TOKEN}),
     ],
 )
 def test_who_is_refused_gets_a_sentence_without_the_secret(
-    command, server, certificate, tmp_path, images, secret, given
+    command, server, certificate, tmp_path, images, secret, environment
 ):
     ran = command(
         "pipeline.prepare", *small_arguments(images), f"cache_folder={tmp_path}/cache", "hydra.run.dir=job",
-        MLFLOW_TRACKING_URI=server.uri, MLFLOW_TRACKING_SERVER_CERT_PATH=str(certificate), **given,
+        MLFLOW_TRACKING_URI=server.uri, MLFLOW_TRACKING_SERVER_CERT_PATH=str(certificate), **environment,
     )  # fmt: skip
     assert ran.returncode == 1
     assert f"tracking: the store {server.uri} can't be used" in ran.stderr

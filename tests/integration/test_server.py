@@ -8,7 +8,7 @@ import mlflow
 import pytest
 
 from pipeline.storage.files import read_json
-from tests.conftest import small_arguments
+from tests.support.images import small_arguments
 from tests.support.servers import MlflowServer, postgres, postgres_programs
 
 pytestmark = [
@@ -36,9 +36,9 @@ def arguments(images, tmp_path, *more):
     ]  # fmt: skip
 
 
-def begin(command, server, tmp_path, *given):
+def begin(command, server, tmp_path, *line):
     process = subprocess.Popen(
-        [sys.executable, "-m", *given],
+        [sys.executable, "-m", *line],
         cwd=tmp_path, env=command.environment | {"MLFLOW_TRACKING_URI": server.uri}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     log = tmp_path / "job" / "train.log"
@@ -58,9 +58,9 @@ def test_a_server_that_goes_away_for_a_while_gets_every_epoch_once(command, serv
         time.sleep(5)
     finally:
         server.start()
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    assert "the store is away" in said
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "the store is away" in errors
     run_id = read_json(tmp_path / "job" / "train" / "run.json")["run_id"]
     for metric in ("training/loss", "validation/accuracy", "learning_rate"):
         assert sorted(steps(server, run_id, metric)) == list(range(1, EPOCHS + 1))
@@ -71,15 +71,15 @@ def test_a_server_that_goes_away_for_a_while_gets_every_epoch_once(command, serv
 
 
 def test_what_a_server_that_stayed_away_lacks_is_delivered_later(command, server, tmp_path, images):
-    given = arguments(images, tmp_path, "tracking.wait_seconds=1", "seed=7")
-    process = begin(command, server, tmp_path, *given)
+    line = arguments(images, tmp_path, "tracking.wait_seconds=1", "seed=7")
+    process = begin(command, server, tmp_path, *line)
     server.stop()
     try:
-        _, said = process.communicate()
+        _, errors = process.communicate()
         assert process.returncode == 1
-        assert "computed and lies whole in" in said
-        assert "python -m pipeline.sync" in said
-        assert "Traceback" not in said
+        assert "outputs are complete in" in errors
+        assert "python -m pipeline.sync" in errors
+        assert "Traceback" not in errors
         assert (tmp_path / "job" / "train" / "model.keras").exists()
         away = command("pipeline.sync", "--folder", str(tmp_path / "cache"))
         assert away.returncode == 1

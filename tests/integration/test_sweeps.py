@@ -8,32 +8,22 @@ from contextlib import contextmanager
 
 import mlflow
 import pytest
+import yaml
+from omegaconf import OmegaConf
 
+from pipeline.config.compose import CONF
 from pipeline.jobs.job import run_job
-from pipeline.jobs.pipeline import run_through
 from pipeline.storage.files import read_json, write_json
+from pipeline.sweeps.optuna_search import Search
 from pipeline.system import processes
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import part
-from tests.conftest import small_arguments
+from tests.support.commands import runs, small, steps
+from tests.support.experiments import run_stages
 
 
-def runs(tmp_path):
-    return mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
-
-
-def steps(tmp_path, run, metric="validation/loss"):
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    return [point.step for point in client.get_metric_history(run.info.run_id, metric)]
-
-
-def small(images, tmp_path, *more):
-    own = [f"cache_folder={tmp_path}/cache", "backbone=scratch_cnn", "tracking.system_metrics_interval=null"]
-    return [*small_arguments(images), *own, *more]
-
-
-def test_after_a_kill_the_same_command_goes_on_in_the_same_run(command, tmp_path, images):
-    arguments = small(images, tmp_path, "train.epochs=120", "train.early_stopping_patience=null", "hydra.run.dir=job")
+def test_after_a_kill_the_same_command_resumes_in_the_same_run(command, tmp_path, images):
+    arguments = small(images, tmp_path, "train.epochs=60", "train.early_stopping_patience=null", "hydra.run.dir=job")
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.train", *arguments],
         cwd=tmp_path, env=command.environment, stderr=subprocess.DEVNULL,
@@ -45,20 +35,20 @@ def test_after_a_kill_the_same_command_goes_on_in_the_same_run(command, tmp_path
     process.wait()
     [run] = runs(tmp_path)
     assert run.info.status == "RUNNING"
-    [state] = (tmp_path / "cache").glob("resume-*-train/*.npz")
+    [state] = (tmp_path / "cache").glob("resume-train-*/*.npz")
     assert read_json(state.with_name("seconds.json")) > 0
     # As if it had taken long until then.
     write_json(state.with_name("seconds.json"), 5000.0)
 
     again = command("pipeline.train", *arguments)
     assert again.returncode == 0, again.stderr
-    assert "prepare is done" in again.stderr
-    assert "Going on after epoch" in again.stderr
+    assert "prepare: up to date" in again.stderr
+    assert "Resuming after epoch" in again.stderr
     assert f"the run {run.info.run_id} died; it is marked as KILLED" in again.stderr
     assert log.read_text().count("epoch 10 of") == 1
     [run] = runs(tmp_path)
     assert run.info.status == "FINISHED"
-    assert steps(tmp_path, run) == list(range(1, 121))
+    assert steps(tmp_path, run) == list(range(1, 61))
     assert run.data.metrics["seconds/train"] > 5000
     assert not state.parent.exists()
     assert [item.name for item in (tmp_path / "job").iterdir() if item.name.startswith(".")] == [".hydra"]
@@ -66,9 +56,9 @@ def test_after_a_kill_the_same_command_goes_on_in_the_same_run(command, tmp_path
 
 @pytest.fixture
 def ended_process():
-    """What a process said of itself that has ended since."""
-    told = "from pipeline.system.processes import own; print(own())"
-    return subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.strip()
+    """Name of a process that has ended."""
+    code = "from pipeline.system.processes import own; print(own())"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_a_process_is_dead_only_if_that_can_be_seen(ended_process):
@@ -97,7 +87,7 @@ def test_dead_runs_are_marked_by_whoever_starts_next_and_others_are_left_alone(c
     dead, unknown = left(ended_process, "anywhere"), left(elsewhere, "anywhere")
     # Its folder is locked by us, so that nobody works there.
     here = left(elsewhere, tmp_path / "job")
-    run_through("prepare", config, tmp_path / "job", sweep=False)
+    run_stages(config, tmp_path / "job", "prepare")
     assert {each: client.get_run(each).info.status for each in (dead, unknown, here)} == {
         dead: "KILLED",
         unknown: "RUNNING",
@@ -111,9 +101,9 @@ def test_two_commands_with_the_same_sweep_at_once_do_each_job_once(command, tmp_
         subprocess.Popen(sweep, cwd=tmp_path, env=command.environment, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = [each.communicate()[1] for each in commands]
-    assert [each.returncode for each in commands] == [0, 0], said
-    assert "".join(said).count("train begins") == 2
+    errors = [each.communicate()[1] for each in commands]
+    assert [each.returncode for each in commands] == [0, 0], errors
+    assert "".join(errors).count("train: started") == 2
     assert sorted(run.data.params["seed"] for run in runs(tmp_path)) == ["1", "2"]
     assert {run.info.status for run in runs(tmp_path)} == {"FINISHED"}
     assert all(steps(tmp_path, run) == [1] for run in runs(tmp_path))
@@ -127,7 +117,7 @@ def test_a_job_that_failed_is_tried_again_only_when_asked(configure, tmp_path):
         with pytest.raises(PipelineError, match="nonsense"):
             run_job(None, config, tmp_path / "job", sweep=False)
     before = run_job(None, config, tmp_path / "job", sweep=True)
-    assert (before.status, before.failed) == ("failed before", True)
+    assert (before.status, before.status.failed) == ("failed before", True)
     assert "sweep.retry_failed=true tries again" in before.reason
     with pytest.raises(PipelineError, match="nonsense"):
         run_job(None, configure(*wrong, "sweep.retry_failed=true"), tmp_path / "job", sweep=True)
@@ -180,7 +170,7 @@ def test_every_launcher_gives_the_same_and_knows_what_the_others_did(command, tm
     assert {run.info.status for run in runs(tmp_path)} == {"FINISHED"}
 
 
-def test_a_search_goes_on_with_its_study_and_ends_bad_trials(command, tmp_path, images):
+def test_a_search_continues_its_study_and_ends_bad_trials(command, tmp_path, images):
     settings = [
         "hydra/sweeper=optuna",
         f"hydra.sweeper.storage=sqlite:///{tmp_path}/optuna.db",
@@ -205,25 +195,37 @@ def test_a_search_goes_on_with_its_study_and_ends_bad_trials(command, tmp_path, 
     trials = [run for run in runs(tmp_path) if run.data.tags.get("study") == "small" and "trial" in run.data.tags]
     assert sorted(run.data.tags["trial"] for run in trials) == list("012345")
     assert {run.info.status for run in trials} == {"FINISHED", "KILLED"}
-    [found] = [run for run in runs(tmp_path) if run.data.tags["role"] == "search"]
-    assert found.data.metrics["search/val_accuracy"] == study.best_value
+    [search_run] = [run for run in runs(tmp_path) if run.data.tags["role"] == "search"]
+    assert search_run.data.metrics["search/val_accuracy"] == study.best_value
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    assert "search/history.png" in {file.path for file in client.list_artifacts(found.info.run_id, "search")}
+    assert "search/history.png" in {file.path for file in client.list_artifacts(search_run.info.run_id, "search")}
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("overrides", "message"),
     [
-        (["hydra.sweeper.sampler=best"], "hydra.sweeper.sampler: 'best' is not allowed; it takes tpe | random | grid | nsga2"),
-        (["hydra.sweeper.objectives=[accuracy]"], "it takes a list of val_accuracy, val_loss, seconds"),
-        (["hydra.sweeper.storage=postgresql://me:secret@db/x"], "holds a password"),
+        (["sampler=best"], "hydra.sweeper.sampler: invalid value 'best'; expected one of tpe, random, grid, nsga2"),
+        (["objectives=[accuracy]"], "expected a list of val_accuracy, val_loss, seconds"),
+        (["storage=postgresql://me:secret@db/x"], "holds a password"),
+        (["trials=0"], "hydra.sweeper.trials: invalid value 0; expected an integer >= 1"),
         ([], "nothing is searched"),
     ],
-)  # fmt: skip
-def test_a_search_that_cannot_be_is_refused_before_any_trial(command, tmp_path, images, given, said):
-    ran = command("pipeline.train", "-m", "hydra/sweeper=optuna", *small(images, tmp_path), *given)
+)
+def test_a_search_that_cannot_be_is_refused(overrides, message):
+    settings = yaml.safe_load((CONF / "hydra" / "sweeper" / "optuna.yaml").read_text()) | {"seed": 1}
+    del settings["_target_"]
+    for override in overrides:
+        name, _, value = override.partition("=")
+        settings[name] = yaml.safe_load(value)
+    with pytest.raises(PipelineError) as refused:
+        Search(settings, OmegaConf.create(), [])
+    assert message in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_nothing_is_begun_for_a_search_that_cannot_be(command, tmp_path, images):
+    ran = command("pipeline.train", "-m", "hydra/sweeper=optuna", *small(images, tmp_path))
     assert ran.returncode == 1
-    assert said in ran.stderr
-    assert "secret" not in ran.stderr
+    assert "nothing is searched" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert not (tmp_path / "mlflow.db").exists()

@@ -1,4 +1,4 @@
-"""Awkward files: each is read as a person sees it, or quarantined with its reason, and every part of the pipeline sees the same pixels."""
+"""Awkward files: read as a person sees them, or quarantined with a reason; the same pixels in every part."""
 
 import io
 import os
@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from pipeline.data.curation import curate
-from pipeline.data.inspection import Inspected, inspect
+from pipeline.data.inspection import Inspection, inspect
 from pipeline.data.sources import list_images
 from pipeline.inputs.decoding import decode, pixels
+from tests.support.datasets import dataset
 
 RED, BLUE = (230, 20, 30), (20, 40, 220)
 SIZE = (40, 30)
@@ -190,15 +191,9 @@ def zoo(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def inspected(zoo, tmp_path_factory) -> Inspected:
-    from tests.unit.data.test_sources import dataset
-
+def inspected(zoo, tmp_path_factory) -> Inspection:
     config = dataset(zoo)
     return inspect(zoo, list_images(config).images, tmp_path_factory.mktemp("cache"), config.max_pixels)
-
-
-def test_there_are_forty_at_least():
-    assert len(READABLE) + len(UNREADABLE) >= 40
 
 
 @pytest.mark.parametrize("name", READABLE, ids=ascii)
@@ -253,8 +248,8 @@ def test_the_same_bytes_give_the_same_pixels_everywhere(zoo, inspected, tmp_path
 
     rows = inspected.table[inspected.table["reason"].isna()].reset_index(drop=True)
     everything = np.arange(len(rows))
-    kept = DecodedImages(zoo, rows, 24, Cache(tmp_path / "cache"), 1.0, "test").take(everything)
-    streamed = DecodedImages(zoo, rows, 24, Cache(tmp_path / "cache"), 0.0, "test").take(everything)
+    kept = DecodedImages(zoo, rows, 24, Cache(tmp_path / "cache"), budget_gib=1.0, title="test").take(everything)
+    streamed = DecodedImages(zoo, rows, 24, Cache(tmp_path / "cache"), budget_gib=0.0, title="test").take(everything)
     predicted = np.stack([pixels((zoo / path).read_bytes(), 24) for path in rows["path"]])
     assert np.array_equal(kept, streamed)
     assert np.array_equal(kept, predicted)
@@ -263,9 +258,7 @@ def test_the_same_bytes_give_the_same_pixels_everywhere(zoo, inspected, tmp_path
 
 
 def test_curation_of_the_zoo_ends(zoo, inspected):
-    from tests.unit.data.test_sources import dataset
-
-    curated = curate(inspected, ["awkward", "plain"], dataset(zoo, "dataset.min_images_per_class=3"), 1, None)
+    curated = curate(inspected, ["awkward", "plain"], dataset(zoo, "dataset.min_images_per_class=3"), 1)
     assert set(curated.manifest["path"]) == set(inspected.table.loc[inspected.table["reason"].isna(), "path"])
     # All that hold the bytes of one image are in one split.
     assert (curated.manifest.groupby("sha256")["split"].nunique() == 1).all()

@@ -1,15 +1,18 @@
 """A clone of this repository in which the real DVC runs."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import mlflow
+from mlflow.entities import Run
 
+from pipeline import stages
 from pipeline.system.paths import CODE
 
-STAGES = ("configure", "watch", "prepare", "train", "finetune", "evaluate")
+STAGES = ("configure", "watch", *stages.STAGES)
 PARAMS = """# A comment that stays.
 experiment: null
 seed: null
@@ -26,16 +29,18 @@ tracking: {{name: null, uri: null, experiment: null}}
 
 
 class Checkout:
-    """A clone of the code as it stands now, where DVC runs."""
+    """A clone of the code as it is now, uncommitted changes included, where DVC runs."""
 
     def __init__(self, folder: Path, images: Path):
+        """Clone into `folder`; `images` is its data set."""
         self.folder = folder
         subprocess.run(["git", "clone", "-q", CODE, folder], check=True)
         changed = (
-            self._git("-C", CODE, "diff", "--name-only", "HEAD").split()
+            self._git("-C", CODE, "diff", "--name-only", "--no-renames", "HEAD").split()
             + self._git("-C", CODE, "ls-files", "-o", "--exclude-standard").split()
         )
         for name in changed:
+            (folder / name).unlink(missing_ok=True)
             if (CODE / name).exists():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes((CODE / name).read_bytes())
@@ -48,10 +53,12 @@ class Checkout:
         return subprocess.run(["git", *arguments], cwd=self.folder, check=True, capture_output=True, text=True).stdout
 
     def commit(self, message: str) -> None:
+        """Commit all that has changed."""
         self._git("add", "-A")
         self._git("commit", "-q", "-m", message)
 
-    def dvc(self, *arguments: str, stdout=subprocess.PIPE, stderr=subprocess.PIPE) -> str:
+    def dvc(self, *arguments: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE) -> str:
+        """Run one of DVC's commands, which has to succeed; returns what it prints."""
         env = {
             name: value
             for name, value in os.environ.items()
@@ -60,20 +67,31 @@ class Checkout:
         env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
         command = [sys.executable, "-m", "dvc", *arguments]
         ran = subprocess.run(command, cwd=self.folder, env=env, stdout=stdout, stderr=stderr, text=True)
-        said = (ran.stdout or "") + (ran.stderr or "")
-        assert ran.returncode == 0, said
-        return said
+        output = (ran.stdout or "") + (ran.stderr or "")
+        assert ran.returncode == 0, output
+        return output
 
     def repro(self) -> set[str]:
-        """Run what is not up to date, and say what ran."""
-        said = self.dvc("repro")
-        return {stage for stage in STAGES if f"Running stage '{stage}'" in said}
+        """Run what is not up to date; returns the stages that ran."""
+        return self.stages_run(self.dvc("repro"))
+
+    @staticmethod
+    def stages_run(output: str) -> set[str]:
+        """The stages that ran by DVC's output."""
+        return {stage for stage in STAGES if f"Running stage '{stage}'" in output}
+
+    def changed(self) -> set[str]:
+        """The stages of which DVC sees other code, settings or inputs than those of their last run."""
+        status = json.loads(self.dvc("status", "--json", stderr=subprocess.DEVNULL))
+        return {stage for stage, changes in status.items() if changes != ["always changed"]}
 
     def edit(self, name: str, old: str, new: str) -> None:
+        """Replace a text in a file."""
         text = (self.folder / name).read_text()
         assert old in text
         (self.folder / name).write_text(text.replace(old, new))
 
-    def experiments(self):
+    def experiments(self) -> list[Run]:
+        """The complete runs in this checkout's store, the latest first."""
         client = mlflow.MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
         return [run for run in client.search_runs(["1"]) if run.data.tags.get("complete") == "true"]

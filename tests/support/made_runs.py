@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
+
+from pipeline.comparison.costs import COSTS
 
 CLASSES = ["cat", "dog", "hen"]
 
@@ -24,22 +28,36 @@ class Store:
         self,
         hits: np.ndarray,
         test: str = "same",
-        tags: dict | None = None,
-        costs: tuple = (1.0, 2.0, 3.0, 4.0),
-        **params,
+        tags: dict[str, str] | None = None,
+        costs: Sequence[float] = (1.0, 2.0, 3.0, 4.0),
+        **settings: Any,
     ) -> str:
-        """A run that is right where `hits`, bool [n], says so, with parameters such as `backbone_name="vgg16"`."""
-        params = {key.replace("_", ".", 1): str(value) for key, value in params.items()}
+        """Log a run that is right where `hits`, bool [n], are true.
+
+        Args:
+            hits: of the images.
+            test: name of the set of test images.
+            tags: beside those of every complete run, or in place of them.
+            costs: in the order of `COSTS`.
+            settings: parameters such as `backbone_name="vgg16"`.
+
+        Returns:
+            the run's id.
+        """
+        params = {key.replace("_", ".", 1): str(value) for key, value in settings.items()}
         name = " ".join(params.values())
         digest = hashlib.sha256(test.encode()).hexdigest()
-        given = {"role": "experiment", "complete": "true", "test_data": digest, "training_data": "a" * 64} | (
-            tags or {}
-        )
-        run_id = self.client.create_run(self.experiment_id, run_name=name, tags=given).info.run_id
+        tags = {
+            "role": "experiment",
+            "complete": "true",
+            "test_data": digest,
+            "training_data": "a" * 64,
+            **(tags or {}),
+        }
+        run_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
         for key, value in params.items():
             self.client.log_param(run_id, key, value)
-        names = ("size_mib", "trainable_parameters", "prediction_milliseconds", "training_seconds")
-        figures = {f"model/{name}": cost for name, cost in zip(names, costs, strict=True)}
+        figures = {cost.metric: value for cost, value in zip(COSTS.values(), costs, strict=True)}
         figures |= {"test/accuracy": hits.mean(), "test/loss": 0.5, "test/ece": 0.1, "test/macro_f1": 0.8}
         figures |= {"finetune/trainable_parameters": costs[1]}
         for key, value in figures.items():
@@ -52,8 +70,8 @@ class Store:
         for stage in ("prepare", "train", "finetune", "evaluate"):
             (out / stage).mkdir(parents=True)
         labels = np.arange(len(hits)) % len(CLASSES)
-        guessed = np.where(hits, labels, (labels + 1) % len(CLASSES))
-        probabilities = (np.eye(len(CLASSES)) * 0.7 + 0.1)[guessed].astype(np.float32)
+        predicted = np.where(hits, labels, (labels + 1) % len(CLASSES))
+        probabilities = (np.eye(len(CLASSES)) * 0.7 + 0.1)[predicted].astype(np.float32)
         table = pd.DataFrame(
             {"label": np.array(CLASSES)[labels], "sha256": [f"{number:064}" for number in range(len(hits))]}
         )

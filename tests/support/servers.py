@@ -16,13 +16,14 @@ import requests
 
 
 def free_port() -> int:
+    """Number of a port that no program listens on."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return listening.getsockname()[1]
 
 
 def postgres_programs() -> Path | None:
-    """Where Debian keeps PostgreSQL's programs; None where they are not installed."""
+    """Folder of PostgreSQL's programs on Debian; None where they are not installed."""
     return next(
         (place.parent for place in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)), None
     )
@@ -48,13 +49,13 @@ def postgres(folder: Path) -> Iterator[str]:
     run("initdb", "-D", str(data), "-U", "mlflow", "--auth=trust", "--no-sync")
     settings = ["listen_addresses=127.0.0.1", f"unix_socket_directories={data}", "fsync=off"]
     options = [option for setting in settings for option in ("-c", setting)]
-    with open(folder / "log", "w") as said:
+    with open(folder / "log", "w") as output:
         server = subprocess.Popen(
             [programs / "postgres", "-D", data, "-p", str(port), *options],
             user=user,
             cwd=folder,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )
     try:
         ready = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
@@ -74,24 +75,25 @@ class MlflowServer:
     """`mlflow server`, which can be stopped and started again on the same port."""
 
     def __init__(self, database: str, folder: Path, *options: str, certificate: Path | None = None, **environment: str):
-        """`options` of its command line beside those that it always has; `certificate`: its own, with which it speaks TLS."""
+        """`options`: further ones of its command line; `certificate`: its own, for TLS."""
         self.folder, self.port, self._database = folder, free_port(), database
         self.uri = f"http{'s' if certificate else ''}://127.0.0.1:{self.port}"
         self._options, self._certificate, self._environment = options, certificate, environment
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
+        """Start the server, and wait until it answers."""
         command = [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
             "--backend-store-uri", self._database, "--artifacts-destination", str(self.folder / "artifacts"), *self._options,
         ]  # fmt: skip
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
-        # Ten further processes, which nobody asks for anything.
+        # Ten further processes that nobody needs.
         environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | self._environment
         self.folder.mkdir(exist_ok=True)
-        with open(self.folder / "server.log", "a") as said:
+        with open(self.folder / "server.log", "a") as output:
             self._process = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdout=said, stderr=said, start_new_session=True
+                command, cwd=self.folder, env=environment, stdout=output, stderr=output, start_new_session=True
             )
         deadline = time.monotonic() + 120
         while True:
@@ -104,6 +106,7 @@ class MlflowServer:
                 time.sleep(0.3)
 
     def stop(self) -> None:
+        """End the server, if it runs."""
         if self._process and self._process.poll() is None:
             os.killpg(self._process.pid, 15)
             self._process.wait(30)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,12 +18,12 @@ from pipeline.system.paths import resolve
 
 
 def image_folder(dataset: DatasetConfig) -> Path:
-    """The folder that the paths of a data set's images start from; images that come from elsewhere are written there first.
+    """Return the folder that the paths of a data set's images start from; generated images are written there first.
 
     Raises:
-        PipelineError: what `dataset.path` names does not exist, or is of another kind.
+        PipelineError: `dataset.path` does not exist, or is a file instead of a folder or the reverse.
     """
-    # Either loads heavy libraries, and only when it has something to write.
+    # Heavy imports, needed by these sources alone.
     if dataset.source == "digits":
         from pipeline.data.sources.digits import write_digits
 
@@ -30,82 +31,89 @@ def image_folder(dataset: DatasetConfig) -> Path:
     if dataset.source == "tfds":
         from pipeline.data.sources.tfds import write_tfds
 
-        return write_tfds(dataset.tfds, resolve("data"))
-    path = resolve(dataset.path)
+        return write_tfds(dataset.tfds or "", resolve("data"))
+    path = _path(dataset)
     if dataset.source == "csv":
         if not path.is_file():
             raise PipelineError(
-                f"dataset.path: {dataset.path!r} is no file (looked at {path}); give a CSV file with a row an image"
+                f"dataset.path: {dataset.path!r} is not a file ({path}); expected a CSV file with one row per image"
             )
         return path.parent
     if not path.is_dir():
         kind = "is a file" if path.exists() else "does not exist"
         raise PipelineError(
-            f"dataset.path: {dataset.path!r} {kind} (looked at {path}); give a folder with one sub-folder of images a class"
+            f"dataset.path: {dataset.path!r} {kind} ({path}); expected a folder with one sub-folder of images per class"
         )
     return path
 
 
 def table_file(dataset: DatasetConfig) -> Path | None:
-    """The CSV file of a data set that is a table; None for others."""
-    return resolve(dataset.path) if dataset.source == "csv" else None
+    """Return the CSV file of a data set that is a table, or None."""
+    return _path(dataset) if dataset.source == "csv" else None
 
 
 def list_images(dataset: DatasetConfig) -> Listing:
-    """All images of a configured data set, sorted by path; see `list_source`."""
+    """List all images of a configured data set, sorted by path; see `list_source`."""
     return list_source(dataset, image_folder(dataset), table_file(dataset))
 
 
 def list_source(dataset: CurationConfig, folder: Path, table: Path | None) -> Listing:
-    """All images of a data set, sorted by path.
+    """List all images of a data set, sorted by path.
 
     Args:
-        dataset: names the columns of a table, and what groups images.
-        folder: that the images' paths start from.
-        table: the CSV file that lists them; None: the folder's own structure gives the classes.
+        dataset: columns of a table, and groups.
+        folder: folder that the images' paths start from.
+        table: CSV file that lists the images; None: classes are read off the folder.
 
     Raises:
-        PipelineError: there are none, they are of one class, or labels, splits or groups contradict each other.
+        PipelineError: no images, a single class, or labels, splits or groups that contradict each other.
     """
     if table is not None:
         return list_table(table, dataset.columns, dataset.groups)
     listing = list_folder(folder)
-    return listing if dataset.groups is None else _grouped(listing, dataset.groups)
+    return listing if dataset.groups is None else _with_groups(listing, dataset.groups)
 
 
 def listing_digest(dataset: DatasetConfig) -> str:
-    """sha256 over path, size and modification time of each image: changes when images come, go or change."""
+    """Return a sha256 over path, size and modification time of each image."""
     digest = hashlib.sha256(dataset.source.encode())
     if dataset.source == "digits":
         digest.update(version("scikit-learn").encode())
     elif dataset.source == "tfds":
-        digest.update(dataset.tfds.encode())
+        digest.update((dataset.tfds or "").encode())
     else:
-        folder = image_folder(dataset)
-        if dataset.source == "csv":
-            digest.update(file_sha256(resolve(dataset.path)).encode())
-            paths = table_paths(resolve(dataset.path), dataset.columns)
-        else:
-            paths = (path for path, _ in walk(folder) if os.path.splitext(path)[1].lower() in ENDINGS)
-        for path in paths:
+        folder, table = image_folder(dataset), table_file(dataset)
+        if table:
+            digest.update(file_sha256(table).encode())
+        for path in table_paths(table, dataset.columns) if table else _image_paths(folder):
             size, changed = file_state(os.path.join(folder, path))
             digest.update(os.fsencode(f"{path}\0{size}\0{changed}\n"))
     return digest.hexdigest()
 
 
-def _grouped(listing: Listing, pattern: str) -> Listing:
-    """The listing with groups as a regular expression finds them in the paths."""
-    expression, images, without = re.compile(pattern), [], []
+def _path(dataset: DatasetConfig) -> Path:
+    assert dataset.path is not None, "validation requires a path for folders and tables"
+    return resolve(dataset.path)
+
+
+def _image_paths(folder: Path) -> Iterator[str]:
+    return (path for path, _ in walk(folder) if os.path.splitext(path)[1].lower() in ENDINGS)
+
+
+def _with_groups(listing: Listing, pattern: str) -> Listing:
+    """Add the groups that a regular expression finds in the paths."""
+    expression = re.compile(pattern)
+    images, without = [], []
     for image in listing.images:
         match = expression.search(image.path)
-        # A group that takes no part in the match is none.
+        # An optional group that did not match is None.
         group = match and (match[1] if expression.groups else match[0])
         if not group:
             without.append(image.path)
         images.append(image._replace(group=group))
     if without:
         raise PipelineError(
-            f"dataset.groups: {pattern!r} names no group for {len(without)} of {len(images)} images, first {without[0]!r}; "
-            "mend it so that it matches every path, and its first group something in it"
+            f"dataset.groups: {pattern!r} finds no group for {len(without)} of {len(images)} images, first {without[0]!r}; "
+            "change it so that it matches every path, and its first group is not empty"
         )
     return replace(listing, images=images)

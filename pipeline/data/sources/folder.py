@@ -1,61 +1,59 @@
-"""Images in folders: labels from folder names, splits where they are given."""
+"""Images in folders: labels, and splits if there are any, from folder names."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.data.listing import SPLITS, LabelledImage, Listing, refuse_classes
+from pipeline.data.listing import SPLIT_ALIASES, LabelledImage, Listing, check_classes
 from pipeline.system.errors import PipelineError
 
 ENDINGS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"}
 
 
 def list_folder(folder: Path) -> Listing:
-    """All images below `folder`, sorted by path.
+    """List all images below `folder`, sorted by path.
 
-    The layout is read off the folder: `train/` with class sub-folders makes it one with splits (also `test/`, `validation/`, `val/`);
-    else each sub-folder is a class. A class may hold nested folders.
+    A folder `train/` with class sub-folders makes it a data set with splits (also `test/`, `validation/`, `val/`). Else
+    each sub-folder is a class. A class may have nested folders.
 
     Raises:
-        PipelineError: no images, fewer than two classes, classes that differ only in case, or splits that contradict each other.
+        PipelineError: no images, fewer than two classes, classes that differ only in case, or contradictory splits.
     """
     split_folders = _split_folders(folder)
-    homes = split_folders or {folder.name: None}
     depth = 2 if split_folders else 1
-    classes = {
-        split: {child.name for child in _folders(folder / home if split else folder)} for home, split in homes.items()
-    }
-    images, left_out = [], {}
+    classes = {split: _folder_names(folder / home) for home, split in split_folders.items()}
+    training = sorted(classes["train"] if split_folders else _folder_names(folder))
+    images: list[LabelledImage] = []
+    left_out: dict[str, int] = {}
     for path, problem in walk(folder):
         parts = path.split("/")
         ending = os.path.splitext(path)[1].lower()
         if not problem and ending not in ENDINGS:
             problem = f"ending {ending or '(none)'}"
-        if not problem and (len(parts) <= depth or (split_folders and parts[0] not in homes)):
+        if not problem and (len(parts) <= depth or (split_folders and parts[0] not in split_folders)):
             problem = "outside the class folders"
         if problem:
             left_out[problem] = left_out.get(problem, 0) + 1
         else:
             images.append(LabelledImage(path, parts[depth - 1], split_folders.get(parts[0])))
-    training = sorted(classes.get("train") or classes.get(None) or ())
     if not images:
         raise PipelineError(
-            f"{folder} holds no images in class sub-folders; allowed endings are {' '.join(sorted(ENDINGS))}"
+            f"{folder} has no images in class sub-folders; allowed endings are {' '.join(sorted(ENDINGS))}"
         )
-    refuse_classes(str(folder), training, "sub-folder")
+    check_classes(str(folder), training, "sub-folder")
     for split, names in classes.items():
         extra = sorted(names - set(training))
         if extra:
             raise PipelineError(
-                f"{folder}: {split}/ has classes that train/ has not: {', '.join(map(repr, extra))}; rename or remove them"
+                f"{folder}: {split}/ has classes that train/ lacks: {', '.join(map(repr, extra))}; rename or remove them"
             )
     return Listing(images, training, left_out)
 
 
 def walk(folder: Path) -> Iterator[tuple[str, str | None]]:
-    """Every visible file below `folder`, sorted: its path relative to it, with forward slashes, and a problem, or None.
+    """Yield every visible file below `folder`, sorted: its relative path with forward slashes, and a problem or None.
 
-    Links are followed, but into no folder that holds them. A folder that can't be looked into is a problem of its own.
+    Links are followed, except into a folder that contains them. A folder that can't be read is yielded as a problem.
     """
     return _walk(os.fspath(folder), "", frozenset())
 
@@ -66,8 +64,8 @@ def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterat
         here = (status.st_dev, status.st_ino)
         if here in above:
             return
-        with os.scandir(folder) as found:
-            children = sorted((child for child in found if not _hidden(child.name)), key=lambda child: child.name)
+        with os.scandir(folder) as entries:
+            children = sorted((child for child in entries if not _hidden(child.name)), key=lambda child: child.name)
     except OSError as error:
         yield prefix.rstrip("/"), f"folder that can't be read ({error.strerror})"
         return
@@ -81,24 +79,24 @@ def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterat
 def _is_folder(child: os.DirEntry) -> bool:
     try:
         return child.is_dir()
-    except OSError:  # A link to itself is some file that can't be read.
+    except OSError:  # A link to itself counts as an unreadable file.
         return False
 
 
 def _split_folders(folder: Path) -> dict[str, str]:
-    """The sub-folders that are splits, by name, where `train` is one of them and holds folders; else none."""
-    found = {child.name: SPLITS[child.name.lower()] for child in _folders(folder) if child.name.lower() in SPLITS}
-    homes = [name for name, split in found.items() if split == "train"]
-    if not homes or not any(_folders(folder / home) for home in homes):
+    """Return the split that each sub-folder is, by name; none unless one is `train` and has folders."""
+    names = _folder_names(folder)
+    splits = {name: SPLIT_ALIASES[name.lower()] for name in sorted(names) if name.lower() in SPLIT_ALIASES}
+    if not any(_folder_names(folder / name) for name, split in splits.items() if split == "train"):
         return {}
-    twice = sorted(name for name, split in found.items() if list(found.values()).count(split) > 1)
+    twice = sorted(name for name, split in splits.items() if list(splits.values()).count(split) > 1)
     if twice:
-        raise PipelineError(f"{folder}: {' and '.join(twice)} name the same split; keep one of them")
-    return found
+        raise PipelineError(f"{folder}: {' and '.join(twice)} mean the same split; keep one of them")
+    return splits
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not _hidden(child.name))
+def _folder_names(folder: Path) -> set[str]:
+    return {child.name for child in folder.iterdir() if child.is_dir() and not _hidden(child.name)}
 
 
 def _hidden(name: str) -> bool:

@@ -1,14 +1,19 @@
-"""Image sets of TensorFlow Datasets, written out once as a folder of images: files as they were published, not decoded."""
+"""Data sets of TensorFlow Datasets, written once as a folder of the published image files."""
 
 import logging
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from pipeline.data.listing import SPLITS
+from pipeline.data.listing import SPLIT_ALIASES
 from pipeline.storage.files import whole_folder
 from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import progress
+
+if TYPE_CHECKING:
+    from tensorflow_datasets.core import DatasetBuilder
 
 log = logging.getLogger(__name__)
 
@@ -18,13 +23,13 @@ _ENDINGS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"GIF8": "gif", b"RIFF": 
 def write_tfds(name: str, folder: Path) -> Path:
     """Write the images of `name` (such as tf_flowers:3.0.1) below `folder`, unless they are there.
 
-    A set with several splits becomes `<split>/<class>/<number>.<ending>`, one with a single one `<class>/<number>.<ending>`.
+    Files are `<split>/<class>/<number>.<ending>`, or `<class>/<number>.<ending>` where the data set has a single split.
 
     Returns:
-        the set's own folder.
+        The data set's folder.
 
     Raises:
-        PipelineError: the package is missing, or there is no such set, or it is not one of images with one label each.
+        PipelineError: the package is missing, or the data set does not exist or is not of images with one label each.
     """
     target = folder / "tfds" / name.replace(":", "-").replace("/", "-")
     if target.is_dir():
@@ -33,7 +38,7 @@ def write_tfds(name: str, folder: Path) -> Path:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise PipelineError(
-            "dataset=tfds takes the package tensorflow-datasets, which is not installed: pip install tensorflow-datasets"
+            "dataset=tfds needs the package tensorflow-datasets, which is not installed: pip install tensorflow-datasets"
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}/tfds.lock"):
@@ -44,10 +49,10 @@ def write_tfds(name: str, folder: Path) -> Path:
     return target
 
 
-def _builder(tfds, name: str, downloads: Path):
+def _builder(tfds: ModuleType, name: str, downloads: Path) -> "DatasetBuilder":
     try:
         builder = tfds.builder(name, data_dir=downloads)
-    except Exception as error:  # Each kind of set refuses names and versions in its own way.
+    except Exception as error:  # Each kind of builder raises its own errors for names and versions.
         raise PipelineError(f"dataset.tfds: TensorFlow Datasets has no {name!r}: {error}") from error
     keys = builder.info.supervised_keys
     features = builder.info.features
@@ -55,9 +60,9 @@ def _builder(tfds, name: str, downloads: Path):
         isinstance(features[keys[0]], tfds.features.Image) and isinstance(features[keys[1]], tfds.features.ClassLabel)
     ):
         raise PipelineError(
-            f"dataset.tfds: {name!r} is no set of images with one label each; it holds {', '.join(features)}"
+            f"dataset.tfds: {name!r} is not a data set of images with one label each; it has {', '.join(features)}"
         )
-    log.info("downloading and preparing %s, where it is not there yet", name)
+    log.info("downloading and preparing %s, unless that was done before", name)
     builder.download_and_prepare()
     if "train" not in builder.info.splits:
         raise PipelineError(
@@ -66,17 +71,17 @@ def _builder(tfds, name: str, downloads: Path):
     return builder
 
 
-def _write(tfds, builder, folder: Path) -> None:
+def _write(tfds: ModuleType, builder: "DatasetBuilder", folder: Path) -> None:
     image, label = builder.info.supervised_keys
-    # They become folders.
+    # Class names become folder names.
     names = [each.replace("/", "_") for each in builder.info.features[label].names]
-    splits = {name: SPLITS[name] for name in builder.info.splits if name in SPLITS}
+    splits = {name: SPLIT_ALIASES[name] for name in builder.info.splits if name in SPLIT_ALIASES}
     single = set(splits.values()) == {"train"}
     for name, split in splits.items():
         home = folder if single else folder / split
         for each in names:
             (home / each).mkdir(parents=True, exist_ok=True)
-        # Bytes as they were published: the pipeline has a decoder of its own.
+        # The published bytes: the pipeline has its own decoder.
         examples = builder.as_dataset(
             split=name,
             shuffle_files=False,

@@ -1,4 +1,4 @@
-"""Write a classifier in other formats, each behind the gate."""
+"""Write a classifier in other formats, each checked against the classifier first."""
 
 import contextlib
 import io
@@ -7,92 +7,102 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from pipeline.config import ExportConfig
 from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.exports.formats import FORMATS, Exported, Format, size_bytes
-from pipeline.deployment.exports.parity import Agreement, check, decoded, milliseconds
+from pipeline.deployment.exports.parity import Agreement, check_parity, decode_files, milliseconds
 from pipeline.deployment.exports.sample import Sample
 from pipeline.storage.files import whole_folder, write_json
 from pipeline.system.errors import PipelineError
+from pipeline.system.terminal import table_console
 
 RESULT = "parity.json"
+Summaries = dict[str, dict[str, Any]]
+"""By format, and for the classifier itself (`keras`): latency_ms; of formats also size_mib and `Agreement`'s fields."""
 
 
-def export(
-    classifier: Classifier, names: Iterable[str], sample: Sample, margins: ExportConfig, folder: Path
-) -> dict[str, dict[str, Any]]:
-    """Write the formats with `names` into `folder`, all or none, with what was found of each as parity.json.
+def export_classifier(
+    classifier: Classifier, names: Iterable[str], sample: Sample, *, margins: ExportConfig, folder: Path
+) -> Summaries:
+    """Write formats into a folder, all or none, with a summary of each as parity.json.
 
-    Returns:
-        for the classifier itself (`keras`) and each format: latency_ms, and of the formats size_mib and an `Agreement`'s fields.
+    Args:
+        classifier: is exported.
+        names: of the formats, keys of `FORMATS`.
+        sample: images to compare on.
+        margins: how far an export may be from the classifier.
+        folder: holds nothing yet, or an earlier export, which is replaced.
 
     Raises:
-        PipelineError: a library is missing, a converter fails, an export does not answer as the classifier does, or `folder` holds
-            something that is no export.
+        PipelineError: a library is missing, a converter fails, an export does not predict as the classifier does, or
+            `folder` holds something that is not an export.
     """
-    kinds = [FORMATS[name] for name in names]
+    formats = [FORMATS[name] for name in names]
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RESULT).exists())):
-        raise PipelineError(
-            f"{folder} holds something that is no earlier export, and would be replaced; name another folder, --out DIR"
-        )
-    modules = {kind.name: kind.module for kind in kinds}
-    learned = decoded(sample.learned, classifier.image_size)
-    found: dict[str, dict[str, Any]] = {"keras": {"latency_ms": milliseconds(classifier, learned[0])}}
+        raise PipelineError(f"{folder} is not an earlier export, and would be replaced; name another folder, --out DIR")
+    # What is not installed is reported before anything is computed.
+    converters = {each.name: each.converter() for each in formats}
+    images = decode_files(sample.representative, classifier.image_size)
+    summaries: Summaries = {"keras": {"latency_ms": milliseconds(classifier, images[0])}}
     with whole_folder(folder) as unfinished:
-        for kind in kinds:
-            target = unfinished / kind.target
-            exported = _convert(kind, modules[kind.name], classifier, learned, target)
-            agreement = check(kind, exported, classifier, sample.compared, sample.labels, margins)
-            found[kind.name] = _told(target, milliseconds(exported, learned[0]), agreement)
+        for each in formats:
+            target = unfinished / each.target
+            exported = _convert(each, converters[each.name], classifier, images, target)
+            agreement = check_parity(each, exported, classifier, sample, margins=margins)
+            summaries[each.name] = _export_summary(target, milliseconds(exported, images[0]), agreement)
         write_json(unfinished / "classifier.json", classifier.description())
         write_json(
             unfinished / RESULT,
-            {"tolerance": margins.tolerance, "int8_agreement": margins.int8_agreement, "formats": found},
+            {"tolerance": margins.tolerance, "int8_agreement": margins.int8_agreement, "formats": summaries},
         )
-    return found
+    return summaries
 
 
-def _convert(kind: Format, module: Any, classifier: Classifier, learned: Any, target: Path) -> Exported:
-    """Run a converter, whose remarks are of use only where it fails, and read back what it wrote."""
-    said = io.StringIO()
+def _convert(kind: Format, converter: ModuleType, classifier: Classifier, images: np.ndarray, target: Path) -> Exported:
+    """Run a converter, whose output is of use only where it fails, and read back what it wrote."""
+    output = io.StringIO()
     level = logging.root.manager.disable
     try:
-        with contextlib.redirect_stdout(said), warnings.catch_warnings():
+        with contextlib.redirect_stdout(output), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             logging.disable(logging.WARNING)
-            module.write(classifier, learned, target)
-            # Some converters write what they can't do, and leave it to the runtime to say so.
-            return module.read(target)
+            converter.write(classifier, images, target)
+            # Some converters write what their runtime can't compute; reading it finds out.
+            return converter.read(target)
     except Exception as error:  # Converters raise anything.
         raise PipelineError(
-            f"{kind.name}: its converter can't do this network: {error or type(error).__name__}\n{said.getvalue()}"
+            f"{kind.name}: its converter failed on this network: {error or type(error).__name__}\n{output.getvalue()}"
         ) from error
     finally:
         logging.disable(level)
 
 
-def _told(target: Path, latency: float, agreement: Agreement) -> dict[str, Any]:
+def _export_summary(target: Path, latency: float, agreement: Agreement) -> dict[str, Any]:
     return {"size_mib": size_bytes(target) / 2**20, "latency_ms": latency, **asdict(agreement)}
 
 
-def as_table(found: dict[str, dict[str, Any]]) -> Table:
-    """Sizes, latencies and agreement of all formats."""
-    table = Table(
-        "", "size", "one image", "same class", "largest difference", "accuracy", box=None, header_style="bold"
-    )
-    for name, each in found.items():
+def print_summaries(summaries: Summaries) -> None:
+    """Print sizes, latencies and agreement of all formats as a table."""
+    columns = ("", "size", "one image", "same class", "largest difference", "accuracy")
+    table = Table(*columns, box=None, header_style="bold")
+    for name, each in summaries.items():
+        latency = f"{each['latency_ms']:.1f} ms"
         if "images" not in each:
-            table.add_row(name, "", f"{each['latency_ms']:.1f} ms", "", "", "")
+            table.add_row(name, "", latency, "", "", "")
             continue
-        accuracy = (
-            "" if each["accuracy"] is None else f"{each['accuracy']:.4f} (classifier {each['classifier_accuracy']:.4f})"
-        )
+        known = each["accuracy"] is not None
         table.add_row(
-            name, f"{each['size_mib']:.1f} MiB", f"{each['latency_ms']:.1f} ms", f"{each['same_class']:.1%} of {each['images']}",
-            f"{each['largest_difference']:.1e}", accuracy,
-        )  # fmt: skip
-    return table
+            name,
+            f"{each['size_mib']:.1f} MiB",
+            latency,
+            f"{each['same_class']:.1%} of {each['images']}",
+            f"{each['largest_difference']:.1e}",
+            f"{each['accuracy']:.4f} (classifier {each['classifier_accuracy']:.4f})" if known else "",
+        )
+    table_console().print(table)

@@ -1,9 +1,10 @@
-"""The formats that a classifier is exported to, one a file, each written by its own ecosystem's converter.
+"""The formats that a classifier is exported to, one module each, written by its own ecosystem's converter.
 
-Each module has `write(classifier, images, target)` and `read(target)`; what comes of reading is an `Exported`.
+Each module has `write(classifier, images, target)` and `read(target)`, which returns an `Exported`.
 """
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -13,14 +14,18 @@ import numpy as np
 from pipeline.system.errors import PipelineError
 
 
-class Exported(Protocol):
+class Predictor(Protocol):
+    """A classifier, or an export of one."""
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Predict uint8 RGB [b, size, size, 3]: float32 [b, classes]."""
+
+
+class Exported(Predictor, Protocol):
     """A classifier read back from an export, by the format's own runtime."""
 
     description: dict[str, Any]
-    """As `pipeline.deployment.classifier.Classifier.description` gives it, from the format's own metadata."""
-
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """uint8 RGB [b, size, size, 3] to float32 [b, classes]."""
+    """As `pipeline.deployment.classifier.Classifier.description` returns it, from the format's own metadata."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +38,19 @@ class Format:
     exact: bool = True
     """Whether it computes in float32, as the classifier does."""
 
-    @property
-    def module(self) -> ModuleType:
-        """What writes and reads it.
+    def converter(self) -> ModuleType:
+        """Import the module that writes and reads the format.
 
         Raises:
             PipelineError: its libraries are not installed.
         """
         try:
-            # Each loads a converter of its own, which takes seconds and need not be installed.
-            if self.name == "saved_model":
-                from pipeline.deployment.exports import saved_model as module
-            elif self.name == "tflite":
-                from pipeline.deployment.exports import tflite as module
-            elif self.name == "tflite_int8":
-                from pipeline.deployment.exports import tflite_int8 as module
-            else:
-                from pipeline.deployment.exports import onnx as module
-            return module
+            # Loads a converter of its own, which takes seconds and need not be installed.
+            return import_module(f"pipeline.deployment.exports.{self.name}")
         except ModuleNotFoundError as error:
             raise PipelineError(
-                f'{self.name} takes {error.name}, which is not installed; pip install ".[export]" installs it, in the checkout'
+                f"{self.name} needs {error.name}, which is not installed; "
+                'in the checkout, pip install ".[export]" installs it'
             ) from error
 
 
@@ -69,6 +66,6 @@ FORMATS = {
 
 
 def size_bytes(target: Path) -> int:
-    """Of an export, a file or a folder."""
+    """Size of an export, a file or a folder."""
     files = target.rglob("*") if target.is_dir() else [target]
     return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,4 +1,4 @@
-"""ONNX, for ONNX Runtime and all that reads it; the description stands in `metadata_props`, a property for each of its entries."""
+"""ONNX, for ONNX Runtime and all that reads it; `metadata_props` hold the description, one property per entry."""
 
 import gc
 import json
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import onnx
 import onnxruntime
-import tf2onnx  # noqa: F401  (Keras's export takes it, and says less well that it is missing)
+import tf2onnx  # noqa: F401  (Keras's export needs it, with a worse message where it is missing)
 
 from pipeline.deployment.classifier import Classifier
 from pipeline.models.folding import folded
@@ -25,28 +25,28 @@ def write(classifier: Classifier, images: np.ndarray, target: Path) -> None:
     for layer in all_layers(network):
         if getattr(layer, "activation", None) is keras.activations.gelu:
             layer.activation = _gelu
-    # Keras writes no ONNX of a model that was never called.
+    # Keras exports no model that was never called.
     network(images[:1])
     with _garbage_collected_often():
         network.export(str(target), format="onnx", verbose=False)
     model = onnx.load(target)
-    told = {name: json.dumps(value, ensure_ascii=False) for name, value in classifier.description().items()}
-    onnx.helper.set_model_props(model, told)
+    properties = {name: json.dumps(value, ensure_ascii=False) for name, value in classifier.description().items()}
+    onnx.helper.set_model_props(model, properties)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, target)
 
 
 def _gelu(x: keras.KerasTensor) -> keras.KerasTensor:
-    """The exact gelu; TensorFlow's own takes Erfc, which ONNX has not."""
+    """The exact gelu; TensorFlow's own needs Erfc, which ONNX does not have."""
     return 0.5 * x * (1 + keras.ops.erf(x / sqrt(2)))
 
 
 @contextmanager
 def _garbage_collected_often() -> Iterator[None]:
-    """Keeps tf2onnx's copies of the graph, one for each of its optimizations, from piling up: of ResNet50 they took 7 GiB, so 4."""
+    """Keep tf2onnx's copies of the graph, one per optimization, from piling up: ResNet50 takes 4 GiB instead of 7."""
     usual = gc.get_threshold()
     gc.collect()
-    # What is there already is not looked through each time.
+    # The objects that exist already are not searched each time.
     gc.freeze()
     gc.set_threshold(500, 0, 0)
     try:
@@ -61,14 +61,15 @@ class OnnxRuntime:
 
     def __init__(self, target: Path):
         self._session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
-        told = self._session.get_modelmeta().custom_metadata_map
-        self.description: dict[str, Any] = {name: json.loads(value) for name, value in told.items()}
-        [given] = self._session.get_inputs()
-        self._input = given.name
+        properties = self._session.get_modelmeta().custom_metadata_map
+        self.description: dict[str, Any] = {name: json.loads(value) for name, value in properties.items()}
+        [entry] = self._session.get_inputs()
+        self._input = entry.name
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        [answers] = self._session.run(None, {self._input: images})
-        return answers
+        """Predict uint8 RGB [b, size, size, 3]: float32 [b, classes]."""
+        [probabilities] = self._session.run(None, {self._input: images})
+        return probabilities
 
 
 read = OnnxRuntime

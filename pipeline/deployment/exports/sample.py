@@ -1,96 +1,99 @@
-"""The images that an export is made and judged with: those of the classifier's own experiment, or of a folder."""
+"""The images that an export is made and checked with: those of the classifier's own experiment, or of a folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from omegaconf import OmegaConf
 
-from pipeline.config import DatasetConfig, TrackingConfig
+from pipeline.config import Config, DatasetConfig, ExportConfig
 from pipeline.data.sources import image_folder, list_images
 from pipeline.deployment.find_model import ModelReference
 from pipeline.deployment.prediction.predictions import expand_paths
 from pipeline.storage.files import read_json
 from pipeline.system.errors import PipelineError
 
-LEAST = 64
+MIN_IMAGES = 64
 _SEED = 0
+_Labelled = list[tuple[str, str]]
+"""Pairs of path and label."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """Files, drawn with a fixed seed."""
 
-    compared: list[Path]
+    files: list[Path]
     """On which classifier and exports are compared."""
     labels: np.ndarray
     """Class index of each of them, int [n]; -1 where it is not known."""
-    learned: list[Path]
-    """From which ranges of numbers are taken."""
+    representative: list[Path]
+    """From which a converter to int8 takes ranges of values."""
 
 
-def run_of(found: ModelReference) -> str | None:
-    """The MLflow run that a classifier belongs to."""
-    state = found.root / "evaluate" / "run.json" if found.root else None
-    return read_json(state)["run_id"] if state and state.exists() else found.run_id
+def run_of(reference: ModelReference) -> str | None:
+    """The MLflow run that a classifier belongs to; None where no run is known.
+
+    Of a folder of stages it is the run that the last stage computed; older folders have no stage report.
+    """
+    if reference.root is None:
+        return reference.run_id
+    files = [reference.root / stage / "run.json" for stage in ("report", "evaluate")]
+    return next((read_json(file)["run_id"] for file in files if file.exists()), None)
 
 
-def own_sample(
-    found: ModelReference, classes: list[str], tracking: TrackingConfig, compared: int, learned: int
-) -> Sample:
-    """Test images of the experiment that the classifier comes from, to compare on; training and validation images, to learn from.
+def experiment_sample(reference: ModelReference, classes: list[str], config: Config) -> Sample:
+    """Draw images of the classifier's experiment: test images to compare on, other ones as representative.
 
     Raises:
-        PipelineError: nobody knows where they are.
+        PipelineError: its run is not known, or is gone.
     """
-    from omegaconf import OmegaConf
-
     from pipeline.tracking import run_artifact
 
-    run_id = run_of(found)
-    files = [
-        run_artifact(tracking, run_id, name) if run_id else None
-        for name in ("config.yaml", "evaluate/predictions.parquet")
-    ]
-    if None in files:
+    run_id = run_of(reference)
+    settings = run_artifact(config.tracking, run_id, "config.yaml") if run_id else None
+    predictions = run_artifact(config.tracking, run_id, "evaluate/predictions.parquet") if run_id else None
+    if settings is None or predictions is None:
         raise PipelineError(
-            f"{found.origin}: its experiment can't be asked for images to compare exports on; name a folder of at least {LEAST}, --images DIR"
+            f"{reference.origin}: its experiment's images are not known; "
+            f"name a folder of at least {MIN_IMAGES} images to compare exports on, --images DIR"
         )
-    dataset = OmegaConf.to_object(
-        OmegaConf.merge(OmegaConf.structured(DatasetConfig), OmegaConf.load(files[0]).dataset)
-    )
-    folder = image_folder(dataset)
-    tested = pd.read_parquet(files[1], columns=["path", "label"])
+    section = OmegaConf.merge(OmegaConf.structured(DatasetConfig), OmegaConf.load(settings).dataset)
+    dataset = OmegaConf.to_object(section)
+    tested = pd.read_parquet(predictions, columns=["path", "label"])
     labels = dict(zip(tested["path"], tested["label"], strict=True))
     others = [(image.path, image.label) for image in list_images(dataset).images if image.path not in labels]
-    first, then = _shuffled(list(labels.items())), _shuffled(others)
+    first, second = _shuffled(list(labels.items())), _shuffled(others)
     # A small test set does not make a small comparison.
-    chosen = (first + then)[: max(compared, LEAST)] if len(first) < LEAST else first[:compared]
-    taken = set(chosen)
-    left = [pair for pair in then if pair not in taken] or then
-    return _sample(folder, chosen, left[:learned], classes)
+    few = len(first) < MIN_IMAGES
+    compared = (first + second)[: max(config.export.images, MIN_IMAGES)] if few else first[: config.export.images]
+    used = set(compared)
+    left = [pair for pair in second if pair not in used] or second
+    return _sample(image_folder(dataset), compared, left[: config.export.int8_images], classes)
 
 
-def folder_sample(folder: Path, classes: list[str], compared: int, learned: int) -> Sample:
-    """Images below `folder`; where their own folder has a class's name, that is their label."""
-    found = _shuffled([(path, Path(path).parent.name) for path in expand_paths([str(folder)]) if Path(path).is_file()])
-    chosen, left = found[:compared], found[compared:]
-    if len(left) < learned:
-        # Rather the same ones twice than ranges of a handful.
-        left = (left + chosen)[:learned]
-    return _sample(Path(), chosen, left[:learned], classes)
+def folder_sample(folder: Path, classes: list[str], export: ExportConfig) -> Sample:
+    """Draw images below `folder`; where their own folder has a class's name, that is their label."""
+    files = [path for path in expand_paths([str(folder)]) if Path(path).is_file()]
+    images = _shuffled([(path, Path(path).parent.name) for path in files])
+    compared, left = images[: export.images], images[export.images :]
+    if len(left) < export.int8_images:
+        # Better to use images twice than to take ranges from a handful.
+        left = left + compared
+    return _sample(Path(), compared, left[: export.int8_images], classes)
 
 
-def _shuffled(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    order = np.random.default_rng(_SEED).permutation(len(pairs))
-    pairs = sorted(pairs)
-    return [pairs[place] for place in order]
+def _shuffled(images: _Labelled) -> _Labelled:
+    order = np.random.default_rng(_SEED).permutation(len(images))
+    images = sorted(images)
+    return [images[place] for place in order]
 
 
-def _sample(folder: Path, chosen: list[tuple[str, str]], learned: list[tuple[str, str]], classes: list[str]) -> Sample:
-    if len(chosen) < LEAST:
+def _sample(folder: Path, compared: _Labelled, representative: _Labelled, classes: list[str]) -> Sample:
+    if len(compared) < MIN_IMAGES:
         raise PipelineError(
-            f"{len(chosen)} images to compare exports on are too few; name a folder of at least {LEAST}, --images DIR"
+            f"{len(compared)} images to compare exports on are too few; name a folder of at least {MIN_IMAGES}, --images DIR"
         )
-    labels = pd.Categorical([label for _, label in chosen], categories=classes).codes.astype(np.int64)
-    return Sample([folder / path for path, _ in chosen], labels, [folder / path for path, _ in learned])
+    labels = pd.Categorical([label for _, label in compared], categories=classes).codes.astype(np.int64)
+    return Sample([folder / path for path, _ in compared], labels, [folder / path for path, _ in representative])

@@ -1,4 +1,4 @@
-"""TensorFlow's SavedModel, for TensorFlow Serving and all that loads one; the description lies in `assets.extra/`."""
+"""TensorFlow's SavedModel, for TensorFlow Serving and all that loads one; `assets.extra/` holds the description."""
 
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ class SavedModel:
         self.description: dict[str, Any] = read_json(target / _DESCRIPTION)
         # Its functions live as long as it does.
         self._loaded = tf.saved_model.load(str(target))
-        self._answer = self._loaded.signatures["serving_default"]
-        [self._input] = self._answer.structured_input_signature[1]
+        self._predict = self._loaded.signatures["serving_default"]
+        [self._input] = self._predict.structured_input_signature[1]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        [answers] = self._answer(**{self._input: tf.constant(images)}).values()
-        return answers.numpy()
+        """Predict uint8 RGB [b, size, size, 3]: float32 [b, classes]."""
+        [probabilities] = self._predict(**{self._input: tf.constant(images)}).values()
+        return probabilities.numpy()
 
 
 read = SavedModel

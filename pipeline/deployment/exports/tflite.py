@@ -24,7 +24,7 @@ def write(classifier: Classifier, _images: np.ndarray, target: Path) -> None:
 
 
 def convert(classifier: Classifier, target: Path, operations: list[tf.lite.OpsSet], **settings: Any) -> None:
-    """Write `target` with the converter's `settings`, from LiteRT's own `operations` alone: any device that has it can run them."""
+    """Write `target` with the converter's `settings`, of LiteRT's own `operations` alone: every device can run it."""
     settings["target_spec"] = {"supported_ops": operations}
     classifier.model.export(str(target), format="litert", verbose=False, **settings)
     with zipfile.ZipFile(target, "a") as members:
@@ -40,10 +40,11 @@ class LiteRT:
             self.description: dict[str, Any] = json.loads(members.read(_DESCRIPTION))
         self._interpreter = Interpreter(str(target), num_threads=os.cpu_count())
         self._interpreter.allocate_tensors()
-        [given], [answer] = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        self._input, self._output = given["index"], answer["index"]
+        [entry], [result] = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self._input, self._output = entry["index"], result["index"]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Predict uint8 RGB [b, size, size, 3]: float32 [b, classes]."""
         return np.concatenate([self._one(image[np.newaxis]) for image in images])
 
     def _one(self, image: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
-"""LiteRT in whole numbers of eight bits: a quarter of the size, for processors that are fast at it. Pixels go in and probabilities come
-out as in every other format."""
+"""LiteRT in int8: a quarter of the size, for processors that are fast at it.
+
+Pixels go in and probabilities come out as in every other format.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,15 +14,17 @@ from pipeline.deployment.exports.tflite import LiteRT, convert
 
 
 def write(classifier: Classifier, images: np.ndarray, target: Path) -> None:
-    """Write the file `target`; the ranges of numbers inside are taken from `images`, uint8 [n, size, size, 3]."""
+    """Write the file `target`; `images`, uint8 [n, size, size, 3], give the ranges of values inside."""
 
-    def seen() -> Iterator[list[np.ndarray]]:
+    def representative() -> Iterator[list[np.ndarray]]:
         for image in images:
             yield [image[np.newaxis]]
 
-    # What has no form in whole numbers, as the cast of pixels, stays in float32.
+    # What does not exist in int8, such as the cast of pixels, stays in float32.
     operations = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
-    convert(classifier, target, operations, optimizations=[tf.lite.Optimize.DEFAULT], representative_dataset=seen)
+    convert(
+        classifier, target, operations, optimizations=[tf.lite.Optimize.DEFAULT], representative_dataset=representative
+    )
 
 
 read = LiteRT

@@ -1,56 +1,126 @@
-"""Answers as rows: CSV and JSON lines as they come, or a table in the terminal."""
+"""Predictions as rows: CSV and JSON lines as they come, or a table in the terminal."""
 
 import csv
 import json
-from collections.abc import Callable, Iterable
-from typing import Any, TextIO
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TextIO, cast
 
-import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.deployment.prediction.predictions import Prediction
+from pipeline.deployment.prediction.predictions import Batch, Prediction, Unreadable, top_classes
+from pipeline.storage.files import whole_file
+from pipeline.system.terminal import table_console
 
-Write = Callable[[Iterable[Prediction]], None]
-FORMATS = ("csv", "jsonl", "table")
-# Characters of a table that no terminal shows.
-_WIDTH = 160
+Cell = str | float | None
 
 
-def writer(kind: str, stream: TextIO, classes: list[str], top: int) -> tuple[Write, Callable[[], None]]:
-    """What writes answers to `stream` as they come, and what ends it.
+@contextmanager
+def open_output(file: Path | None) -> Iterator[TextIO]:
+    """Open a file, written whole or not at all, or standard output (None); a path's bytes come out as they came in."""
+    if file is None:
+        cast(TextIOWrapper, sys.stdout).reconfigure(encoding="utf-8", errors="surrogateescape")
+        yield sys.stdout
+        return
+    with whole_file(file) as unfinished, open(unfinished, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        yield stream
 
-    Args:
-        kind: of `FORMATS`.
-        stream: to write to.
-        classes: in the order of the probabilities.
-        top: how many classes a row tells, the most probable ones.
-    """
-    top = min(top, len(classes))
-    columns = ["path", "class", "probability", "error", "calibrated"]
-    columns += [f"{name}_{place}" for place in range(2, top + 1) for name in ("class", "probability")]
-    if kind == "table":
-        return _table(stream, classes, columns, top)
-    if kind == "csv":
-        lines = csv.DictWriter(_UnixLines(stream), columns, restval="")
-        lines.writeheader()
 
-        def write(answers: Iterable[Prediction]) -> None:
-            lines.writerows(_flat(each, classes, top) for each in answers)
-            stream.flush()
+class RowWriter(ABC):
+    """Writes predictions as rows, within a `with` block."""
 
-        return write, lambda: None
+    def __init__(self, stream: TextIO, classes: list[str], top: int):
+        """Write to `stream` the `top` most probable of `classes`, which are in the order of the probabilities."""
+        self._stream, self._classes, self._top = stream, classes, min(top, len(classes))
+        self._columns = ["path", "class", "probability", "error", "calibrated"]
+        self._columns += [f"{name}_{place}" for place in range(2, self._top + 1) for name in ("class", "probability")]
 
-    def write_json(answers: Iterable[Prediction]) -> None:
-        stream.writelines(f"{json.dumps(_nested(each, classes, top), ensure_ascii=False)}\n" for each in answers)
-        stream.flush()
+    def __enter__(self) -> "RowWriter":
+        return self
 
-    return write_json, lambda: None
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:  # noqa: B027 (only a table has an end)
+        pass
+
+    @abstractmethod
+    def add(self, batch: Batch) -> None:
+        """Write one row per image."""
+
+    def _cells(self, each: Prediction | Unreadable) -> dict[str, Cell]:
+        """One image's cells, by column."""
+        if isinstance(each, Unreadable):
+            return {"path": each.path, "error": each.error}
+        row: dict[str, Cell] = {"path": each.path, "error": "", "calibrated": _calibrated(each)}
+        for place, (name, probability) in enumerate(top_classes(each, self._classes, self._top), 1):
+            suffix = f"_{place}" if place > 1 else ""
+            row |= {f"class{suffix}": name, f"probability{suffix}": probability}
+        return row
+
+
+class CsvWriter(RowWriter):
+    """Comma-separated values, with a header."""
+
+    def __init__(self, stream: TextIO, classes: list[str], top: int):
+        super().__init__(stream, classes, top)
+        self._lines = csv.DictWriter(_UnixLines(stream), self._columns, restval="")
+        self._lines.writeheader()
+
+    def add(self, batch: Batch) -> None:
+        """Write one line per image."""
+        self._lines.writerows(self._cells(each) for each in batch)
+        self._stream.flush()
+
+
+class JsonWriter(RowWriter):
+    """One JSON object per line."""
+
+    def add(self, batch: Batch) -> None:
+        """Write one line per image."""
+        self._stream.writelines(f"{json.dumps(self._content(each), ensure_ascii=False)}\n" for each in batch)
+        self._stream.flush()
+
+    def _content(self, each: Prediction | Unreadable) -> dict[str, object]:
+        if isinstance(each, Unreadable):
+            return {"path": each.path, "class": None, "probability": None, "error": each.error}
+        top = [
+            {"class": name, "probability": probability}
+            for name, probability in top_classes(each, self._classes, self._top)
+        ]
+        return {"path": each.path} | top[0] | {"error": None, "calibrated": _calibrated(each), "top": top}
+
+
+class TableWriter(RowWriter):
+    """A table in the terminal, when the block ends."""
+
+    def __init__(self, stream: TextIO, classes: list[str], top: int):
+        super().__init__(stream, classes, top)
+        self._table = Table(box=None, header_style="bold")
+        for name in self._columns:
+            # A path cut short is useless.
+            self._table.add_column(name, overflow="fold")
+
+    def add(self, batch: Batch) -> None:
+        """Add one row per image."""
+        for each in batch:
+            row = self._cells(each)
+            cells = ("" if row.get(name) is None else str(row[name]) for name in self._columns)
+            # A path may hold what rich reads as a style.
+            self._table.add_row(*map(Text, cells), style="yellow" if isinstance(each, Unreadable) else None)
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            table_console(self._stream).print(self._table)
+
+
+ROW_WRITERS: dict[str, type[RowWriter]] = {"csv": CsvWriter, "jsonl": JsonWriter, "table": TableWriter}
 
 
 class _UnixLines:
-    """Ends the lines of csv's own dialect in a line feed. Told to end them so itself, csv leaves a carriage return in a path unquoted."""
+    """Ends csv's lines in a line feed; as its own `lineterminator`, that leaves a path's carriage return unquoted."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -59,49 +129,6 @@ class _UnixLines:
         self._stream.write(line.removesuffix("\r\n") + "\n")
 
 
-def guesses(answer: Prediction, classes: list[str], top: int) -> list[tuple[str, float]]:
-    """The `top` most probable classes with their probabilities, rounded to six digits."""
-    order = np.argsort(-answer.probabilities, kind="stable")[:top]
-    return [(classes[place], round(float(answer.probabilities[place]), 6)) for place in order]
-
-
-def _calibrated(answer: Prediction) -> float | None:
-    """The calibrated probability of the class that is ahead."""
-    return None if answer.calibrated is None else round(float(answer.calibrated.max()), 6)
-
-
-def _flat(answer: Prediction, classes: list[str], top: int) -> dict[str, Any]:
-    row: dict[str, Any] = {"path": answer.path, "error": answer.error}
-    if answer.probabilities is None:
-        return row
-    row["calibrated"] = _calibrated(answer)
-    for place, (name, probability) in enumerate(guesses(answer, classes, top), 1):
-        suffix = f"_{place}" if place > 1 else ""
-        row |= {f"class{suffix}": name, f"probability{suffix}": probability}
-    return row
-
-
-def _nested(answer: Prediction, classes: list[str], top: int) -> dict[str, Any]:
-    if answer.probabilities is None:
-        return {"path": answer.path, "class": None, "probability": None, "error": answer.error}
-    told = guesses(answer, classes, top)
-    return {
-        "path": answer.path, "class": told[0][0], "probability": told[0][1], "error": None, "calibrated": _calibrated(answer),
-        "top": [{"class": name, "probability": probability} for name, probability in told],
-    }  # fmt: skip
-
-
-def _table(stream: TextIO, classes: list[str], columns: list[str], top: int) -> tuple[Write, Callable[[], None]]:
-    table = Table(box=None, header_style="bold")
-    for name in columns:
-        # Half a path is none.
-        table.add_column(name, overflow="fold")
-
-    def write(answers: Iterable[Prediction]) -> None:
-        for each in answers:
-            row = _flat(each, classes, top)
-            cells = ("" if row.get(name) is None else str(row[name]) for name in columns)
-            # A path may hold what rich takes for a style.
-            table.add_row(*(Text(cell) for cell in cells), style="yellow" if each.error else None)
-
-    return write, lambda: Console(file=stream, width=None if stream.isatty() else _WIDTH).print(table)
+def _calibrated(prediction: Prediction) -> float | None:
+    """The calibrated probability of the most probable class."""
+    return None if prediction.calibrated is None else round(float(prediction.calibrated.max()), 6)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,12 @@ from pipeline.system.machine import on_all_cores
 STANDARD_INPUT = "-"
 
 
-def expand_paths(given: Iterable[str]) -> Iterator[str]:
-    """The files that words of the command line mean, in that order; those of a folder, at any depth, by name.
+def expand_paths(words: Iterable[str]) -> Iterator[str]:
+    """Expand words of the command line to files, in their order; those of a folder, at any depth, by name.
 
-    A word that means no file comes back as it is, so that its row can say so. `-` is a list of paths on standard input, one a line.
+    A word that matches no file comes back as it is, for a row with an error. `-` reads standard input, a path per line.
     """
-    for word in given:
+    for word in words:
         if word == STANDARD_INPUT:
             for line in sys.stdin:
                 if path := line.rstrip("\r\n"):
@@ -52,52 +52,61 @@ def _in_folder(path: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What came of one path: an image with its probabilities, or an error."""
+    """An image with its probabilities."""
 
     path: str
-    error: str = ""
-    image: np.ndarray | None = None
+    image: np.ndarray
     """uint8 RGB [size, size, 3]."""
-    probabilities: np.ndarray | None = None
+    probabilities: np.ndarray
     """float32 [classes]."""
     calibrated: np.ndarray | None = None
     """The same at the temperature, where that is known."""
 
 
-def answers(paths: Iterable[str], classifier: Classifier, batch_size: int) -> Iterator[list[Prediction]]:
-    """Ask about images, `batch_size` at a time; the answers in the order of the paths. What can't be read gets an error, and stops nothing."""
-    # One at a time, nobody waits for what comes after it.
+@dataclass(frozen=True)
+class Unreadable:
+    """A path that is not an image."""
+
+    path: str
+    error: str
+
+
+Batch = list[Prediction | Unreadable]
+
+
+def top_classes(prediction: Prediction, classes: list[str], count: int) -> list[tuple[str, float]]:
+    """The `count` most probable classes with their probabilities, rounded to six digits."""
+    order = np.argsort(-prediction.probabilities, kind="stable")[:count]
+    return [(classes[place], round(float(prediction.probabilities[place]), 6)) for place in order]
+
+
+def predict(paths: Iterable[str], classifier: Classifier, batch_size: int) -> Iterator[Batch]:
+    """Predict images, `batch_size` at a time, in the order of the paths; an unreadable one stops nothing."""
+    # With batches of one, nobody waits for the images after it.
     ahead = 4 * batch_size if batch_size > 1 else 1
-    read = on_all_cores(partial(_read, size=classifier.image_size), paths, ahead)
-    while batch := list(islice(read, batch_size)):
-        yield _asked(batch, classifier)
+    read = partial(_read, size=classifier.image_size)
+    images: Iterator[tuple[str, np.ndarray | Unreadable]] = on_all_cores(read, paths, ahead)
+    while batch := list(islice(images, batch_size)):
+        yield _predict_batch(batch, classifier)
 
 
-def _read(path: str, size: int) -> Prediction:
+def _read(path: str, size: int) -> tuple[str, np.ndarray | Unreadable]:
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 (as fast as it gets)
         if stat.S_ISDIR(mode):
-            return Prediction(path, f"a folder without images ({' '.join(sorted(ENDINGS))})")
+            return path, Unreadable(path, f"a folder without images ({' '.join(sorted(ENDINGS))})")
         if not stat.S_ISREG(mode):
-            return Prediction(path, "not a regular file")
-        return Prediction(path, image=pixels(Path(path).read_bytes(), size, SAFE_PIXELS))
+            return path, Unreadable(path, "not a regular file")
+        return path, pixels(Path(path).read_bytes(), size, SAFE_PIXELS)
     except UndecodableError as error:
-        return Prediction(path, str(error))
+        return path, Unreadable(path, str(error))
     except (OSError, ValueError) as error:
-        return Prediction(path, getattr(error, "strerror", None) or str(error))
+        return path, Unreadable(path, getattr(error, "strerror", None) or str(error))
 
 
-def _asked(batch: list[Prediction], classifier: Classifier) -> list[Prediction]:
-    images = [each.image for each in batch if each.image is not None]
-    if not images:
-        return batch
-    probabilities = classifier.probabilities(np.stack(images))
-    calibrated = classifier.calibrated(probabilities)
-    given = iter(zip(probabilities, probabilities if calibrated is None else calibrated, strict=True))
-    told = []
-    for each in batch:
-        if each.image is not None:
-            own, at_temperature = next(given)
-            each = Prediction(each.path, "", each.image, own, None if calibrated is None else at_temperature)
-        told.append(each)
-    return told
+def _predict_batch(batch: list[tuple[str, np.ndarray | Unreadable]], classifier: Classifier) -> Batch:
+    images = [image for _, image in batch if isinstance(image, np.ndarray)]
+    probabilities = classifier.probabilities(np.stack(images)) if images else np.empty((0, 0), np.float32)
+    calibrated = classifier.calibrated(probabilities) if images else None
+    rows = zip(probabilities, repeat(None) if calibrated is None else calibrated, strict=False)
+    return [image if isinstance(image, Unreadable) else Prediction(path, image, *next(rows)) for path, image in batch]

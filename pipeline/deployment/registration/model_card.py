@@ -1,4 +1,7 @@
-"""What a registered model is, on one page: its model card (M. Mitchell et al., Model Cards for Model Reporting, 2019)."""
+"""The model card of a registered model, on one page.
+
+Source: M. Mitchell et al., Model Cards for Model Reporting, 2019.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,12 @@ _PER_CLASS = "evaluate/per_class.csv"
 
 
 def write_card(experiment: Experiment, folder: Path) -> list[Path]:
-    """Write card.md and card.html into `folder`; returns their paths.
+    """Write card.md and card.html into `folder`; return their paths.
 
     Raises:
-        PipelineError: the run has lost what they tell.
+        PipelineError: the run has lost the figures of its classes.
     """
-    content = card(experiment)
+    content = _card(experiment)
     written = []
     for ending in ("md", "html"):
         file = folder / f"card.{ending}"
@@ -28,19 +31,20 @@ def write_card(experiment: Experiment, folder: Path) -> list[Path]:
     return written
 
 
-def card(experiment: Experiment) -> dict[str, Any]:
-    """All that the templates card.md and card.html tell."""
+def _card(experiment: Experiment) -> dict[str, Any]:
+    """The content of the templates card.md and card.html."""
     params, metrics, tags = experiment.params, experiment.metrics, experiment.tags
     test = {name.removeprefix("test/"): value for name, value in metrics.items() if name.startswith("test/")}
     classes = _per_class(experiment)
-    weakest = classes.loc[classes["recall"].idxmin()]
+    weakest = classes.iloc[int(classes["recall"].argmin())]
     return {
         "title": f"Model card: {experiment.name}",
         "run_id": experiment.run_id,
         "backbone": params["backbone.name"],
         "image_size": params["image_size"],
         "phase": tags["best_phase"],
-        "unfreeze": tags["finetune.depth"],
+        # Older runs have the depth by its earlier name.
+        "unfreeze": tags["unfreeze"] if "unfreeze" in tags else tags["finetune.depth"],
         "parameters": int(metrics.get("model/trainable_parameters", 0)),
         "size": metrics.get("model/size_mib"),
         "latency": metrics.get("model/prediction_milliseconds"),
@@ -48,7 +52,7 @@ def card(experiment: Experiment) -> dict[str, Any]:
         "training_data": tags.get("training_data", ""),
         "test_data": tags.get("test_data", ""),
         "splits": _splits(metrics),
-        "figures": [(words, _told(test, name)) for words, name in headline(test)],
+        "figures": [(words, _format_interval(test, name)) for words, name in headline(test)],
         "confidence": float(params.get("evaluate.confidence", 0.95)),
         "temperature": test.get("calibration/temperature"),
         "calibrated": params.get("evaluate.calibrate") == "True",
@@ -74,13 +78,13 @@ def _per_class(experiment: Experiment) -> pd.DataFrame:
 
 
 def _splits(metrics: dict[str, float]) -> list[tuple[str, int, float]]:
-    """Name, images and share of each split."""
+    """Name, images and fraction of each split."""
     counts = {name: int(metrics.get(f"prepare/{name}_images", 0)) for name in ("train", "validation", "test")}
     whole = sum(counts.values()) or 1
     return [(name, count, count / whole) for name, count in counts.items()]
 
 
-def _told(figures: dict[str, float], name: str) -> str:
+def _format_interval(figures: dict[str, float], name: str) -> str:
     if f"{name}_low" not in figures:
         return figure(figures[name])
     return f"{figure(figures[name])} ({figure(figures[f'{name}_low'])} to {figure(figures[f'{name}_high'])})"

@@ -1,4 +1,4 @@
-"""What is said to MLflow's model registry: versions of one model, of which `champion` is used and `challenger` wants to be."""
+"""MLflow's model registry: versions of one model. `champion` is in use, `challenger` may take its place."""
 
 import json
 import logging
@@ -12,13 +12,13 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.config import TrackingConfig
 from pipeline.system.errors import PipelineError
-from pipeline.tracking import connect, masked, store_uri
+from pipeline.tracking import connect, mask_secrets, unusable
 
 log = logging.getLogger(__name__)
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _PREVIOUS = "previous_champion"
-# What MLflow takes for a tag.
+# Characters that MLflow allows in a tag.
 _TAG = 5000
 
 
@@ -34,37 +34,39 @@ class Registry:
     """The versions of one registered model."""
 
     def __init__(self, tracking: TrackingConfig, name: str):
-        """Raises PipelineError where the store can't be used."""
+        """Connect to the store.
+
+        Raises:
+            PipelineError: the store can't be used.
+        """
         try:
             self._client, _ = connect(tracking)
         except MlflowException as error:
-            raise PipelineError(
-                f"tracking: the store {masked(store_uri(tracking))} can't be used: {masked(error)}"
-            ) from error
+            raise unusable(tracking, error) from error
         self.name = name
 
-    def holder(self, alias: str) -> Version | None:
-        """The version that an alias names.
+    def version_of(self, alias: str) -> Version | None:
+        """Return the version that an alias names; None where there is none.
 
         Raises:
-            PipelineError: the store does not say.
+            PipelineError: the store can't be read.
         """
         try:
             return _version(self._client.get_model_version_by_alias(self.name, alias))
         except MlflowException as error:
-            # No such model; no such alias. A store that is away has to be no reason to make anything the first champion.
+            # No such model; no such alias. A store that is away must not make anything the first champion.
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise PipelineError(
-                f"{self.name}: the store does not say which version is {alias}: {masked(error)}"
+                f"{self.name}: the store can't be asked which version is {alias}: {mask_secrets(error)}"
             ) from error
 
-    def challenge(self, run_id: str, card: list[Path]) -> Version:
-        """The version of a run's model, made if there is none, with the alias `challenger`.
+    def register_challenger(self, run_id: str, card: list[Path]) -> Version:
+        """Give the version of a run's model, made where there is none, the alias `challenger`.
 
         Args:
             run_id: of the run that has logged the model.
-            card: files of its model card, Markdown first, which becomes the version's description; all are kept with the run.
+            card: files of its model card, logged to the run; the first, in Markdown, becomes the version's description.
 
         Raises:
             PipelineError: the run has logged no model.
@@ -72,50 +74,55 @@ class Registry:
         try:
             if not self._client.search_registered_models(f"name = '{self.name}'"):
                 self._client.create_registered_model(self.name)
-            found = self._client.search_model_versions(f"name = '{self.name}' and run_id = '{run_id}'")
-            made = found[0] if found else mlflow.register_model(f"runs:/{run_id}/model", self.name)
-            if not found:
-                self._client.update_model_version(self.name, made.version, card[0].read_text(encoding="utf-8"))
+            versions = self._client.search_model_versions(f"name = '{self.name}' and run_id = '{run_id}'")
+            version = versions[0] if versions else mlflow.register_model(f"runs:/{run_id}/model", self.name)
+            if not versions:
+                self._client.update_model_version(self.name, version.version, card[0].read_text(encoding="utf-8"))
                 for file in card:
                     self._client.log_artifact(run_id, str(file), "registry")
-            self._client.set_registered_model_alias(self.name, CHALLENGER, made.version)
+            self._client.set_registered_model_alias(self.name, CHALLENGER, version.version)
         except MlflowException as error:
             raise PipelineError(
                 f"run {run_id}: its model can't be registered ({error}); was it run with tracking.log_model=none?"
             ) from error
-        return _version(made)
+        return _version(version)
 
     def record(self, version: Version, decision: dict[str, Any]) -> None:
-        """Keep a decision with its numbers, in the version's tags and as a file of its run, each decision one."""
+        """Keep a decision with its numbers, in the version's tags and as a file of its run, one per decision."""
         for name, value in decision.items():
-            told = value if isinstance(value, str) else json.dumps(value)
-            self._client.set_model_version_tag(self.name, version.number, f"decision.{name}", told[:_TAG])
+            text = value if isinstance(value, str) else json.dumps(value)
+            self._client.set_model_version_tag(self.name, version.number, f"decision.{name}", text[:_TAG])
         now = mlflow.utils.time.get_current_time_millis()
         try:
-            told = decision | {"version": version.number}
-            self._client.log_dict(version.run_id, told, f"registry/decision-{now}.json")
+            content = decision | {"version": version.number}
+            self._client.log_dict(version.run_id, content, f"registry/decision-{now}.json")
         except MlflowException as error:
             log.warning(
-                "The decision stands in the tags of version %s alone: its run takes none (%s)", version.number, error
+                "The decision is in the tags of version %s alone: its run can't be written to (%s)",
+                version.number,
+                error,
             )
 
     def promote(self, version: Version) -> None:
-        """Make a version the champion; it remembers the one before."""
-        before = self.holder(CHAMPION)
+        """Make a version the champion; a tag of it names the one before."""
+        before = self.version_of(CHAMPION)
         if before and before.number != version.number:
             self._client.set_model_version_tag(self.name, version.number, _PREVIOUS, before.number)
         self._client.set_registered_model_alias(self.name, CHAMPION, version.number)
-        challenger = self.holder(CHALLENGER)
+        challenger = self.version_of(CHALLENGER)
         if challenger and challenger.number == version.number:
             self._client.delete_registered_model_alias(self.name, CHALLENGER)
 
     def roll_back(self) -> tuple[Version, Version]:
-        """Give the alias `champion` back to the version that had it before; returns the version that lost it and the one that has it.
+        """Give the alias `champion` back to the version that had it before.
+
+        Returns:
+            the version that lost it, and the one that has it.
 
         Raises:
-            PipelineError: there is none before.
+            PipelineError: there was none before.
         """
-        champion = self.holder(CHAMPION)
+        champion = self.version_of(CHAMPION)
         if champion is None:
             raise PipelineError(f"{self.name} has no champion; python -m pipeline.register makes one")
         tags = self._client.get_model_version(self.name, champion.number).tags
@@ -134,5 +141,5 @@ class Registry:
         return champion, before
 
 
-def _version(found: ModelVersion) -> Version:
-    return Version(str(found.version), found.run_id)
+def _version(version: ModelVersion) -> Version:
+    return Version(str(version.version), version.run_id)

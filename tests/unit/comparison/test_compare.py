@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,15 @@ import pytest
 from scipy import stats
 
 from pipeline import compare
-from pipeline.comparison.best import on_frontier, winner
+from pipeline.comparison.best import pareto_front, winner
+from pipeline.comparison.costs import COSTS
 from pipeline.comparison.experiments import Experiment, find, select
 from pipeline.comparison.ranking import rank
-from pipeline.comparison.rows import differing, make_rows
+from pipeline.comparison.rows import differing_keys, make_rows
+from pipeline.config import RegisterConfig
 from pipeline.config.compose import composed
 from pipeline.config.validate import check
+from pipeline.evaluation.metrics import RANKING_METRICS
 from pipeline.system.errors import PipelineError
 from tests.support.made_runs import Store, right
 
@@ -28,7 +32,7 @@ def store(tmp_path, empty_store):
 
 @pytest.fixture
 def run_compare(store, monkeypatch, capsys):
-    """Runs the command in this process and gives what it printed."""
+    """A function that runs the command in this process and returns what it printed."""
 
     def run(*arguments: str) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", ["compare", *arguments, f"tracking.uri={store.uri}"])
@@ -38,9 +42,9 @@ def run_compare(store, monkeypatch, capsys):
     return run
 
 
-def weighed(store, metric: str = "accuracy", **which):
+def ranked(store, metric: str = "accuracy"):
     tracking = check(composed([f"tracking.uri={store.uri}"])).tracking
-    selection = select(find(tracking, None, None, None), strict=False)
+    selection = select(find(tracking), strict=False)
     return rank(make_rows(selection.experiments), metric, 2, 0.95)
 
 
@@ -49,58 +53,63 @@ def test_two_single_runs_are_compared_by_mcnemar_whatever_their_order(store):
     first[60:63] = False
     store.add(first, backbone_name="a", seed=1)
     store.add(second, backbone_name="b", seed=1)
-    evidence = weighed(store)
-    assert [each.row.label for each in evidence.judged] == ["a", "b"]
+    ranking = ranked(store)
+    assert [each.row.label for each in ranking.rows] == ["a", "b"]
     gained, lost = int((first & ~second).sum()), int((second & ~first).sum())
-    assert evidence.p[0, 1] == pytest.approx(stats.binomtest(gained, gained + lost).pvalue)
-    assert (evidence.judged[0].estimate.low, evidence.judged[0].estimate.high) == pytest.approx(
+    assert ranking.p[0, 1] == pytest.approx(stats.binomtest(gained, gained + lost).pvalue)
+    assert (ranking.rows[0].estimate.low, ranking.rows[0].estimate.high) == pytest.approx(
         stats.binomtest(int(first.sum()), 200).proportion_ci(0.95, "wilson"), abs=1e-6
     )
-    assert evidence.groups == [[0], [1]]
+    assert ranking.groups == [[0], [1]]
 
 
 def test_seeds_are_one_row_and_the_order_of_images_does_not_matter(store):
     for seed in (1, 2, 3):
         store.add(right(300, 20 + 5 * seed), backbone_name="a", seed=seed)
         store.add(right(300, 90, start=seed), backbone_name="b", seed=seed)
-    evidence = weighed(store)
-    best, other = evidence.judged
+    ranking = ranked(store)
+    best, other = ranking.rows
     assert best.by_seed == pytest.approx([275 / 300, 270 / 300, 265 / 300])
     assert best.estimate.value == pytest.approx(0.9)
     assert best.spread == pytest.approx(np.std([275, 270, 265], ddof=1) / 300)
     assert best.estimate.low < 0.9 < best.estimate.high
     assert other.spread == pytest.approx(0)
-    assert evidence.p[0, 1] < 0.001
+    assert ranking.p[0, 1] < 0.001
 
 
 def test_every_metric_ranks_and_tests(store):
     for number, wrong in enumerate((5, 6, 120)):
         store.add(right(300, wrong), backbone_name=f"net{number}", seed=1)
-    for metric in ("accuracy", "macro_f1", "balanced_accuracy", "auc", "loss", "brier", "top_k"):
-        evidence = weighed(store, metric)
-        assert [each.row.label for each in evidence.judged] == ["net0", "net1", "net2"]
-        assert evidence.groups == [[0, 1], [2]]
-        assert all(each.estimate.low <= each.estimate.value <= each.estimate.high for each in evidence.judged)
+    for metric in RANKING_METRICS:
+        ranking = ranked(store, metric)
+        assert [each.row.label for each in ranking.rows] == ["net0", "net1", "net2"]
+        assert ranking.groups == [[0, 1], [2]]
+        assert all(each.estimate.low <= each.estimate.value <= each.estimate.high for each in ranking.rows)
 
 
 def test_the_cheapest_that_can_not_be_told_from_the_best_wins(store, run_compare):
     store.add(right(300, 5), backbone_name="large", seed=1, costs=(500, 1e7, 30, 900))
     small = store.add(right(300, 8), backbone_name="small", seed=1, costs=(10, 1e4, 3, 50))
     store.add(right(300, 150), backbone_name="tiny", seed=1, costs=(1, 1e2, 1, 5))
-    told, why = run_compare("--best")
-    assert told.strip() == small
+    output, why = run_compare("--best")
+    assert output.strip() == small
     assert "small" in why
-    assert "large, is not shown to be better" in why
-    assert "model size" in why
-    evidence = weighed(store)
-    assert winner(evidence, "latency") == 1
+    assert "large, is not significantly better" in why
+    assert "lowest in model size" in why
+    ranking = ranked(store)
+    assert winner(ranking, "latency") == 1
 
 
 def test_equally_cheap_ones_are_told_apart_by_what_they_train(store):
     store.add(right(300, 5), finetune_unfreeze="-2", costs=(10.01, 5e5, 3, 50))
     store.add(right(300, 6), finetune_unfreeze="-1", costs=(10.02, 1e5, 3, 50))
-    evidence = weighed(store)
-    assert evidence.judged[winner(evidence, "size")].row.label == "unfreeze -1"
+    ranking = ranked(store)
+    assert ranking.rows[winner(ranking, "size")].row.label == "unfreeze -1"
+
+
+def test_every_cost_can_decide_who_is_registered():
+    [cost] = [each for each in fields(RegisterConfig) if each.name == "cost"]
+    assert cost.metadata["schema"]["enum"] == list(COSTS)
 
 
 def test_other_test_images_are_marked_or_refused(store, run_compare):
@@ -109,14 +118,14 @@ def test_other_test_images_are_marked_or_refused(store, run_compare):
     store.add(right(300, 9), backbone_name="newer", seed=1)
     # A single newest one, with which nothing can be compared, hides no others.
     store.add(right(40, 9), test="third", backbone_name="newest", seed=1)
-    told, _ = run_compare()
-    assert re.search(r"Not compared, since tested on other images.*old", told)
-    assert "300 test images" in told
+    output, _ = run_compare()
+    assert re.search(r"Not compared, since tested on other images.*old", output)
+    assert "300 test images" in output
     digest = store.client.get_run(old).data.tags["test_data"][:6]
-    told, _ = run_compare("--test", digest)
-    assert "50 test images" in told
-    assert "the only one" in told
-    with pytest.raises(SystemExit, match="--test: 'zz' is the start of 0 of the test sets there are"):
+    output, _ = run_compare("--test", digest)
+    assert "50 test images" in output
+    assert "the only one" in output
+    with pytest.raises(SystemExit, match="--test: 'zz' is the start of 0 test sets; the test sets are"):
         run_compare("--test", "zz")
     with pytest.raises(SystemExit, match="different test images"):
         run_compare("--runs", old, new)
@@ -128,7 +137,7 @@ def test_repeats_of_a_configuration_count_once_and_incomplete_runs_never(store):
     store.add(right(300, 50), backbone_name="a", seed=1)
     store.add(right(300, 5), backbone_name="a", seed=1)
     store.add(right(300, 1), backbone_name="b", seed=1, tags={"complete": "false"})
-    [only] = weighed(store).judged
+    [only] = ranked(store).rows
     assert only.by_seed == [pytest.approx(295 / 300)]
 
 
@@ -148,7 +157,7 @@ def test_experiments_are_found_by_filter_and_by_sweep(store, run_compare, tmp_pa
         assert len(table) == len(expected)
     with pytest.raises(SystemExit, match="no complete experiment to compare"):
         run_compare("--sweep", "nonsense")
-    with pytest.raises(SystemExit, match="can't be asked for runs"):
+    with pytest.raises(SystemExit, match="the store .* can't be used"):
         run_compare("--filter", "what is this")
 
 
@@ -159,8 +168,8 @@ def test_the_page_is_one_file_with_groups_frontier_depths_and_curves(store, run_
                 wrong_here = wrong + seed + 60 * (backbone == "vgg")
                 costs = (size, trained, size / 3, trained / 1e4)
                 store.add(right(300, wrong_here), backbone_name=backbone, backbone_preprocessing=backbone, finetune_unfreeze=depth, seed=seed, costs=costs)  # fmt: skip
-    told, _ = run_compare("--html", str(tmp_path / "page.html"), "--csv", str(tmp_path / "table.csv"))
-    assert "lite" in told
+    output, _ = run_compare("--html", str(tmp_path / "page.html"), "--csv", str(tmp_path / "table.csv"))
+    assert "lite" in output
     page = (tmp_path / "page.html").read_text()
     assert "<script" not in page
     assert all(link.startswith(("data:", "#")) for link in re.findall(r"(?:src|href)=[\"']([^\"']*)", page))
@@ -185,17 +194,17 @@ def test_what_differs_and_only_that():
         "dropout": "0.1",
     }
     other = base | {"backbone.name": "b", "backbone.blocks": "y"}
-    assert differing([base, other]) == ["backbone.name"]
+    assert differing_keys([base, other]) == ["backbone.name"]
     # Two recipes that come with two epochs: the recipe tells both.
-    assert differing([base, base | {"train.name": "article", "train.epochs": "7"}]) == ["train.name"]
-    assert differing([base, other, other | {"dropout": "0.5"}]) == ["backbone.name", "dropout"]
-    assert differing([base, base | {"backbone.blocks": "z"}]) == ["backbone.blocks"]
-    assert differing([base]) == []
+    assert differing_keys([base, base | {"train.name": "article", "train.epochs": "7"}]) == ["train.name"]
+    assert differing_keys([base, other, other | {"dropout": "0.5"}]) == ["backbone.name", "dropout"]
+    assert differing_keys([base, base | {"backbone.blocks": "z"}]) == ["backbone.blocks"]
+    assert differing_keys([base]) == []
 
 
 def test_the_frontier_is_what_nothing_beats():
-    assert on_frontier([1, 2, 3, 2, 5], [0.5, 0.7, 0.6, 0.8, 0.9]) == [0, 3, 4]
-    assert on_frontier([1, 1], [0.5, 0.6]) == [1]
+    assert pareto_front([1, 2, 3, 2, 5], [0.5, 0.7, 0.6, 0.8, 0.9]) == [0, 3, 4]
+    assert pareto_front([1, 1], [0.5, 0.6]) == [1]
 
 
 def test_a_run_without_a_digest_is_never_compared_with_others():

@@ -56,7 +56,10 @@ def test_an_experiment_discards_all_of_params_but_the_data_set(params, capsys, w
     params(mine + ("experiment: article_vgg16" if where == "params" else ""))
     config = configuration([] if where == "params" else ["experiment=article_vgg16"])
     assert (config.backbone.name, config.seed, config.train.epochs, config.dataset.path) == ("vgg16", 42, 5, "mine")
-    assert "set aside from params.yaml: seed=9 backbone=resnet50 train.epochs=2" in capsys.readouterr().err
+    assert (
+        "experiment=... overrides params.yaml; ignored: seed=9 backbone=resnet50 train.epochs=2"
+        in capsys.readouterr().err
+    )
 
 
 def test_an_experiments_own_values_give_way_to_the_command_line(params):
@@ -79,8 +82,15 @@ def test_an_unknown_key_in_params_is_named(params):
     params("train: {epoch: 3}\nlearningrate: 1")
     with pytest.raises(PipelineError) as caught:
         configuration()
-    assert "train.epoch: there is no such key; did you mean train.epochs?" in str(caught.value)
-    assert "learningrate: there is no such key; did you mean train.learning_rate?" in str(caught.value)
+    assert "train.epoch: unknown key; did you mean train.epochs?" in str(caught.value)
+    assert "learningrate: unknown key; did you mean train.learning_rate?" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["3", "null"])
+def test_a_renamed_key_in_params_is_reported_with_its_present_name(params, value):
+    params(f"hardware: {{picture_cache_gib: {value}}}")
+    with pytest.raises(PipelineError, match=r"hardware\.picture_cache_gib: renamed to hardware\.image_cache_gib"):
+        configuration()
 
 
 @pytest.mark.parametrize("text", ["- a list", "a: [1", "just text"])
@@ -102,7 +112,7 @@ def test_no_experiment_on_the_command_line_means_none(params):
 
 def test_keys_that_are_no_names_are_refused(params):
     params("train: {learning rate: 1}")
-    with pytest.raises(PipelineError, match=r"params\.yaml: 'train\.learning rate' is no key"):
+    with pytest.raises(PipelineError, match=r"params\.yaml: 'train\.learning rate' is not a key"):
         configuration()
 
 

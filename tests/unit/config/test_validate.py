@@ -1,28 +1,32 @@
 """One message with every problem: the key, what was given, what is allowed."""
 
-import pytest
+import pickle
 
-from pipeline.config.compose import GROUPS, composed, configuration
-from pipeline.config.validate import check, known_keys
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from pipeline.config.compose import GROUPS, composed, configuration, sweep_trials
+from pipeline.config.validate import RENAMED, ConfigError, check, known_keys
 from pipeline.system.errors import PipelineError
 
 
-def problems(*overrides: str) -> str:
+def message_of(*overrides: str) -> str:
     with pytest.raises(PipelineError) as caught:
         configuration(overrides)
     return str(caught.value)
 
 
 def test_every_problem_stands_in_one_message():
-    message = problems(
+    message = message_of(
         "seed=-1", "train.dropout=1", "train.epocs=3", "+finetune.learning_rat=3", "hardware.precision=fp8"
     )
-    assert "seed: -1 is not allowed; it takes a whole number, 0 to 4294967295" in message
-    assert "train.dropout: 1 is not allowed; it takes a number, at least 0 and below 1" in message
-    assert "train.epocs: there is no such key; did you mean train.epochs?" in message
-    assert "finetune.learning_rat: there is no such key; did you mean finetune.learning_rate?" in message
+    assert "seed: invalid value -1; expected an integer >= 0 and <= 4294967295" in message
+    assert "train.dropout: invalid value 1; expected a number >= 0 and < 1" in message
+    assert "train.epocs: unknown key; did you mean train.epochs?" in message
+    assert "finetune.learning_rat: unknown key; did you mean finetune.learning_rate?" in message
     assert (
-        "hardware.precision: 'fp8' is not allowed; it takes auto | float32 | mixed_bfloat16 | mixed_float16" in message
+        "hardware.precision: invalid value 'fp8'; expected one of auto, float32, mixed_bfloat16, mixed_float16"
+        in message
     )
     assert len(message.splitlines()) == 6
 
@@ -30,43 +34,48 @@ def test_every_problem_stands_in_one_message():
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("train.learning_rate=nan", "train.learning_rate: nan"),
-        ("train.learning_rate=inf", "train.learning_rate: inf"),
-        ("train.epochs=2.5", "train.epochs: 2.5 is not allowed; it takes a whole number, at least 1"),
-        ("train.epochs=null", "train.epochs: None is not allowed"),
-        ("train=5", "train=5: there is no such file in conf/train/"),
-        ("augment.rotation_degrees=181", "0 to 180 degrees"),
+        ("train.learning_rate=nan", "train.learning_rate: invalid value nan"),
+        ("train.learning_rate=inf", "train.learning_rate: invalid value inf"),
+        ("train.epochs=2.5", "train.epochs: invalid value 2.5; expected an integer >= 1"),
+        ("train.epochs=null", "train.epochs: invalid value None"),
+        ("train=5", "train=5: unknown file in conf/train/"),
+        ("augment.rotation_degrees=181", "expected a number >= 0 and <= 180"),
         ("seed='${nowhere}'", "nowhere"),
-        ("~train.epochs", "train.epochs: is missing"),
+        ("~train.epochs", "train.epochs: required key is missing"),
         ("backbone=vgg61", "did you mean vgg"),
         ("dataset=folder", "dataset.path=<folder>"),
-        ("dataset.path=images", "say dataset=folder"),
+        ("dataset.path=images", "use dataset=folder"),
         ("dataset.test=validation", "no validation split of its own"),
-        ("image_size=16", "takes at least 32"),
+        ("image_size=16", "expected at least 32"),
         ("finetune.warmup_epochs=9", "finetune.warmup_epochs: 9 is more than finetune.epochs=6"),
-        ("backbone.weights=no/such.h5", "there is no file 'no/such.h5'"),
+        ("backbone.weights=no/such.h5", "the file 'no/such.h5' does not exist"),
         ("tracking.uri=https://me:secret@host", "MLFLOW_TRACKING_PASSWORD"),
         ("train.epochs=[1", "train.epochs"),
         ("dataset=csv", "dataset.path=<file>.csv"),
-        ("dataset=tfds", "it takes <name>:<version>"),
-        ("dataset.tfds=mnist:3.0.1", "say dataset=tfds"),
-        ("dataset.groups='('", "is no regular expression"),
-        ("dataset.near_duplicates.distance=65", "0 to 64 bits"),
-        ("train.class_weight=heavy", "none | balanced | {<class>: <number above 0>, ...}"),
-        ("finetune.unfreeze=''", "finetune.unfreeze: '' is not allowed; it takes a whole number or a text, not empty"),
+        ("dataset=tfds", "expected <name>:<version>"),
+        ("dataset.tfds=mnist:3.0.1", "use dataset=tfds"),
+        ("dataset.groups='('", "is not a regular expression"),
+        ("dataset.near_duplicates.distance=65", "expected an integer >= 0 and <= 64"),
+        ("train.class_weight=heavy", "none, balanced, or {<class>: <number > 0>, ...}"),
+        ("train.class_weight=null", "none, balanced, or {<class>: <number > 0>, ...}"),
+        (
+            "finetune.unfreeze=''",
+            "finetune.unfreeze: invalid value ''; expected an integer or a text that is not empty",
+        ),
         ("finetune.phases=[]", "a list of {unfreeze, epochs, learning_rate, image_size}"),
         ("finetune.phases=[{epocs:3}]", "a list of {unfreeze, epochs, learning_rate, image_size}"),
         (
             "finetune.phases=[{epochs:1},{epochs:3}]",
-            "finetune.warmup_epochs: 2 is more than the epochs of a phase, 1",
+            "finetune.warmup_epochs: 2 is more than the epochs of a round, 1",
         ),
-        ("finetune.optimizer=adamm", "adam | adamw | sgd"),
-        ("finetune.rate_factors={top:-1}", "{<block, head or stem>: <number, at least 0>, ...}"),
-        ("finetune.image_size=16", "takes at least 32"),
-        ("augment.mixup=0.2", "finetune.batch_size: 1 is not allowed with augment.mixup"),
-        ("evaluate.tta=flip", "say crops"),
+        ("finetune.optimizer=adamm", "one of adam, adamw, sgd"),
+        ("finetune.rate_factors={top:-1}", "{<block, head or stem>: <number >= 0>, ...}"),
+        ("finetune.image_size=16", "expected at least 32"),
+        ("augment.mixup=0.2", "finetune.batch_size: invalid value 1 with augment.mixup"),
+        ("evaluate.tta=flip", "use crops or none"),
         ("find_lr.low=2", "is not below find_lr.high=1.0"),
-        ("train.class_weight={a:0}", "none | balanced | {<class>: <number above 0>, ...}"),
+        ("train.class_weight={a:0}", "none, balanced, or {<class>: <number > 0>, ...}"),
+        ("train.ema=1", "train.ema: invalid value 1; expected a number > 0 and < 1, or null"),
     ],
 )
 def test_a_problem_says_what_is_allowed(override, said):
@@ -75,18 +84,43 @@ def test_a_problem_says_what_is_allowed(override, said):
         "augment.mixup=0.2": ["finetune.batch_size=1"],
         "finetune.phases=[{epochs:1},{epochs:3}]": ["finetune.warmup_epochs=2"],
     }
-    assert said in problems(override, *beside.get(override, []))
+    assert said in message_of(override, *beside.get(override, []))
 
 
 def test_each_value_of_a_sweep_is_checked_before_any_job_runs():
-    message = problems("train.epochs=1,0", "backbone=vgg16,resnet5o", "seed=1,2,-3")
-    assert "train.epochs: 0" in message
+    message = message_of("train.epochs=1,0", "backbone=vgg16,resnet5o", "seed=1,2,-3")
+    assert "train.epochs: invalid value 0" in message
     assert "did you mean resnet50" in message
-    assert "seed: -3" in message
+    assert "seed: invalid value -3" in message
+
+
+def test_the_values_of_a_sweep_are_checked_beside_the_others_first():
+    overrides = OverridesParser.create().parse_overrides(
+        ["seed=1,2", "backbone=vgg16,resnet5o", "~train.l2", "image_size=64"]
+    )
+    assert list(sweep_trials(overrides)) == [
+        ["seed=1", "backbone=vgg16", "~train.l2", "image_size=64"],
+        ["seed=2", "backbone=vgg16", "~train.l2", "image_size=64"],
+    ]
+
+
+def test_the_error_lists_its_problems_and_can_be_sent_to_another_process():
+    with pytest.raises(ConfigError) as caught:
+        configuration(["seed=-1", "train.epochs=0"])
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["seed", "train.epochs"]
+    received = pickle.loads(pickle.dumps(caught.value))
+    assert (received.problems, str(received)) == (caught.value.problems, str(caught.value))
+
+
+@pytest.mark.parametrize(("former", "present"), RENAMED.items())
+@pytest.mark.parametrize("prefix", ["", "+", "++"])
+def test_a_renamed_key_is_reported_with_its_present_name(former, present, prefix):
+    assert f"{former}: renamed to {present}" in message_of(f"{prefix}{former}=3")
+    assert present in known_keys()
 
 
 def test_a_password_is_not_repeated_in_the_message():
-    assert "secret" not in problems("tracking.uri=https://me:secret@host", "seed=-1")
+    assert "secret" not in message_of("tracking.uri=https://me:secret@host", "seed=-1")
 
 
 @pytest.mark.parametrize("group", [group for group in GROUPS if group not in ("dataset", "experiment")])

@@ -1,5 +1,6 @@
 """No image in two splits, no image under two labels; what is done about it is what was asked for."""
 
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -9,12 +10,10 @@ import pytest
 
 from pipeline.data.curation import COLUMNS, Curated, curate
 from pipeline.data.inspection import inspect
-from pipeline.data.leaks import refuse_leaks
+from pipeline.data.leaks import LeakError
 from pipeline.data.sources import list_images
 from pipeline.reports.duplicates_page import write_duplicates
-from pipeline.system.errors import PipelineError
-from tests.unit.data.test_duplicates import photo, recompressed
-from tests.unit.data.test_sources import dataset
+from tests.support.datasets import dataset, photo, recompressed
 
 
 def write(folder: Path, *places: str, first: int = 0) -> None:
@@ -37,12 +36,7 @@ def curated(folder: Path, *overrides: str) -> Curated:
     config = dataset(folder, "dataset.min_images_per_class=3", *overrides)
     listing = list_images(config)
     inspected = inspect(folder, listing.images, folder.parent / "cache", config.max_pixels)
-
-    def refuse(duplicates, leaks):
-        write_duplicates(duplicates, folder, folder.parent / "leaks.html")
-        refuse_leaks(leaks, folder, folder.parent / "leaks.html")
-
-    return curate(inspected, listing.classes, config, 1, refuse)
+    return curate(inspected, listing.classes, config, 1)
 
 
 def leak(folder: Path) -> None:
@@ -61,12 +55,15 @@ def test_a_clean_folder_stays_as_it_is(folder):
 
 def test_given_splits_that_leak_are_refused_with_the_pairs_and_a_page(folder):
     leak(folder)
-    with pytest.raises(PipelineError) as caught:
+    with pytest.raises(LeakError) as caught:
         curated(folder)
-    said = str(caught.value)
+    # As another process receives it.
+    error = pickle.loads(pickle.dumps(caught.value))
+    said = str(error)
     assert "test/x/0.jpg and train/x/copy.jpg (the same bytes)" in said
     assert re.search(r"test/y/0.jpg and train/y/again.jpg \(near duplicates, \d+ of 256 bits differ\)", said)
-    assert "dataset.on_leak=drop leaves 2 of them out" in said
+    assert "Use dataset.on_leak=drop to remove 2 of them" in said
+    write_duplicates(error.duplicates, folder, folder.parent / "leaks.html")
     assert "across splits" in (folder.parent / "leaks.html").read_text()
 
 
@@ -99,7 +96,7 @@ def test_a_group_across_given_splits_is_a_leak(tmp_path):
     home = tmp_path / "images"
     write(home, *(f"train/{label}/p{number}-a.jpg" for label in "xy" for number in range(6)))
     write(home, *(f"test/{label}/p{number}-b.jpg" for label in "xy" for number in (5, 7, 8)), first=100)
-    with pytest.raises(PipelineError, match=r"p5-.* of test and train"):
+    with pytest.raises(LeakError, match=r"p5-.* in test and train"):
         curated(home, r"dataset.groups='p\d+'")
     found = curated(home, r"dataset.groups='p\d+'", "dataset.on_leak=drop").manifest
     assert (found.groupby("group")["split"].agg(lambda split: "test" in set(split) and len(set(split)) > 1)).sum() == 0
@@ -129,7 +126,7 @@ def test_duplicates_stay_in_one_split_where_splits_are_cut(tmp_path, seed):
     config = dataset(home)
     listing = list_images(config)
     inspected = inspect(home, listing.images, tmp_path / "cache", config.max_pixels)
-    found = curate(inspected, listing.classes, config, seed, None)
+    found = curate(inspected, listing.classes, config, seed)
     assert found.figures["duplicate_groups"] == 20
     together = found.manifest[found.manifest["group"].notna()]
     assert len(together) == 40
@@ -148,8 +145,8 @@ def test_duplicates_tie_groups_together(tmp_path):
 
 
 def test_the_page_shows_the_doubtful_groups_first_and_says_what_it_leaves_out(folder, monkeypatch):
-    monkeypatch.setattr("pipeline.reports.duplicates_page._GROUPS", 2)
-    monkeypatch.setattr("pipeline.reports.duplicates_page._MEMBERS", 2)
+    monkeypatch.setattr("pipeline.reports.duplicates_page._MAX_GROUPS", 2)
+    monkeypatch.setattr("pipeline.reports.duplicates_page._MAX_MEMBERS", 2)
     for number in range(3):
         shutil.copy(folder / "train" / "x" / "1.jpg", folder / "train" / "x" / f"copy-{number}.jpg")
     shutil.copy(folder / "train" / "x" / "2.jpg", folder / "train" / "x" / "<b>.jpg")

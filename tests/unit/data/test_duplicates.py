@@ -1,7 +1,7 @@
 """Copies are found, however they were made; what is distinct stays apart; the search does not compare all with all."""
 
 import hashlib
-import io
+from dataclasses import replace
 
 import imagehash
 import numpy as np
@@ -10,27 +10,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from pipeline.config import NearDuplicatesConfig
-from pipeline.data import duplicates
-from pipeline.data.duplicates import chain, find_pairs, tied_together
-from pipeline.data.perceptual_hash import HASH_BYTES, SIDE, hashes, look
+from pipeline.data.duplicates import chain_pairs, close_pairs, connected_groups, find_pairs
+from pipeline.data.perceptual_hash import HASH_BYTES, SIDE, downscale, hashes
+from tests.support.datasets import photo, recompressed
 
 NEAR = NearDuplicatesConfig(find=True, distance=36, mirrored=False, min_side=64, min_detail=2.0)
-
-
-def photo(number: int, width: int = 240, height: int = 180) -> Image.Image:
-    """A cloud with the spectrum of photos, another one for each number."""
-    draws = np.random.default_rng([7, number])
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    frequency[0, 0] = 1
-    cloud = np.fft.irfft2(np.fft.rfft2(draws.standard_normal((3, height, width))) / frequency, (height, width))
-    cloud = 127 + 50 * cloud / cloud.std()
-    return Image.fromarray(cloud.clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
-
-
-def recompressed(image: Image.Image, quality: int) -> Image.Image:
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=quality)
-    return Image.open(data).convert("RGB")
 
 
 def cropped(image: Image.Image, share: float) -> Image.Image:
@@ -39,7 +23,7 @@ def cropped(image: Image.Image, share: float) -> Image.Image:
 
 
 def found_pairs(images: list[Image.Image], near: NearDuplicatesConfig = NEAR) -> dict[tuple[int, int], str]:
-    bits, mirrored, detail = hashes(np.stack([look(image, 16)[0] for image in images]))
+    bits, mirrored, detail = hashes(np.stack([downscale(image, 16)[0] for image in images]))
     table = pd.DataFrame(
         {
             "sha256": [hashlib.sha256(image.tobytes() + bytes(image.size)).hexdigest() for image in images],
@@ -53,7 +37,7 @@ def found_pairs(images: list[Image.Image], near: NearDuplicatesConfig = NEAR) ->
 
 
 def test_the_hash_is_imagehashs_own():
-    greys = np.stack([look(photo(number), 16)[0] for number in range(20)])
+    greys = np.stack([downscale(photo(number), 16)[0] for number in range(20)])
     own, _, _ = hashes(greys)
     theirs = np.stack([imagehash.phash(Image.fromarray(grey), hash_size=16).hash.ravel() for grey in greys])
     assert np.array_equal(np.unpackbits(own, axis=1).astype(bool), theirs)
@@ -61,13 +45,13 @@ def test_the_hash_is_imagehashs_own():
 
 def test_looking_at_the_reduced_picture_hardly_changes_the_hash():
     images = [photo(number, 500, 375) for number in range(10)]
-    own, _, _ = hashes(np.stack([look(image, 16)[0] for image in images]))
+    own, _, _ = hashes(np.stack([downscale(image, 16)[0] for image in images]))
     theirs = np.packbits([imagehash.phash(image, hash_size=16).hash.ravel() for image in images], axis=1)
     assert np.bitwise_count(own ^ theirs).sum(axis=1).max() <= 12
 
 
 def test_the_mirrored_hash_is_that_of_the_mirrored_picture():
-    greys = np.stack([look(photo(number), 16)[0] for number in range(10)])
+    greys = np.stack([downscale(photo(number), 16)[0] for number in range(10)])
     assert np.array_equal(hashes(greys)[1], hashes(greys[:, :, ::-1])[0])
 
 
@@ -86,13 +70,13 @@ def test_mirrored_copies_are_found_where_they_are_asked_for():
     images = [photo(number) for number in range(10)]
     copies = [recompressed(ImageOps.mirror(images[4]), 80)]
     assert found_pairs(images + copies) == {}
-    mirrored = NearDuplicatesConfig(True, 36, True, 64, 2.0)
+    mirrored = replace(NEAR, mirrored=True)
     assert found_pairs(images + copies, mirrored) == {(4, 10): "mirrored"}
 
 
 def test_only_equal_files_where_near_ones_are_not_asked_for():
     images = [photo(0), photo(0).resize((120, 90)), photo(0)]
-    assert found_pairs(images, NearDuplicatesConfig(False, 36, False, 64, 2.0)) == {(0, 2): "exact"}
+    assert found_pairs(images, replace(NEAR, find=False)) == {(0, 2): "exact"}
 
 
 def test_small_and_flat_pictures_are_not_judged_by_their_looks():
@@ -103,7 +87,7 @@ def test_small_and_flat_pictures_are_not_judged_by_their_looks():
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few_pictures_are_no_trouble(count):
-    assert duplicates._close(np.zeros((count, HASH_BYTES), np.uint8), 10)[0].tolist() == [0] * (count // 2)
+    assert close_pairs(np.zeros((count, HASH_BYTES), np.uint8), 10)[0].tolist() == [0] * (count // 2)
     assert (
         len(
             find_pairs(
@@ -117,13 +101,13 @@ def test_few_pictures_are_no_trouble(count):
 
 
 def test_a_large_group_is_tied_together_whole():
-    groups = tied_together(6, *chain(np.array([3, -1, 3, 8, -1, 3])))
+    groups = connected_groups(6, *chain_pairs(np.array([3, -1, 3, 8, -1, 3])))
     assert groups[0] == groups[2] == groups[5]
     assert len(set(groups)) == 4
     bits = np.random.default_rng(1).integers(0, 256, (1, HASH_BYTES), dtype=np.uint8).repeat(500, axis=0)
     bits[np.arange(500), np.arange(500) % HASH_BYTES] ^= 1 << (np.arange(500) // HASH_BYTES % 8).astype(np.uint8)
-    first, second, _ = duplicates._close(bits, 4)
-    assert len(set(tied_together(500, first, second))) == 1
+    first, second, _ = close_pairs(bits, 4)
+    assert len(set(connected_groups(500, first, second))) == 1
 
 
 def test_what_is_compared_grows_little_faster_than_the_number_of_hashes(monkeypatch):
@@ -132,7 +116,7 @@ def test_what_is_compared_grows_little_faster_than_the_number_of_hashes(monkeypa
     totals = []
     for count in (1_000, 4_000):
         compared.clear()
-        duplicates._close(np.random.default_rng(count).integers(0, 256, (count, HASH_BYTES), dtype=np.uint8), 36)
+        close_pairs(np.random.default_rng(count).integers(0, 256, (count, HASH_BYTES), dtype=np.uint8), 36)
         totals.append(sum(compared))
     assert totals[1] < 6 * totals[0]
 
@@ -143,7 +127,7 @@ def test_near_pairs_among_many_are_found():
     near = np.unpackbits(bits[:300], axis=1)
     for row in near:
         row[draws.permutation(256)[:30]] ^= 1
-    first, second, distance = duplicates._close(np.concatenate([bits, np.packbits(near, axis=1)]), 36)
+    first, second, distance = close_pairs(np.concatenate([bits, np.packbits(near, axis=1)]), 36)
     assert (distance == 30).all()
     expected = set(zip(range(300), range(20_000, 20_300), strict=True))
     assert set(zip(first.tolist(), second.tolist(), strict=True)) <= expected
@@ -152,6 +136,6 @@ def test_near_pairs_among_many_are_found():
 
 def test_the_same_pictures_give_the_same_pairs():
     bits = np.random.default_rng(3).integers(0, 2, (2000, HASH_BYTES), dtype=np.uint8)
-    once, again = (duplicates._close(bits, 30) for _ in range(2))
+    once, again = (close_pairs(bits, 30) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(once, again, strict=True))
-    assert look(photo(1), 16)[0].shape == (SIDE, SIDE)
+    assert downscale(photo(1), 16)[0].shape == (SIDE, SIDE)

@@ -9,7 +9,7 @@ import pytest
 from pipeline.data import inspection
 from pipeline.data.inspection import inspect
 from pipeline.data.sources.folder import list_folder
-from tests.conftest import draw, write_images
+from tests.support.images import draw, write_images
 
 LIMIT = 10**8
 
@@ -60,7 +60,7 @@ def test_only_new_and_changed_files_are_read(folder, read):
 
 
 def test_an_interrupted_scan_goes_on_where_it_was(folder, read, monkeypatch):
-    monkeypatch.setattr(inspection, "_AT_ONCE", 4)
+    monkeypatch.setattr(inspection, "_CHUNK", 4)
     original, count = inspection._read, [0]
 
     def interrupted(file, limit):

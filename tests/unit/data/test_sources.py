@@ -5,17 +5,11 @@ import shutil
 
 import pytest
 
-from pipeline.config import DatasetConfig
-from pipeline.config.compose import composed
-from pipeline.config.validate import check
 from pipeline.data.sources import image_folder, list_images, listing_digest
 from pipeline.data.sources.folder import list_folder
 from pipeline.system.errors import PipelineError
-from tests.conftest import draw, write_images
-
-
-def dataset(path, *overrides: str, source: str = "folder") -> DatasetConfig:
-    return check(composed([f"dataset={source}", f"dataset.path={path}", *overrides])).dataset
+from tests.support.datasets import dataset
+from tests.support.images import draw, write_images
 
 
 def touch(*files):
@@ -83,12 +77,12 @@ def test_a_loop_of_links_ends(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], "holds no images"),
-        (["x/a.txt", "y/b.txt"], "holds no images"),
-        (["x/a.png"], "one class only"),
+        ([], "has no images"),
+        (["x/a.txt", "y/b.txt"], "has no images"),
+        (["x/a.png"], "has only one class"),
         (["Cat/a.png", "cat/b.png"], "differ only in case"),
-        (["train/x/a.png", "train/y/a.png", "test/z/a.png"], "test/ has classes that train/ has not: 'z'"),
-        (["train/x/a.png", "train/y/a.png", "val/x/a.png", "validation/y/a.png"], "name the same split"),
+        (["train/x/a.png", "train/y/a.png", "test/z/a.png"], "test/ has classes that train/ lacks: 'z'"),
+        (["train/x/a.png", "train/y/a.png", "val/x/a.png", "validation/y/a.png"], "mean the same split"),
     ],
 )
 def test_useless_folders_are_refused(tmp_path, files, message):
@@ -98,7 +92,7 @@ def test_useless_folders_are_refused(tmp_path, files, message):
 
 
 def test_a_missing_folder_and_a_file_are_refused(tmp_path):
-    with pytest.raises(PipelineError, match=r"dataset\.path: .* does not exist .*one sub-folder of images a class"):
+    with pytest.raises(PipelineError, match=r"dataset\.path: .* does not exist .*one sub-folder of images per class"):
         image_folder(dataset(tmp_path / "nowhere"))
     touch(tmp_path / "file")
     with pytest.raises(PipelineError, match="is a file"):
@@ -131,7 +125,7 @@ def test_groups_are_read_off_the_path(tmp_path):
 
 def test_a_path_without_a_group_is_named(tmp_path):
     touch(tmp_path / "x" / "p1.png", tmp_path / "y" / "stray.png")
-    with pytest.raises(PipelineError, match=r"names no group for 1 of 2 images, first 'y/stray.png'; mend it"):
+    with pytest.raises(PipelineError, match=r"finds no group for 1 of 2 images, first 'y/stray.png'; change it"):
         list_images(dataset(tmp_path, r"dataset.groups='p\d'"))
 
 

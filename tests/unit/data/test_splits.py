@@ -9,7 +9,7 @@ import pytest
 from pipeline.config import DatasetConfig
 from pipeline.config.compose import composed
 from pipeline.config.validate import check
-from pipeline.data.splits import cut_splits, serving
+from pipeline.data.splits import assign_given_splits, cut_splits
 from pipeline.system.errors import PipelineError
 
 FOLDER = check(composed(["dataset=folder", "dataset.path=images"])).dataset
@@ -26,8 +26,8 @@ def dataset(test: str = "auto", least: int = 5) -> DatasetConfig:
 
 def assign_splits(images: pd.DataFrame, dataset: DatasetConfig, seed: int) -> pd.Series:
     """The splits of images that all stand alone; as one who reads the stage sees them."""
-    served = images.assign(split=serving(images["split"], dataset.test), unit=range(len(images)))
-    return cut_splits(served[served["split"].notna()], dataset, seed).reindex(images.index)
+    used = images.assign(split=assign_given_splits(images["split"], dataset.test), unit=range(len(images)))
+    return cut_splits(used[used["split"].notna()], dataset, seed).reindex(images.index)
 
 
 def counted(images: pd.DataFrame, split: pd.Series) -> dict[tuple[str, str], int]:
@@ -65,12 +65,12 @@ def test_a_given_validation_split_may_serve_as_the_test_set():
 
 
 def test_it_must_be_given_for_that():
-    with pytest.raises(PipelineError, match=r"dataset\.test: 'validation' takes a validation/"):
+    with pytest.raises(PipelineError, match=r"dataset\.test: invalid value 'validation'; expected a validation/"):
         assign_splits(table({(None, "x"): 9, (None, "y"): 9}), dataset("validation"), 1)
 
 
 def test_a_class_that_is_too_small_is_named_with_its_count():
-    with pytest.raises(PipelineError, match=r"at least 5 a class are needed: 'y' has 2; add images"):
+    with pytest.raises(PipelineError, match=r"at least 5 per class are needed, 'y' has 2; add images"):
         assign_splits(table({(None, "x"): 9, (None, "y"): 2}), dataset(), 1)
     with pytest.raises(PipelineError, match="'y' has 0"):
         assign_splits(table({(None, "x"): 9}), dataset(), 1)
@@ -122,7 +122,7 @@ def test_the_order_of_files_with_the_same_seed_decides_alone():
 
 
 def test_groups_that_can_not_be_split_are_refused_with_the_reason():
-    with pytest.raises(PipelineError, match=r"all images of 'y' are in one group, which can't be in both parts"):
+    with pytest.raises(PipelineError, match=r"all images of 'y' are in one group, which can't be in both splits"):
         cut_splits(unit_table({"x": [5] * 5, "y": [20]}), replace(FOLDER, groups="patient"), 1)
     with pytest.raises(PipelineError, match=r"No validation split .* in one group"):
         cut_splits(unit_table({"x": [9, 9], "y": [9, 9]}), replace(FOLDER, groups="patient"), 1)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.data.sources import image_folder, list_images, listing_digest
+from pipeline.data.sources import image_folder, list_images, listing_digest, table_file
 from pipeline.system.errors import PipelineError
-from tests.unit.data.test_sources import dataset
+from tests.support.datasets import dataset
 
 
 @pytest.fixture
@@ -39,14 +39,14 @@ def test_splits_groups_and_other_names_of_columns(table):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("path,label\n", "it has no rows"),
-        ("name,label\nx,y\n", "has no column 'path'; it has name, label: name them in dataset.columns"),
+        ("path,label\n", "the file has no rows"),
+        ("name,label\nx,y\n", "has no column 'path'; it has name, label: set the names in dataset.columns"),
         ("path,label\n1.png,\n,dog\n", "row 2 has no label"),
-        ("path,label\n1.png,a\n1.png,b\n", "'1.png' stands in 2 rows"),
+        ("path,label\n1.png,a\n1.png,b\n", "'1.png' occurs in 2 rows"),
         ("path,label,split\n1.png,a,train\n2.png,b,dev\n", "row 3 has the split 'dev'; allowed are train"),
         ("path,label,split\n1.png,a,train\n2.png,b,\n", "1 rows have no split, first '2.png'"),
         ("path,label,split\n1.png,a,train\n2.png,b,train\n3.png,c,test\n", "classes that no training row has: 'c'"),
-        ("path,label\n1.png,a\n2.png,a\n", "holds one class only"),
+        ("path,label\n1.png,a\n2.png,a\n", "has only one class"),
         ("path,label\n1.png,A\n2.png,a\n", "differ only in case"),
     ],
 )
@@ -62,7 +62,7 @@ def test_many_problems_are_not_all_told(table):
 
 
 def test_a_missing_table_and_a_missing_group_column(table, tmp_path):
-    with pytest.raises(PipelineError, match=r"dataset\.path: .* is no file .* give a CSV file"):
+    with pytest.raises(PipelineError, match=r"dataset\.path: .* is not a file .* expected a CSV file"):
         image_folder(dataset(tmp_path / "nowhere.csv", source="csv"))
     with pytest.raises(PipelineError, match="has no column 'patient'"):
         list_images(table("path,label\n1.png,a\n2.png,b\n", "dataset.groups=patient"))
@@ -70,7 +70,7 @@ def test_a_missing_table_and_a_missing_group_column(table, tmp_path):
 
 def test_no_text_is_no_table(tmp_path):
     (tmp_path / "images.csv").write_bytes(b"\xff\xfe\x00path")
-    with pytest.raises(PipelineError, match="is no CSV file in UTF-8"):
+    with pytest.raises(PipelineError, match="is not a CSV file in UTF-8"):
         list_images(dataset(tmp_path / "images.csv", source="csv"))
 
 
@@ -89,7 +89,8 @@ def test_a_table_is_prepared_like_a_folder(table, tmp_path, configure):
     import pandas as pd
 
     from pipeline.stages import prepare
-    from tests.conftest import draw
+    from pipeline.stages.settings import Places, PrepareSettings
+    from tests.support.images import draw
 
     rows = ["path,label,patient"]
     for number in range(60):
@@ -98,7 +99,8 @@ def test_a_table_is_prepared_like_a_folder(table, tmp_path, configure):
     config = configure()
     config.dataset = table("\n".join([*rows, "gone.png,a,p99"]) + "\n", "dataset.groups=patient")
     (tmp_path / "prepare").mkdir()
-    prepare.run(config, tmp_path, tmp_path / "prepare", None)
+    places = Places(tmp_path, table_file(config.dataset), weights=None, cache=tmp_path / "cache")
+    prepare.run(PrepareSettings.of(config), places, tmp_path / "prepare")
     manifest = pd.read_parquet(tmp_path / "prepare" / "manifest.parquet")
     assert len(manifest) == 60
     assert (manifest.groupby("group")["split"].nunique() == 1).all()

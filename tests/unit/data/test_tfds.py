@@ -76,6 +76,6 @@ def test_what_there_is_not_is_refused(tmp_path):
         write_tfds("cifar10:9.9.9", tmp_path)
     with (
         tfds.testing.mock_data(num_examples=1),
-        pytest.raises(PipelineError, match="is no set of images with one label each"),
+        pytest.raises(PipelineError, match="is not a data set of images with one label each"),
     ):
         write_tfds("imdb_reviews:1.0.0", tmp_path)

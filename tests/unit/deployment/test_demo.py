@@ -1,4 +1,4 @@
-"""The page to try a classifier on, as a browser sees it, and what it says to what is no image."""
+"""The page to try a classifier on, as a browser sees it, and its answer to what is not an image."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ import pytest
 import requests
 import uvicorn
 
-from pipeline.deployment.demo import MOST_BYTES, build_page
+from pipeline.deployment.demo import MAX_BYTES, build_page
 from pipeline.system.errors import PipelineError
 
 
@@ -33,12 +33,12 @@ def address(classifier, trained):
     thread.join()
 
 
-def test_it_answers_with_classes_and_pictures(address, trained):
-    told = requests.post(f"{address}/answer", data=trained.files[0].read_bytes()).json()
-    assert told["guesses"][0][0] == trained.files[0].parent.name
-    assert sum(probability for _, probability in told["guesses"]) == pytest.approx(1, abs=1e-5)
-    assert told["image"].startswith("data:image/jpeg;base64,")
-    assert told["overlay"].startswith("data:image/jpeg;base64,")
+def test_it_answers_with_classes_and_images(address, trained):
+    answer = requests.post(f"{address}/answer", data=trained.files[0].read_bytes()).json()
+    assert answer["guesses"][0][0] == trained.files[0].parent.name
+    assert sum(probability for _, probability in answer["guesses"]) == pytest.approx(1, abs=1e-5)
+    assert answer["image"].startswith("data:image/jpeg;base64,")
+    assert answer["overlay"].startswith("data:image/jpeg;base64,")
     text = requests.get(address).text
     assert text.count("data-example=") == 2
     assert not re.search(r"https?://", text)
@@ -46,16 +46,16 @@ def test_it_answers_with_classes_and_pictures(address, trained):
     assert requests.get(f"{address}/examples/2").status_code == 404
 
 
-def test_what_is_no_picture_gets_a_sentence(address):
+def test_what_is_not_an_image_gets_a_sentence(address):
     random = np.random.default_rng(0)
     for data in (b"", b"text", random.bytes(1000)):
         refused = requests.post(f"{address}/answer", data=data)
         assert refused.status_code == 400
         assert refused.json()["error"].startswith("This can't be shown: ")
-    assert requests.post(f"{address}/answer", data=b"\0" * (MOST_BYTES + 1)).status_code == 413
+    assert requests.post(f"{address}/answer", data=b"\0" * (MAX_BYTES + 1)).status_code == 413
 
 
-def test_an_example_that_is_no_picture_is_said(classifier, tmp_path):
+def test_an_example_that_is_not_an_image_is_named(classifier, tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     for name, why in (("text.jpg", "not an image in a known format"), ("none.png", "No such file")):
         with pytest.raises(PipelineError, match=f"--examples: .*{name} can't be shown: .*{why}"):

@@ -1,15 +1,15 @@
-"""Every backbone leaves the house in every format that computes in float32."""
+"""Every backbone is exported in every format that computes in float32."""
 
 import keras
 import numpy as np
 import pytest
 
 from pipeline.config.compose import GROUPS
-from pipeline.deployment.classifier import Calibration, Classifier
+from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.exports.formats import FORMATS
+from pipeline.deployment.find_model import Calibration
 from pipeline.models.classifier import build_classifier
-from tests.unit.models.test_backbones import small
-from tests.unit.models.test_folding import trained_looking
+from tests.support.backbones import small, trained_looking
 
 # Converters take seconds to minutes.
 USUAL = ("efficientnet_lite0",)
@@ -17,7 +17,7 @@ EVERY = [pytest.param(name, marks=[] if name in USUAL else pytest.mark.every_bac
 
 
 def telling(model, images):
-    """`model`, as if trained, with logits of about 1: random features may be so large or small that no probability tells anything."""
+    """`model`, as if trained, with logits of about 1: of random features, probabilities may all be 0 or 1."""
     trained_looking(model)
     features = keras.Model(model.inputs, model.get_layer("pooling").output)(images)
     last = model.get_layer("head").layers[-1]
@@ -39,9 +39,9 @@ def test_every_backbone_answers_alike_in_every_format(name, kind, tmp_path):
     keras.utils.set_random_seed(1)
     config = small(name)
     images = np.random.default_rng(1).integers(0, 256, (4, config.image_size, config.image_size, 3), dtype=np.uint8)
-    model = telling(build_classifier(config, 3), images)
-    classifier = Classifier(model, ["a", "b", "c"], Calibration(None, False), "a test")
-    target, module = tmp_path / FORMATS[kind].target, FORMATS[kind].module
+    model = telling(build_classifier(config.backbone, config.train, config.image_size, 3), images)
+    classifier = Classifier(model, ["a", "b", "c"], Calibration(), origin="a test")
+    target, module = tmp_path / FORMATS[kind].target, FORMATS[kind].converter()
     module.write(classifier, images, target)
     exported = module.read(target)
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""`python -m pipeline.predict`: its rows are what the classifier says, and nothing that can't be read stops it."""
+"""`python -m pipeline.predict`: its rows are what the classifier predicts, and nothing that can't be read stops it."""
 
 import csv
 import io
@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline import predict as command_module
 from pipeline.config.compose import configuration
 from pipeline.deployment.classifier import load
 from pipeline.deployment.find_model import find_model
-from pipeline.deployment.prediction.output import writer
-from pipeline.deployment.prediction.predictions import Prediction, answers
+from pipeline.deployment.prediction.output import TableWriter
+from pipeline.deployment.prediction.predictions import Unreadable, predict
 from pipeline.evaluation.calibration import at_temperature
 from pipeline.inputs.decoding import pixels
 from pipeline.storage.files import write_json
+from tests.support.in_process import call
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def rows_of(text):
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_rows_stand_in_order_and_say_what_the_classifier_says(command, trained, classifier, mixed, tmp_path):
+def test_rows_are_in_order_and_hold_what_the_classifier_predicts(command, trained, classifier, mixed, tmp_path):
     ran = command(
         "pipeline.predict", str(trained.file), str(mixed), "no.png", "--batch-size", "4",
         "--html", "seen/gallery.html", "--gradcam", "maps", "--top", "2",
@@ -122,10 +124,10 @@ def test_a_line_at_a_time_is_answered_at_once_and_an_interruption_is_no_tracebac
         for path in (str(trained.files[0]).encode(), b"none-\xff.png"):
             process.stdin.write(path + b"\n")
             process.stdin.flush()
-            told = process.stdout.readline()
-            if told.startswith(b"path,"):
-                told = process.stdout.readline()
-            assert told.startswith(path + b",")
+            line = process.stdout.readline()
+            if line.startswith(b"path,"):
+                line = process.stdout.readline()
+            assert line.startswith(path + b",")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -136,26 +138,25 @@ def test_a_line_at_a_time_is_answered_at_once_and_an_interruption_is_no_tracebac
 def test_a_table_for_a_file_keeps_whole_paths(classifier, tmp_path):
     path = "in/" + "long" * 60 + ".png"
     stream = io.StringIO()
-    write, end = writer("table", stream, classifier.classes, 1)
-    write([Prediction(path, "no [bold]image")])
-    end()
+    with TableWriter(stream, classifier.classes, 1) as rows:
+        rows.add([Unreadable(path, "no [bold]image")])
     assert "no [bold]image" in stream.getvalue()
     assert path in re.sub(r"\s|no \[bold\]image", "", stream.getvalue())
 
 
 @pytest.mark.parametrize("applied", [True, False])
 def test_the_temperature_that_evaluate_found_is_used(trained, applied, tmp_path, monkeypatch):
-    """Of a folder of stages: in the probabilities where the configuration wants it there, beside them where it does not."""
+    """Of a folder of stages: in the probabilities where it is applied, beside them where it is not."""
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "model.keras").write_bytes(trained.file.read_bytes())
     write_json(tmp_path / "evaluate" / "metrics.json", {"best": "train"})
     write_json(tmp_path / "evaluate" / "calibration.json", {"applied": applied, "train": 2.5, "finetune": 1.0})
     plain = load(find_model(str(trained.file), configuration()))
-    [[expected]] = answers([str(trained.files[0])], plain, 8)
+    [[expected]] = predict([str(trained.files[0])], plain, 8)
     assert expected.calibrated is None
     monkeypatch.chdir(tmp_path)
-    for given in (tmp_path, tmp_path / "train", "train/model.keras"):
-        [[found]] = answers([str(trained.files[0])], load(find_model(str(given), configuration())), 8)
+    for name in (tmp_path, tmp_path / "train", "train/model.keras"):
+        [[found]] = predict([str(trained.files[0])], load(find_model(str(name), configuration())), 8)
         temperature_in_weights = at_temperature(expected.probabilities[np.newaxis], 2.5)[0]
         np.testing.assert_allclose(found.calibrated, temperature_in_weights, atol=1e-6)
         np.testing.assert_allclose(
@@ -163,19 +164,28 @@ def test_the_temperature_that_evaluate_found_is_used(trained, applied, tmp_path,
         )
 
 
+def test_a_classifier_that_is_not_there_is_named_before_tensorflow_is_imported(command):
+    ran = command("pipeline.predict", "no.keras", "a.png", PYTHONPROFILEIMPORTTIME="1")
+    assert ran.returncode == 1
+    assert "'no.keras' is not a classifier" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not {"tensorflow", "mlflow"} & {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["no.keras", "a.png"], "'no.keras' is no classifier"),
         (["runs:/nothing", "a.png"], "has no such model"),
         (["a.png", "--top", "0"], "at least 1"),
-        (["a.png", "--top", "many"], "'many' is not allowed; it takes a whole number, at least 1"),
-        (["old.h5", "a.png"], "'old.h5' is no classifier"),
+        (["a.png", "--top", "many"], "'many'"),
+        (["old.h5", "a.png"], "'old.h5' is not a classifier"),
         (["models:/x@champion"], "name images as well"),
     ],
 )
-def test_wrong_words_get_a_sentence(command, arguments, said):
-    ran = command("pipeline.predict", *arguments)
-    assert ran.returncode
-    assert said in ran.stderr
-    assert "Traceback" not in ran.stderr
+def test_wrong_words_get_a_sentence(arguments, said, tmp_path, empty_store, monkeypatch, capsys):
+    (tmp_path / "mlflow.db").write_bytes(empty_store.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    status = call(command_module.main, *arguments)
+    assert status
+    assert said in f"{status}\n{capsys.readouterr().err}"

@@ -24,7 +24,7 @@ from PIL import Image
 from pipeline.config.compose import configuration
 from pipeline.deployment.classifier import load
 from pipeline.deployment.find_model import find_model
-from pipeline.deployment.prediction.predictions import answers
+from pipeline.deployment.prediction.predictions import predict
 from pipeline.inputs.decoding import pixels
 from pipeline.tracking import log_model
 
@@ -38,7 +38,7 @@ def logged(trained, tmp_path_factory, empty_store):
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("served", (folder / "artifacts").as_uri()))
     with mlflow.start_run() as run:
-        log_model(trained.file, "model", 1.5, applied=True)
+        log_model(trained.file, "model", temperature=1.5, applied=True)
     return SimpleNamespace(uri=uri, run_id=run.info.run_id, address=f"runs:/{run.info.run_id}/model")
 
 
@@ -47,18 +47,18 @@ def expected(logged, trained):
     """The answers that predict gives of the logged model, by file."""
     classifier = load(find_model(logged.address, configuration([f"tracking.uri={logged.uri}"])))
     assert classifier.calibration.temperature == 1.5
-    [given] = answers([str(file) for file in trained.files], classifier, 64)
+    [batch] = predict([str(file) for file in trained.files], classifier, 64)
     return {
         str(file): (classifier.classes[each.probabilities.argmax()], each.probabilities)
-        for file, each in zip(trained.files, given, strict=True)
+        for file, each in zip(trained.files, batch, strict=True)
     }
 
 
-def agrees(told, expected):
+def agrees(answer, expected):
     name, probabilities = expected
-    assert told["class"] == name
-    assert told["probability"] == pytest.approx(probabilities.max(), abs=1e-5)
-    np.testing.assert_allclose(list(told["probabilities"].values()), probabilities, atol=1e-5)
+    assert answer["class"] == name
+    assert answer["probability"] == pytest.approx(probabilities.max(), abs=1e-5)
+    np.testing.assert_allclose(list(answer["probabilities"].values()), probabilities, atol=1e-5)
 
 
 def test_it_takes_bytes_base64_and_pixels(logged, trained, expected):
@@ -68,8 +68,8 @@ def test_it_takes_bytes_base64_and_pixels(logged, trained, expected):
     data = file.read_bytes()
     text = base64.b64encode(data).decode()
     for image in (data, text, f"data:image/png;base64,{text}", pixels(data, 32), pixels(data, 32).tolist()):
-        [told] = model.predict(pd.DataFrame({"image": [image]})).to_dict("records")
-        agrees(told, expected[str(file)])
+        [answer] = model.predict(pd.DataFrame({"image": [image]})).to_dict("records")
+        agrees(answer, expected[str(file)])
     assert model.metadata.metadata["classes"] == ["blue", "green", "red"]
     assert model.metadata.metadata["calibration"] == {"temperature": 1.5, "applied": True}
 
@@ -203,9 +203,9 @@ def test_eight_clients_get_the_answers_of_predict(server, trained, expected):
         ][number % 4]
         status, said = server.ask(body)
         assert status == 200, said
-        told = json.loads(said)["predictions"]
-        assert len(told) == len(rows)
-        for each in told:
+        answer = json.loads(said)["predictions"]
+        assert len(answer) == len(rows)
+        for each in answer:
             agrees(each, expected[str(file)])
 
     with ThreadPoolExecutor(8) as clients:
@@ -252,7 +252,7 @@ def test_malformed_requests_are_refused_and_the_server_stays(server, trained, ex
                 assert 400 <= status < 500, (status, body[:200], said[:300])
                 assert len(said) > 10, body[:200]
             held.append(memory(server.process))
-    # Threads that take turns leave some more to the allocator each time; a leak would be an image's worth a request, hundreds of MiB.
+    # Threads that take turns leave some more to the allocator each time; a leak would be hundreds of MiB.
     assert held[-1] - held[0] < 50 * 2**20, held
     status, said = server.ask({"dataframe_records": [{"image": text}]})
     assert status == 200

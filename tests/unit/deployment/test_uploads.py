@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.deployment import demo as module
-from pipeline.deployment.demo import decode_upload
+from pipeline.deployment import uploads as module
+from pipeline.deployment.uploads import decode_upload
 from pipeline.inputs.decoding import SAFE_PIXELS, UndecodableError, pixels
 
 
@@ -21,7 +21,7 @@ def image():
     return buffer.getvalue()
 
 
-def test_large_pictures_take_turns_and_others_do_not(image, monkeypatch):
+def test_large_images_take_turns_and_others_do_not(image, monkeypatch):
     under_way, most, lock = {}, {}, threading.Lock()
 
     def counted(data, size, limit):
@@ -36,7 +36,7 @@ def test_large_pictures_take_turns_and_others_do_not(image, monkeypatch):
                 under_way[limit] -= 1
 
     monkeypatch.setattr(module, "pixels", counted)
-    monkeypatch.setattr(module, "TOGETHER", 1000)
+    monkeypatch.setattr(module, "CONCURRENT_PIXELS", 1000)
     with ThreadPoolExecutor(4) as clients:
         answers = list(clients.map(lambda _: decode_upload(image, 16), range(8)))
     assert most[1000] > 1
@@ -45,7 +45,7 @@ def test_large_pictures_take_turns_and_others_do_not(image, monkeypatch):
 
 
 def test_what_is_too_large_or_damaged_is_refused_as_anywhere(image, monkeypatch):
-    monkeypatch.setattr(module, "TOGETHER", 1000)
+    monkeypatch.setattr(module, "CONCURRENT_PIXELS", 1000)
     with pytest.raises(UndecodableError, match="damaged"):
         decode_upload(image[:200], 16)
     monkeypatch.setattr(module, "SAFE_PIXELS", 2000)

@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 from pipeline.config.compose import GROUPS
-from pipeline.evaluation.gradcam import heatmaps, overlay
-from pipeline.models.classifier import build_classifier
-from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
-from tests.unit.models.test_backbones import small
+from pipeline.evaluation.gradcam import heatmaps
+from pipeline.visuals.thumbnails import overlay
+from tests.support.backbones import small
+from tests.support.training import classifier, extraction_parts, finetuning_parts
 
 FEW = ("efficientnet_lite0", "mobilenet_v2", "scratch_cnn")
 
@@ -34,7 +34,7 @@ def made_pictures(size: int) -> np.ndarray:
 )
 def test_every_backbone_can_be_asked_where_it_looks(name):
     config = small(name)
-    model = build_classifier(config, 3)
+    model = classifier(config)
     images = made_pictures(config.image_size)
     maps = heatmaps(model, images, np.array([0, 2]))
     assert maps.shape == images.shape[:3]
@@ -47,14 +47,11 @@ def test_every_backbone_can_be_asked_where_it_looks(name):
 @pytest.mark.parametrize("name", FEW)
 def test_the_parts_of_both_phases_give_the_same_maps(name):
     """In float32, where folding alone sets them apart from the model."""
-    config = small(name)
-    model, images = build_classifier(config, 3), made_pictures(config.image_size)
+    config = small(name, "hardware.precision=float32")
+    model, images = classifier(config), made_pictures(config.image_size)
     asked = np.array([0, 2])
     expected = heatmaps(model, images, asked)
-    for parts in (
-        parts_for_feature_extraction(model, config.backbone, "float32"),
-        parts_for_finetuning(model, config.backbone, config.finetune, "float32"),
-    ):
+    for parts in (extraction_parts(config, model), finetuning_parts(config, model)):
         with parts.in_their_arithmetic():
             np.testing.assert_allclose(heatmaps(model, images, asked, parts.feature_maps), expected, atol=1e-3)
 
@@ -64,7 +61,7 @@ def test_it_is_the_gradient_of_the_logit_with_a_hidden_layer_too():
     config = small("scratch_cnn", "train.hidden_units=8")
     images = made_pictures(64)
     config.image_size = 64
-    model = build_classifier(config, 3)
+    model = classifier(config)
     model.get_layer("head").layers[-1].activation = keras.activations.linear
     with tf.GradientTape() as tape:
         features = model.get_layer("backbone")(model.get_layer("preprocessing")(images))
@@ -84,7 +81,7 @@ def test_it_glows_where_the_class_is():
     """A network that counts red says that it looks at the red corner."""
     config = small("scratch_cnn")
     config.image_size = 64
-    model = build_classifier(config, 2)
+    model = classifier(config, 2)
     backbone = model.get_layer("backbone")
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.Conv2D):

@@ -12,9 +12,8 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from pipeline.evaluation.bootstrap import Bootstrap
-from pipeline.evaluation.intervals import estimates, wilson
-from pipeline.evaluation.per_image import auc_influence, class_aucs, in_top
+from pipeline.evaluation.intervals import Bootstrap, estimates, wilson
+from pipeline.evaluation.metrics import auc_influence, class_aucs, in_top
 
 
 def made(sizes, sharpness: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +29,10 @@ def made(sizes, sharpness: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("sizes", [(40, 60), (5, 30, 20, 10, 15, 8, 12)])
 def test_figures_are_those_of_scikit_learn(sizes):
     labels, probabilities = made(sizes, 1.2, 0)
-    found = {name: each.value for name, each in estimates(labels, probabilities, 5, 100, 0.95, 0).items()}
+    found = {
+        name: each.value
+        for name, each in estimates(labels, probabilities, top_k=5, resamples=100, confidence=0.95, seed=0).items()
+    }
     predicted, exact = probabilities.argmax(axis=1), probabilities.astype(np.float64)
     exact /= exact.sum(axis=1, keepdims=True)
     expected = {
@@ -112,7 +114,7 @@ def test_ties_go_to_the_earlier_class_as_in_argmax():
 def test_faultless_predictions_are_not_certain_ones():
     labels = np.repeat([0, 1], [50, 150])
     probabilities = np.eye(2)[labels] * 0.98 + 0.01
-    found = estimates(labels, probabilities, 5, 200, 0.95, 0)
+    found = estimates(labels, probabilities, top_k=5, resamples=200, confidence=0.95, seed=0)
     low, high = stats.binomtest(200, 200).proportion_ci(0.95, "wilson")
     assert (found["accuracy"].low, found["accuracy"].high) == pytest.approx((low, high))
     # A mean over classes of 50 and 150 is worth as much as one over 75 and 75.
@@ -126,21 +128,28 @@ def test_faultless_predictions_are_not_certain_ones():
 def test_a_class_without_test_images_and_a_test_set_of_one_class():
     labels, probabilities = made((10, 10, 10), 1, 0)
     there = labels < 2
-    found = estimates(labels[there], probabilities[there], 5, 100, 0.95, 0)
+    found = estimates(labels[there], probabilities[there], top_k=5, resamples=100, confidence=0.95, seed=0)
     hits = probabilities.argmax(axis=1) == labels
     assert found["balanced_accuracy"].value == pytest.approx(np.mean([hits[labels == each].mean() for each in (0, 1)]))
     assert "auc" in found
-    assert "auc" not in estimates(labels[labels == 0], probabilities[labels == 0], 5, 100, 0.95, 0)
+    assert "auc" not in estimates(
+        labels[labels == 0], probabilities[labels == 0], top_k=5, resamples=100, confidence=0.95, seed=0
+    )
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
     """95 % intervals of 300 made test sets against the figures of one that is a thousand times larger."""
     sizes, sharpness, repeats = (60, 90, 120, 130), 1.5, 300
     labels, probabilities = made(tuple(1000 * size for size in sizes), sharpness, 0)
-    truth = {name: each.value for name, each in estimates(labels, probabilities, 2, 1, 0.95, 0).items()}
+    truth = {
+        name: each.value
+        for name, each in estimates(labels, probabilities, top_k=2, resamples=1, confidence=0.95, seed=0).items()
+    }
     covered = dict.fromkeys(truth, 0)
     for repeat in range(repeats):
-        for name, each in estimates(*made(sizes, sharpness, repeat + 1), 2, 400, 0.95, repeat).items():
+        for name, each in estimates(
+            *made(sizes, sharpness, repeat + 1), top_k=2, resamples=400, confidence=0.95, seed=repeat
+        ).items():
             covered[name] += each.low <= truth[name] <= each.high
     # 95 % of 300, give or take three of its standard deviations.
     assert all(0.91 <= count / repeats <= 0.99 for count in covered.values()), covered

@@ -6,8 +6,8 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from pipeline.evaluation.bootstrap import Bootstrap
-from pipeline.evaluation.significance import compare_hits, corrected, groups, mcnemar, resampled_p
+from pipeline.evaluation.intervals import Bootstrap
+from pipeline.evaluation.significance import compare_hits, groups, holm_corrected, mcnemar, resampled_p
 
 
 def hits(both: int, lost: int, gained: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -77,9 +77,9 @@ def test_models_equal_in_every_resample():
 def test_holms_correction_is_that_of_statsmodels():
     p = np.array([[1, 0.01, 0.04], [0.01, 1, 0.03], [0.04, 0.03, 1]])
     expected = multipletests([0.01, 0.04, 0.03], method="holm")[1]
-    assert corrected(p)[np.triu_indices(3, 1)] == pytest.approx(expected)
-    assert np.array_equal(corrected(p), corrected(p).T)
-    assert corrected(np.ones((1, 1))).tolist() == [[1]]
+    assert holm_corrected(p)[np.triu_indices(3, 1)] == pytest.approx(expected)
+    assert np.array_equal(holm_corrected(p), holm_corrected(p).T)
+    assert holm_corrected(np.ones((1, 1))).tolist() == [[1]]
 
 
 def test_groups_are_all_that_can_not_be_told_apart():

@@ -1,15 +1,16 @@
-"""Between the weights that a phase began with and those that it ended with."""
+"""Choice between phases, and between a round's first and last weights."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.finetuning.selection import Place, best_place
+from pipeline.finetuning.selection import better_phase, interpolate
+from pipeline.training.history import Row
 
-# Two classes, told apart by one weight of the first logit; at 0.6 of the way from -1 to 4 a target of soft labels is met.
+# Two classes, separated by one weight of the first logit; at 0.6 between -1 and 4 it meets the soft labels.
 INPUTS = np.ones((4, 1), np.float32)
-LABELS = np.tile(tf.nn.softmax([2.0, 0.0]).numpy(), (4, 1))
+LABELS = np.tile(np.float32(np.exp([2.0, 0.0]) / np.exp([2.0, 0.0]).sum()), (4, 1))
 
 
 @pytest.fixture
@@ -20,32 +21,44 @@ def network():
     return model
 
 
-def _tried(network, start: float, end: float, shares) -> tuple[Place, float, list[str]]:
-    network.set_weights([np.array([[end, 0.0]])])
+def interpolated(network, first: float, last: float, alphas: list[float]) -> tuple[Row, float]:
+    network.set_weights([np.array([[last, 0.0]])])
     validation = tf.data.Dataset.from_tensor_slices((INPUTS, LABELS)).batch(3)
-    found = network.evaluate(validation, verbose=0, return_dict=True)
-    ended, told = {"share": 1, "val_loss": found["loss"], "val_accuracy": found["accuracy"]}, []
-    began = [np.array([[start, 0.0]], np.float32)]
-    place = best_place(network, network, began, ended, shares, validation, told.append)
-    left = network.evaluate(validation, verbose=0, return_dict=True)
-    assert (left["loss"], left["accuracy"]) == pytest.approx((place["val_loss"], place["val_accuracy"]), rel=1e-6)
-    return place, float(network.get_weights()[0][0, 0]), told
+    metrics = network.evaluate(validation, verbose=0, return_dict=True)
+    end = {"alpha": 1, "val_loss": metrics["loss"], "val_accuracy": metrics["accuracy"]}
+    start = [np.array([[first, 0.0]], np.float32)]
+    best = interpolate(network, network, start=start, end=end, alphas=alphas, validation=validation)
+    kept = network.evaluate(validation, verbose=0, return_dict=True)
+    assert (kept["loss"], kept["accuracy"]) == pytest.approx((best["val_loss"], best["val_accuracy"]), rel=1e-6)
+    return best, float(network.get_weights()[0][0, 0])
 
 
-def test_the_best_place_on_the_way_is_kept(network):
-    place, weight, told = _tried(network, -1, 4, [0.2, 0.4, 0.6, 0.8])
-    assert place["share"] == 0.6
+def test_the_best_weights_are_kept(network, caplog):
+    with caplog.at_level("INFO", "pipeline"):
+        best, weight = interpolated(network, -1, 4, [0.2, 0.4, 0.6, 0.8])
+    assert best["alpha"] == 0.6
     assert weight == pytest.approx(2, abs=1e-6)
-    assert len(told) == 4
+    assert [record.getMessage()[:25] for record in caplog.records[:4]] == ["interpolated weights, alp"] * 4
+    assert "kept interpolated weights, alpha = 0.6" in caplog.text
 
 
-def test_weights_that_were_best_at_the_end_stay_to_the_bit(network):
-    place, weight, _ = _tried(network, -3, 2, [0.5, 0.9])
-    assert place["share"] == 1
+def test_last_weights_that_are_best_stay_to_the_bit(network):
+    best, weight = interpolated(network, -3, 2, [0.5, 0.9])
+    assert best["alpha"] == 1
     assert weight == 2
 
 
 def test_accuracy_counts_before_loss(network):
-    # Surer than it may be of what is right has the higher loss than hardly wrong.
-    place, weight, _ = _tried(network, -0.1, 30, [0.001])
-    assert (place["share"], weight, place["val_accuracy"]) == (1, 30, 1)
+    # A right prediction that is too sure has a higher loss than one that is barely wrong.
+    best, weight = interpolated(network, -0.1, 30, [0.001])
+    assert (best["alpha"], weight, best["val_accuracy"]) == (1, 30, 1)
+
+
+def test_the_better_phase_is_the_more_accurate_one_then_the_one_of_less_loss_then_the_simpler_one():
+    def phase(accuracy: float, loss: float) -> Row:
+        return {"val_accuracy": accuracy, "val_loss": loss}
+
+    assert better_phase(phase(0.9, 0.1), phase(0.91, 0.5)) == "finetune"
+    assert better_phase(phase(0.9, 0.3), phase(0.9, 0.2)) == "finetune"
+    assert better_phase(phase(0.9, 0.3), phase(0.9, 0.3)) == "train"
+    assert better_phase(phase(0.9, 0.3), phase(0.8, 0.1)) == "train"

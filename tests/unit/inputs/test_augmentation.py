@@ -1,6 +1,4 @@
-"""Augmentation: strengths are kept to, and whatever is drawn is drawn for an image."""
-
-import dataclasses
+"""Augmentation stays within its strengths, and is drawn for each image by itself."""
 
 import keras
 import numpy as np
@@ -9,14 +7,10 @@ import pytest
 from pipeline.config import AugmentConfig
 from pipeline.config.compose import composed
 from pipeline.config.validate import check
-from pipeline.inputs.augmentation import Views, draw_view, fixed_views
+from pipeline.inputs.augmentation import DrawnVariants, draw_variant, fixed_views, mixes, varies
 from pipeline.inputs.augmentation_ops import OPERATIONS, apply_operation
-from pipeline.inputs.mixup import Softening
-
-
-def augmenting(**strengths) -> AugmentConfig:
-    """Nothing but these."""
-    return dataclasses.replace(check(composed(["augment=none"])).augment, **strengths)
+from pipeline.inputs.mixup import Mixing
+from tests.support.augmentation import augmenting
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +20,18 @@ def images() -> np.ndarray:
     return noise.repeat(4, axis=1).repeat(4, axis=2)
 
 
-def first_view(augment: AugmentConfig, images: np.ndarray) -> np.ndarray:
-    return draw_view(augment, len(images), images.shape[1], seed=1, view=1).apply(images)
+def first_variant(augment: AugmentConfig, images: np.ndarray) -> np.ndarray:
+    return draw_variant(augment, len(images), images.shape[1], seed=1, number=1).apply(images)
 
 
-def test_no_strength_is_the_picture_itself(images):
-    assert np.array_equal(first_view(augmenting(), images), images)
-    assert not augmenting().varies
+def test_no_strength_is_the_image_itself(images):
+    assert np.array_equal(first_variant(augmenting(), images), images)
+    assert not varies(augmenting(mixup=1.0))
+    assert not mixes(augmenting(horizontal_flip=True))
 
 
-def test_a_mirrored_view_is_the_mirror_image(images):
-    seen = first_view(augmenting(horizontal_flip=True), images)
+def test_a_mirrored_variant_is_the_mirror_image(images):
+    seen = first_variant(augmenting(horizontal_flip=True), images)
     mirrored = [np.array_equal(a, b[:, ::-1]) for a, b in zip(seen, images, strict=True)]
     same = [np.array_equal(a, b) for a, b in zip(seen, images, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True))
@@ -44,7 +39,9 @@ def test_a_mirrored_view_is_the_mirror_image(images):
 
 
 def test_rotation_and_zoom_stay_within_their_ranges():
-    rows = draw_view(augmenting(rotation_degrees=30.0, zoom_in=0.25, zoom_out=0.1), 2000, 100, 1, 1).transforms
+    rows = draw_variant(
+        augmenting(rotation_degrees=30.0, zoom_in=0.25, zoom_out=0.1), 2000, 100, seed=1, number=1
+    ).transforms
     scale = np.hypot(rows[:, 0], rows[:, 3]).astype(float)
     angle = np.degrees(np.arctan2(rows[:, 3], rows[:, 0]))
     assert 0.75 - 1e-6 <= scale.min() < 0.76
@@ -55,7 +52,7 @@ def test_rotation_and_zoom_stay_within_their_ranges():
 
 
 def test_crops_keep_to_their_area_and_lie_inside():
-    rows = draw_view(augmenting(crop_area=0.5), 2000, 101, 1, 1).transforms.astype(float)
+    rows = draw_variant(augmenting(crop_area=0.5), 2000, 101, seed=1, number=1).transforms.astype(float)
     area = rows[:, 0] * rows[:, 4]
     assert 0.5 - 1e-6 <= area.min() < 0.52
     assert 0.9 < area.max() <= 1 + 1e-6
@@ -66,19 +63,19 @@ def test_crops_keep_to_their_area_and_lie_inside():
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue"])
-def test_colours_change_each_picture_by_itself(images, name):
-    seen = first_view(augmenting(**{name: 0.4}), images).astype(float)
+def test_colours_change_each_image_by_itself(images, name):
+    seen = first_variant(augmenting(**{name: 0.4}), images).astype(float)
     moves = np.abs(seen - images).mean(axis=(1, 2, 3))
     assert len(set(moves.round(3))) > 5
     assert 0 < moves.max() < 110
 
 
 def test_erasing_makes_some_rectangles_grey(images):
-    seen = first_view(augmenting(erasing=0.5, erasing_area=0.4), images)
-    shares = (seen != images).any(axis=3).mean(axis=(1, 2))
-    assert (shares == 0).any()
-    assert (shares > 0).any()
-    assert shares.max() <= 0.45
+    seen = first_variant(augmenting(erasing=0.5, erasing_area=0.4), images)
+    areas = (seen != images).any(axis=3).mean(axis=(1, 2))
+    assert (areas == 0).any()
+    assert (areas > 0).any()
+    assert areas.max() <= 0.45
     assert (seen[(seen != images).any(axis=3)] == 128).all()
 
 
@@ -93,11 +90,11 @@ def test_each_operation_does_something_to_those_that_drew_it(images, number):
 
 def test_everything_together_is_repeatable_in_any_batch(images):
     strong = check(composed(["augment=strong"])).augment
-    views = Views(strong, 9, 32, seed=3)
-    together = views[2].apply(images)
+    variants = DrawnVariants(strong, 9, 32, seed=3)
+    together = variants[2].apply(images)
     some = np.array([7, 1, 4])
-    assert np.array_equal(Views(strong, 9, 32, seed=3)[2].of(some).apply(images[some]), together[some])
-    assert not np.array_equal(views[3].apply(images), together)
+    assert np.array_equal(DrawnVariants(strong, 9, 32, seed=3)[2].select(some).apply(images[some]), together[some])
+    assert not np.array_equal(variants[3].apply(images), together)
 
 
 @pytest.mark.parametrize(("kind", "count"), [("none", 1), ("flip", 2), ("crops", 6), ("flip_crops", 12)])
@@ -105,7 +102,7 @@ def test_fixed_views(images, kind, count):
     views = fixed_views(kind, 32)
     assert len(views) == count
     assert views[0] is None
-    seen = [view.of(np.zeros(9, int)).apply(images) for view in views[1:]]
+    seen = [view.select(np.zeros(9, int)).apply(images) for view in views[1:]]
     assert len({each.tobytes() for each in seen}) == count - 1
     if "flip" in kind:
         assert any(np.array_equal(each, images[:, :, ::-1]) for each in seen)
@@ -115,14 +112,14 @@ def test_fixed_views(images, kind, count):
 def test_mixing_mixes_labels_as_it_mixes_pixels(kind):
     import tensorflow as tf
 
-    # Each image is as bright as its label says, so that its pixels tell the share of each.
+    # Each image is as bright as its label says, so that its pixels tell the fraction of each.
     levels = np.arange(8) * 30
     images = np.broadcast_to(levels[:, None, None, None], (8, 16, 16, 3)).astype(np.uint8)
-    soften = Softening(augmenting(**{kind: 1.0}), 0.0, seed=1)
+    mixing = Mixing(augmenting(**{kind: 1.0}), seed=1)
 
     def mixed(epoch: int):
         inputs = (tf.constant(images), tf.eye(8), tf.constant(epoch, tf.int64), tf.constant(0, tf.int64))
-        return [each.numpy() for each in tf.function(soften)(*inputs)]
+        return [each.numpy() for each in tf.function(mixing)(*inputs)]
 
     pixels, targets = mixed(0)
     np.testing.assert_allclose(pixels.mean(axis=(1, 2, 3)), targets @ levels, atol=0.5)

@@ -1,4 +1,4 @@
-"""Which images come when, in which view: a function of seed and epoch."""
+"""Which images come when, in which variant: a function of seed and epoch."""
 
 import hashlib
 
@@ -7,13 +7,12 @@ import pandas as pd
 import pytest
 
 from pipeline.config import AugmentConfig
-from pipeline.inputs.augmentation import Views
-from pipeline.inputs.batches import ImageInputs, balanced, batches, in_order, shuffled
+from pipeline.inputs.augmentation import DrawnVariants
+from pipeline.inputs.batches import ImageInputs, Labels, balanced, batches, in_order, shuffled
 from pipeline.inputs.images import DecodedImages
-from pipeline.inputs.mixup import Softening
 from pipeline.storage.cache import Cache
 from pipeline.system.errors import PipelineError
-from tests.unit.inputs.test_augmentation import augmenting
+from tests.support.augmentation import augmenting
 
 MOVING = augmenting(horizontal_flip=True, rotation_degrees=30.0, zoom_in=0.2, zoom_out=0.2)
 
@@ -26,7 +25,7 @@ def rows(folder, names):
 @pytest.fixture
 def some(images, tmp_path) -> DecodedImages:
     chosen = rows(images, [f"red/{number:03}.png" for number in range(7)])
-    return DecodedImages(images, chosen, 32, Cache(tmp_path / "cache"), 1.0, "test")
+    return DecodedImages(images, chosen, 32, Cache(tmp_path / "cache"), budget_gib=1.0, title="test")
 
 
 def plain(images: DecodedImages) -> ImageInputs:
@@ -34,48 +33,48 @@ def plain(images: DecodedImages) -> ImageInputs:
 
 
 def moved(images: DecodedImages, augment: AugmentConfig, seed: int) -> ImageInputs:
-    return ImageInputs(images, np.arange(len(images)), Views(augment, len(images), images.size, seed))
+    return ImageInputs(images, np.arange(len(images)), DrawnVariants(augment, len(images), images.size, seed))
 
 
-def test_streamed_pictures_equal_kept_ones(some, images, tmp_path, caplog):
+def test_images_decoded_on_each_use_equal_cached_ones(some, images, tmp_path, caplog):
     chosen = rows(images, [f"red/{number:03}.png" for number in range(7)])
-    streamed = DecodedImages(images, chosen, 32, Cache(tmp_path / "cache"), 0.0, "test")
-    assert "7 decoded images take 0.0 GiB, more than hardware.image_cache_gib=0" in caplog.text
-    wanted = np.array([5, 0, 5])
-    assert np.array_equal(some.take(wanted), streamed.take(wanted))
+    uncached = DecodedImages(images, chosen, 32, Cache(tmp_path / "cache"), budget_gib=0.0, title="test")
+    assert "7 images need 0.0 GiB (limit hardware.image_cache_gib=0" in caplog.text
+    indices = np.array([5, 0, 5])
+    assert np.array_equal(some.take(indices), uncached.take(indices))
 
 
-def test_pictures_are_decoded_once(some, images, tmp_path, monkeypatch):
+def test_images_are_decoded_once(some, images, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.inputs.images.pixels", None)
     chosen = rows(images, [f"red/{number:03}.png" for number in range(7)])
-    again = DecodedImages(images, chosen, 32, Cache(tmp_path / "cache"), 1.0, "test")
+    again = DecodedImages(images, chosen, 32, Cache(tmp_path / "cache"), budget_gib=1.0, title="test")
     assert np.array_equal(again.take(np.arange(7)), some.take(np.arange(7)))
 
 
-def test_a_picture_that_is_gone_or_changed_is_named(images, tmp_path):
+def test_an_image_that_is_missing_or_changed_is_named(images, tmp_path):
     gone = pd.DataFrame({"path": ["gone.png"], "sha256": [""]})
-    with pytest.raises(PipelineError, match=r"gone\.png could be read when .* run prepare again"):
-        DecodedImages(tmp_path, gone, 32, Cache(tmp_path / "cache"), 1.0, "test")
+    with pytest.raises(PipelineError, match=r"gone\.png can't be read any more .* run prepare again"):
+        DecodedImages(tmp_path, gone, 32, Cache(tmp_path / "cache"), budget_gib=1.0, title="test")
     changed = pd.DataFrame({"path": ["red/000.png"], "sha256": ["0" * 64]})
     with pytest.raises(PipelineError, match=r"red/000\.png has changed since .* run prepare again"):
-        DecodedImages(images, changed, 32, Cache(tmp_path / "cache"), 1.0, "test")
+        DecodedImages(images, changed, 32, Cache(tmp_path / "cache"), budget_gib=1.0, title="test")
 
 
-def test_the_plain_view_is_the_picture_itself(some):
+def test_variant_0_is_the_image_itself(some):
     everything = np.arange(7)
     assert np.array_equal(moved(some, MOVING, seed=1).take(everything, np.zeros(7, int)), some.take(everything))
 
 
-def test_views_may_be_mixed_in_a_batch(some):
+def test_variants_may_be_mixed_in_a_batch(some):
     inputs, everything = moved(some, MOVING, seed=1), np.arange(7)
-    views = np.array([0, 1, 2, 0, 1, 2, 0])
-    mixed = inputs.take(everything, views)
-    for view in range(3):
-        here = views == view
-        assert np.array_equal(mixed[here], inputs.take(everything, np.full(7, view))[here])
+    variants = np.array([0, 1, 2, 0, 1, 2, 0])
+    mixed = inputs.take(everything, variants)
+    for number in range(3):
+        here = variants == number
+        assert np.array_equal(mixed[here], inputs.take(everything, np.full(7, number))[here])
 
 
-def test_a_view_is_a_fixed_function_of_seed_and_place(some):
+def test_a_variant_is_a_function_of_seed_and_index(some):
     inputs = moved(some, MOVING, seed=1)
     first = inputs.take(np.arange(7), np.full(7, 2))
     # In another batch and another order: the same pixels.
@@ -85,31 +84,31 @@ def test_a_view_is_a_fixed_function_of_seed_and_place(some):
     assert not np.array_equal(inputs.take(np.arange(7), np.full(7, 1)), first)
 
 
-def test_an_epoch_shows_each_picture_once_and_in_another_view_than_the_last():
-    plan = shuffled(50, views=3, seed=7)
+def test_an_epoch_has_each_image_once_in_another_variant_than_the_last():
+    plan = shuffled(50, variants=3, seed=7)
     seen = []
     for epoch in range(3):
-        order, views = plan(epoch)
+        order, variants = plan(epoch)
         assert sorted(order) == list(range(50))
-        seen.append(views[np.argsort(order)])
+        seen.append(variants[np.argsort(order)])
     assert (np.sort(np.array(seen), axis=0).T == [0, 1, 2]).all()
     assert not np.array_equal(plan(0)[0], plan(1)[0])
     assert np.array_equal(shuffled(50, 3, 7)(2)[0], plan(2)[0])
 
 
-def test_without_an_end_of_views_each_epoch_shows_new_ones():
+def test_with_endless_variants_each_epoch_has_new_ones():
     assert {tuple(np.unique(shuffled(50, None, 7)(epoch)[1])) for epoch in range(3)} == {(1,), (2,), (3,)}
     labels = np.repeat([0, 1], [40, 10])
-    order, views = balanced(labels, None, 7)(4)
+    order, variants = balanced(labels, None, 7)(4)
     rare = order >= 40
-    assert set(views[~rare]) == {5}
-    # Those that come several times in an epoch come in several views.
-    assert len({*zip(order[rare], views[rare], strict=True)}) == rare.sum()
+    assert set(variants[~rare]) == {5}
+    # Those that come several times in an epoch come in several variants.
+    assert len({*zip(order[rare], variants[rare], strict=True)}) == rare.sum()
 
 
-def test_labels_are_smoothed_for_training_alone(some):
+def test_labels_are_smoothed(some):
     labels = np.array([0, 1, 2, 0, 1, 2, 0])
-    softened = batches(plain(some), labels, 3, 4, in_order(7), soften=Softening(None, 0.3, seed=1))
+    softened = batches(plain(some), in_order(7), 4, labels=Labels(labels, 3, smoothing=0.3))
     [(pixels, targets), _] = softened.as_numpy_iterator()
     assert np.array_equal(pixels, some.take(np.arange(4)))
     np.testing.assert_allclose(targets, np.eye(3)[labels[:4]] * 0.7 + 0.1, atol=1e-6)
@@ -117,7 +116,7 @@ def test_labels_are_smoothed_for_training_alone(some):
 
 def test_batches_carry_the_right_labels_and_never_span_epochs(some):
     labels = np.array([0, 1, 2, 0, 1, 2, 0])
-    data = batches(plain(some), labels, 3, 3, shuffled(7, 1, seed=4), range(2, 4))
+    data = batches(plain(some), shuffled(7, 1, seed=4), 3, epochs=range(2, 4), labels=Labels(labels, 3))
     assert data.cardinality() == 6
     sizes, position = [], 0
     orders = np.concatenate([shuffled(7, 1, seed=4)(epoch)[0] for epoch in (2, 3)])
@@ -131,5 +130,27 @@ def test_batches_carry_the_right_labels_and_never_span_epochs(some):
 
 
 def test_in_order(some):
-    [(pixels, _)] = batches(plain(some), np.zeros(7, int), 1, 10, in_order(7)).as_numpy_iterator()
+    [pixels] = batches(plain(some), in_order(7), 10).as_numpy_iterator()
     assert np.array_equal(pixels, some.take(np.arange(7)))
+
+
+UNEQUAL = np.repeat([0, 1, 2], [90, 9, 1])
+
+
+def test_balanced_epochs_have_each_class_as_often():
+    plan = balanced(UNEQUAL, variants=5, seed=1)
+    order, variants = plan(0)
+    assert len(order) == len(UNEQUAL)
+    assert np.bincount(UNEQUAL[order]).tolist() in ([34, 33, 33], [33, 34, 33], [33, 33, 34])
+    # The only image of the last class comes in all of its variants.
+    assert set(variants[order == 99]) == set(range(5))
+    assert len(set(order[UNEQUAL[order] == 0])) == (UNEQUAL[order] == 0).sum()
+
+
+def test_balanced_epochs_are_a_function_of_the_seed_and_differ():
+    plan, again = balanced(UNEQUAL, 1, 1), balanced(UNEQUAL, 1, 1)
+    assert np.array_equal(plan(3)[0], again(3)[0])
+    assert not np.array_equal(plan(3)[0], plan(4)[0])
+    assert not np.array_equal(plan(3)[0], balanced(UNEQUAL, 1, 2)(3)[0])
+    seen = np.unique(np.concatenate([plan(epoch)[0] for epoch in range(20)]))
+    assert len(seen) == 100

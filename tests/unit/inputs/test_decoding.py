@@ -1,4 +1,4 @@
-"""Images as a person sees them, and a reason for each that nobody can see."""
+"""Images are decoded as a person sees them; what is not an image is refused with a reason."""
 
 import io
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pipeline.inputs.decoding import UndecodableError, decode, pixels
-from tests.conftest import draw
+from tests.support.images import draw
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -17,7 +17,7 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "JPEG", "WEBP", "GIF"])
-def test_formats_give_the_same_picture(kind):
+def test_formats_give_the_same_image(kind):
     image = Image.new("RGB", (20, 10), (200, 100, 50))
     decoded = decode(encoded(image, kind))
     assert decoded.format == kind
@@ -68,7 +68,7 @@ def test_the_first_frame_counts():
         (encoded(draw((1, 2, 3), 0, 20), "EPS"), "PostScript, .* is not run"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_the_reason(data, reason):
+def test_what_is_not_an_image_is_refused_with_the_reason(data, reason):
     with pytest.raises(UndecodableError, match=reason):
         decode(data)
 
@@ -81,7 +81,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded():
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_nonsense_in_exif_does_not_cost_the_picture():
+def test_invalid_exif_does_not_cost_the_image():
     exif = Image.Exif()
     exif[0x0112] = 99
     assert decode(encoded(Image.new("RGB", (20, 10)), "PNG", exif=exif)).orientation == 1
@@ -89,7 +89,7 @@ def test_nonsense_in_exif_does_not_cost_the_picture():
     assert decode(data).image.size == (20, 10)
 
 
-def test_pixels_are_the_square_that_was_asked_for():
+def test_pixels_are_a_square_of_the_size():
     array = pixels(encoded(Image.new("RGB", (50, 20), (1, 2, 3)), "PNG"), 32)
     assert (array.shape, array.dtype) == ((32, 32, 3), np.uint8)
     assert (array == [1, 2, 3]).all()

@@ -1,4 +1,4 @@
-"""What makes two test sets the same one."""
+"""When two test sets are the same."""
 
 import pandas as pd
 
@@ -7,7 +7,7 @@ from pipeline.inputs.manifest import images_digest
 ROWS = pd.DataFrame({"path": ["a/1", "b/2"], "label": ["a", "b"], "sha256": ["1" * 64, "2" * 64]})
 
 
-def test_a_digest_is_of_pictures_and_labels_wherever_they_lie():
+def test_a_digest_is_of_images_and_labels_whatever_their_paths():
     same = ROWS.assign(path=["x", "y"]).iloc[::-1]
     assert images_digest(same) == images_digest(ROWS)
     assert images_digest(ROWS.assign(label=["b", "a"])) != images_digest(ROWS)

@@ -8,23 +8,9 @@ from pipeline.config.compose import GROUPS
 from pipeline.models.backbones import build_backbone
 from pipeline.models.folding import Affine, folded
 from pipeline.models.freezing import all_layers, batch_norms
-from tests.unit.models.test_backbones import small
+from tests.support.backbones import small, trained_looking
 
-
-def trained_looking(model: keras.Model) -> None:
-    """Give every BatchNormalization statistics and weights that make a difference.
-
-    Scales are halved: what random weights let grow from layer to layer magnifies rounding errors until a deep network shows nothing else.
-    """
-    generator = np.random.default_rng(1)
-    for layer in batch_norms(model):
-        # Initially ones and zeros.
-        layer.set_weights([weight + generator.uniform(-0.2, 0.2, weight.shape) for weight in layer.get_weights()])
-        if layer.scale:
-            layer.gamma.assign(layer.gamma / 2)
-
-
-# One of each kind of graph: convolutions before, after and apart from BatchNormalization, separable ones, nested models.
+# Kinds of graphs: convolutions before, after and apart from BatchNormalization, separable ones, nested models.
 KINDS = {"efficientnet_lite0", "densenet121", "xception", "convnext_tiny"}
 
 

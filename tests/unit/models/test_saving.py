@@ -3,6 +3,8 @@
 import json
 import pickle
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -12,20 +14,22 @@ import pytest
 
 from pipeline.config.compose import composed
 from pipeline.config.validate import check
-from pipeline.models.classifier import build_classifier
+from pipeline.models.classifier import BACKBONE, HEAD, POOLING, PREPROCESSING
 from pipeline.models.saving import load_classifier, save_classifier
 from pipeline.system.errors import PipelineError
+from pipeline.system.paths import CODE
+from tests.support.backbones import small, small_classifier
 
 
 @pytest.mark.parametrize(
     "overrides", [["backbone=vgg16"], ["backbone=densenet121"], ["train.hidden_units=5", "train.l2=0.1"]]
 )
 def test_it_comes_back_as_it_was(tmp_path, overrides):
-    model = build_classifier(check(composed(["backbone.weights=random", "image_size=32", *overrides])), 3)
+    model = small_classifier(check(composed(["backbone.weights=random", "image_size=32", *overrides])))
     save_classifier(model, ["a", "b", "ü"], tmp_path / "model.keras")
     loaded, classes = load_classifier(tmp_path / "model.keras")
     assert classes == ["a", "b", "ü"]
-    assert [layer.name for layer in loaded.layers] == ["image", "preprocessing", "backbone", "pooling", "head"]
+    assert [layer.name for layer in loaded.layers] == ["image", PREPROCESSING, BACKBONE, POOLING, HEAD]
     images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     assert np.array_equal(loaded(images), model(images))
     assert not any(
@@ -34,6 +38,30 @@ def test_it_comes_back_as_it_was(tmp_path, overrides):
     # Plain Keras reads it as well.
     assert np.array_equal(keras.saving.load_model(tmp_path / "model.keras")(images), model(images))
     assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]
+
+
+_WRITE = """
+import sys
+from pathlib import Path
+import pipeline
+import keras
+from pipeline.models.saving import save_classifier
+from tests.support.backbones import small, small_classifier
+
+keras.utils.set_random_seed(1)
+save_classifier(small_classifier(small(sys.argv[1])), ["a", "b", "c"], Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "vgg16"])
+def test_the_same_weights_are_the_same_bytes_in_every_process(tmp_path, backbone):
+    files = [tmp_path / "one.keras", tmp_path / "other.keras"]
+    for file in files:
+        subprocess.run([sys.executable, "-c", _WRITE, backbone, file], cwd=CODE, check=True)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    # And when it is loaded and saved again.
+    save_classifier(*load_classifier(files[0]), files[1])
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_other_files_are_refused(tmp_path):
@@ -45,11 +73,9 @@ def test_other_files_are_refused(tmp_path):
         load_classifier(tmp_path / "text.keras")
 
 
-def test_a_file_cut_in_half_is_said(tmp_path):
+def test_a_file_cut_in_half_is_named(tmp_path):
     file = tmp_path / "model.keras"
-    save_classifier(
-        build_classifier(check(composed(["backbone=scratch_cnn", "image_size=32"])), 3), ["a", "b", "c"], file
-    )
+    save_classifier(small_classifier(small("scratch_cnn")), ["a", "b", "c"], file)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(PipelineError, match=r"model.keras .* was cut short .*; copy it again"):
         load_classifier(file)
@@ -67,9 +93,9 @@ def _described(file, layer):
         for name in plain.namelist():
             data = plain.read(name)
             if name == "config.json":
-                told = json.loads(data)
-                told["config"]["layers"][-1] |= layer
-                data = json.dumps(told).encode()
+                model = json.loads(data)
+                model["config"]["layers"][-1] |= layer
+                data = json.dumps(model).encode()
             made.writestr(name, data)
     return file
 
@@ -116,9 +142,9 @@ def _pickle(file, ran):
 def _pickled_weights(file, ran):
     whole = _save([keras.layers.Dense(2)], file.with_name("whole.keras"))
     np.savez(file.with_name("weights.npz"), **{"layers/dense/vars/0": np.array([_Touch(ran)], dtype=object)})
-    with zipfile.ZipFile(whole) as given, zipfile.ZipFile(file, "w") as made:
-        for name in set(given.namelist()) - {"model.weights.h5"}:
-            made.writestr(name, given.read(name))
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(file, "w") as made:
+        for name in set(source.namelist()) - {"model.weights.h5"}:
+            made.writestr(name, source.read(name))
         made.write(file.with_name("weights.npz"), "model.weights.npz")
     return file
 
@@ -157,7 +183,7 @@ def test_nothing_is_written_beside_it(tmp_path):
     assert [each.name for each in tmp_path.rglob("*")] == ["in", "model.keras"]
 
 
-def test_classes_and_answers_are_as_many(tmp_path):
+def test_classes_and_outputs_are_as_many(tmp_path):
     save_classifier(keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)]), ["a"], tmp_path / "m.keras")
     with pytest.raises(PipelineError, match="names 1 classes"):
         load_classifier(tmp_path / "m.keras")

@@ -9,8 +9,10 @@ import time
 import numpy as np
 import pytest
 
+from pipeline import cache as cache_command
 from pipeline.storage import shards
 from pipeline.storage.cache import Cache
+from tests.support.in_process import call
 
 ROWS = np.arange(60, dtype=np.float32).reshape(20, 3)
 
@@ -32,7 +34,7 @@ def never(append):
 
 
 def entry(cache, build, **depends):
-    return cache.rows("numbers", {"a": 1} | depends, (3,), "float32", build)
+    return cache.rows("numbers", {"a": 1} | depends, shape=(3,), dtype="float32", build=build)
 
 
 def test_rows_come_back_in_any_order_from_several_shards(cache):
@@ -47,7 +49,7 @@ def test_rows_come_back_in_any_order_from_several_shards(cache):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "uint8"])
 def test_other_types(cache, dtype):
     values = ROWS.astype(np.dtype(dtype))
-    rows = cache.rows("numbers", {}, (3,), dtype, lambda append: append(values))
+    rows = cache.rows("numbers", {}, shape=(3,), dtype=dtype, build=lambda append: append(values))
     assert rows.take(np.arange(20)).dtype == values.dtype
     assert np.array_equal(rows.take(np.arange(20)), values)
 
@@ -100,7 +102,7 @@ BUILDER = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from pipeline.cache import Cache
+from pipeline.storage.cache import Cache
 
 def build(append):
     print("building", flush=True)
@@ -108,7 +110,7 @@ def build(append):
         append(np.arange(60, dtype=np.float32).reshape(20, 3)[start:start + 4])
         time.sleep(float(sys.argv[2]))
 
-rows = Cache(Path(sys.argv[1])).rows("numbers", {"a": 1}, (3,), "float32", build)
+rows = Cache(Path(sys.argv[1])).rows("numbers", {"a": 1}, shape=(3,), dtype="float32", build=build)
 print(float(rows.take(np.arange(20)).sum()), flush=True)
 """
 
@@ -158,26 +160,24 @@ def test_what_was_used_longest_ago_is_pruned_first(cache):
 
 def test_what_does_not_fit_is_known_before_it_is_built(cache):
     gib = 240 / 2**30
-    assert cache.fits("numbers", {}, 20, (3,), "float32", gib)
-    assert not cache.fits("numbers", {}, 21, (3,), "float32", gib)
-    assert not cache.fits("numbers", {}, 2**40, (3,), "float32", 2**30)
+    assert cache.fits("numbers", {}, count=20, shape=(3,), dtype="float32", gib=gib)
+    assert not cache.fits("numbers", {}, count=21, shape=(3,), dtype="float32", gib=gib)
+    assert not cache.fits("numbers", {}, count=2**40, shape=(3,), dtype="float32", gib=2**30)
 
 
-def test_the_command_lists_and_prunes(cache, command):
+def test_the_command_lists_and_prunes(cache, command, capsys):
     entry(cache, build)
     [file] = cache.folder.glob("numbers-*/entry.json")
     # By a clock that was set back since.
     tomorrow = time.time() + 86400
     os.utime(file, (tomorrow, tomorrow))
-    ran = command("pipeline.cache", "--folder", str(cache.folder))
+    ran = command("pipeline.cache", f"cache_folder={cache.folder}")
     assert ran.returncode == 0, ran.stderr
     assert "numbers" in ran.stdout
     assert "1 entry" in ran.stdout
     assert "0:00:00 ago" in ran.stdout
-    ran = command("pipeline.cache", "--folder", str(cache.folder), "--prune", "0 MiB")
-    assert ran.returncode == 0, ran.stderr
-    assert "removed 1" in ran.stdout
+    assert call(cache_command.main, "--folder", str(cache.folder), "--prune", "0 MiB") is None
+    assert "removed 1" in capsys.readouterr().out
     assert not list(cache.folder.glob("numbers-*"))
-    ran = command("pipeline.cache", "--folder", str(cache.folder), "--prune", "many")
-    assert ran.returncode == 2
-    assert "'many'" in ran.stderr
+    assert call(cache_command.main, "--folder", str(cache.folder), "--prune", "many") == 2
+    assert "'many'" in capsys.readouterr().err

@@ -42,6 +42,6 @@ def test_numbers_of_options_say_their_range():
     assert whole_number(1)("12") == 12
     for given in ("0", "-1", "1.5", "many", ""):
         with pytest.raises(
-            argparse.ArgumentTypeError, match=f"'{given}' is not allowed; it takes a whole number, 1 to 9"
+            argparse.ArgumentTypeError, match=f"invalid value '{given}'; expected an integer from 1 to 9"
         ):
             whole_number(1, 9)(given)

@@ -1,102 +1,114 @@
-"""Frozen work is shared: between depths, divisions and phases."""
+"""Features are shared: between depths, divisions and phases."""
 
+from dataclasses import replace
+
+import keras
 import numpy as np
 import pytest
 
-from pipeline.inputs.images import DecodedImages
-from pipeline.inputs.manifest import read_manifest
-from pipeline.models.classifier import build_classifier
-from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
+from pipeline.config import Config
+from pipeline.inputs.augmentation import Variants
+from pipeline.inputs.batches import FeatureInputs
+from pipeline.models.parts import FrozenPart
 from pipeline.storage.cache import Cache
-from pipeline.training.features import FeatureCache
-from pipeline.training.hardware import set_up
+from tests.support.training import classifier, context_of, data_of, extraction_parts, finetuning_parts, places
+
+INDICES = np.arange(5, 25)
 
 
 @pytest.fixture
-def work(configure, tmp_path, images, monkeypatch):
-    """Frozen work on the made images, the parts of a classifier, and what was computed from what."""
-    from pipeline.stages import prepare
+def config(configure):
+    made = configure("backbone=vgg16", "backbone.weights=random", "augment=light", "hardware.precision=float32")
+    context_of(made)
+    return made
 
-    config = configure("backbone=vgg16", "backbone.weights=random", "augment=light", "hardware.precision=float32")
-    set_up(config.hardware, 1)
-    (tmp_path / "prepare").mkdir()
-    prepare.run(config, tmp_path, tmp_path / "prepare", None)
-    rows = read_manifest(tmp_path / "prepare").split("train", "validation")
-    cache = Cache(tmp_path / "cache")
-    images = DecodedImages(images, rows, config.image_size, cache, 1.0, "decoding")
-    computed = []
-    compute = FeatureCache._compute
-    monkeypatch.setattr(
-        FeatureCache,
-        "_compute",
-        lambda self, inputs, *rest: (computed.append(tuple(inputs.shape)), compute(self, inputs, *rest))[1],
+
+@pytest.fixture
+def model(config):
+    return classifier(config)
+
+
+@pytest.fixture
+def starts(monkeypatch):
+    """Shapes of the lower features that others were computed from; where there were none, it was from pixels."""
+    shapes = []
+    continue_from = FrozenPart.continue_from
+
+    def recorded(part, lower):
+        shapes.append(lower.shape)
+        return continue_from(part, lower)
+
+    monkeypatch.setattr(FrozenPart, "continue_from", recorded)
+    return shapes
+
+
+def below(config: Config, model: keras.Model, depth: str) -> FrozenPart:
+    return finetuning_parts(replace(config, finetune=replace(config.finetune, unfreeze=depth)), model).frozen
+
+
+def load(config: Config, part: FrozenPart, indices=INDICES, variant_count=1, intermediate=None) -> FeatureInputs:
+    variants = Variants(config.augment, config.seed)
+    return data_of(config).features.load(
+        part, indices, variants=variants, variant_count=variant_count, intermediate=intermediate
     )
-    model = build_classifier(config, 3)
-
-    def finetuning(depth):
-        config.finetune.unfreeze = depth
-        return parts_for_finetuning(model, config.backbone, config.finetune, "float32").frozen
-
-    extraction = parts_for_feature_extraction(model, config.backbone, "float32")
-    feature_cache = FeatureCache(images, config, cache)
-    feature_cache.model = model
-    return feature_cache, extraction, finetuning, computed, config
 
 
-PLACES = np.arange(5, 25)
+def computed(config: Config) -> int:
+    """How many sets of features were computed: each is an entry of the cache."""
+    return sum(entry.holds["kind"] == "frozen" for entry in Cache(places(config).cache).listing())
 
 
-def outputs(inputs):
-    return inputs.take(np.arange(len(PLACES)), np.zeros(len(PLACES), int))
+def outputs(inputs: FeatureInputs) -> np.ndarray:
+    return inputs.take(np.arange(len(INDICES)), np.zeros(len(INDICES), int))
 
 
-def test_a_higher_cut_is_computed_from_the_highest_one_below_that_is_there(work):
-    feature_cache, _, finetuning, computed, *_ = work
+def test_a_higher_cut_is_computed_from_the_highest_one_below_that_is_there(config, model, starts):
     for depth in ("block3", "block4", "block5"):
-        feature_cache.kept(finetuning(depth), PLACES, 1, "test")
-    assert computed == [(32, 32, 3), (8, 8, 128), (4, 4, 256)]
-    feature_cache.kept(finetuning("block4_conv2"), PLACES, 1, "test")
-    assert computed[-1] == (4, 4, 256)
+        load(config, below(config, model, depth))
+    assert starts == [(8, 8, 128), (4, 4, 256)]
+    assert computed(config) == 3
+    load(config, below(config, model, "block4_conv2"))
+    assert starts[2:] == [(4, 4, 256)]
 
 
-def test_the_way_by_a_lower_cut_gives_what_the_direct_one_gives(work, tmp_path):
-    feature_cache, _, finetuning, computed, config = work
-    feature_cache.kept(finetuning("block4"), PLACES, 1, "test")
-    by_way = outputs(feature_cache.kept(finetuning("block5"), PLACES, 1, "test"))
-    elsewhere = FeatureCache(feature_cache._images, config, Cache(tmp_path / "other"))
-    direct = outputs(elsewhere.kept(finetuning("block5"), PLACES, 1, "test"))
-    assert computed == [(32, 32, 3), (4, 4, 256), (32, 32, 3)]
+def test_features_by_way_of_a_lower_cut_are_those_from_pixels(config, model, starts, tmp_path):
+    load(config, below(config, model, "block4"))
+    by_way = outputs(load(config, below(config, model, "block5")))
+    elsewhere = replace(config, cache_folder=str(tmp_path / "other"))
+    direct = outputs(load(elsewhere, below(config, model, "block5")))
+    assert starts == [(4, 4, 256)]
+    assert (computed(config), computed(elsewhere)) == (2, 1)
     np.testing.assert_allclose(by_way, direct, rtol=1e-5, atol=1e-6)
 
 
-def test_pixels_are_passed_once_for_both_phases(work):
-    feature_cache, extraction, finetuning, computed, *_ = work
-    feature_cache.kept(extraction.frozen, PLACES, 2, "test", extraction.intermediate)
-    assert computed == [(32, 32, 3), (2, 2, 512)] * 2
-    feature_cache.kept(finetuning("block5"), PLACES, 2, "test")
-    assert len(computed) == 4
+def test_pixels_are_passed_once_for_both_phases(config, model, starts):
+    extraction = extraction_parts(config, model)
+    load(config, extraction.frozen, variant_count=2, intermediate=extraction.intermediate)
+    assert computed(config) == 4
+    assert starts == [(2, 2, 512)] * 2
+    load(config, below(config, model, "block5"), variant_count=2)
+    assert computed(config) == 4
 
 
-def test_another_division_shares_the_plain_view_and_another_head_shares_all(work):
-    feature_cache, extraction, _, computed, config = work
-    feature_cache.kept(extraction.frozen, PLACES, 2, "test")
-    feature_cache.kept(extraction.frozen, PLACES + 1, 1, "test")
-    assert len(computed) == 2
-    feature_cache.kept(extraction.frozen, PLACES + 1, 2, "test")
-    assert len(computed) == 3
-    config.train.dropout = 0.5
-    feature_cache.kept(extraction.frozen, PLACES, 2, "test")
-    assert len(computed) == 3
+def test_another_division_shares_the_plain_variant_and_another_head_shares_all(config, model):
+    part = extraction_parts(config, model).frozen
+    load(config, part, variant_count=2)
+    load(config, part, INDICES + 1)
+    assert computed(config) == 2
+    load(config, part, INDICES + 1, variant_count=2)
+    assert computed(config) == 3
+    config.train.dropout, config.train.hidden_units = 0.5, 7
+    context_of(config)
+    load(config, extraction_parts(config, classifier(config)).frozen, variant_count=2)
+    assert computed(config) == 3
 
 
 @pytest.mark.parametrize("change", ["weights", "seed", "augment", "preprocessing", "precision"])
-def test_what_changes_the_results_makes_other_entries(work, change):
-    feature_cache, extraction, _, computed, config = work
-    feature_cache.kept(extraction.frozen, PLACES, 2, "test")
-    part = extraction.frozen
+def test_what_changes_the_results_makes_other_entries(config, model, change):
+    load(config, extraction_parts(config, model).frozen, variant_count=2)
+    assert computed(config) == 2
     if change == "weights":
-        model = build_classifier(config, 3)
-        part = parts_for_feature_extraction(model, config.backbone, "float32").frozen
+        model = classifier(config)
     elif change == "seed":
         config.seed += 1
     elif change == "augment":
@@ -104,16 +116,22 @@ def test_what_changes_the_results_makes_other_entries(work, change):
     elif change == "preprocessing":
         config.backbone.preprocessing = "tf"
     else:
-        part = parts_for_feature_extraction(feature_cache.model, config.backbone, "mixed_bfloat16").frozen
-    feature_cache.kept(part, PLACES, 2, "test")
-    # Plain images know no seed and no augmentation.
-    assert len(computed) == (3 if change in ("seed", "augment") else 4)
+        config.hardware.precision = "mixed_bfloat16"
+    load(config, extraction_parts(config, model).frozen, variant_count=2)
+    # Plain images depend on neither seed nor augmentation.
+    assert computed(config) == (3 if change in ("seed", "augment") else 4)
 
 
-def test_what_is_too_large_is_not_kept_and_the_sizes_are_said(work, caplog):
-    feature_cache, extraction, _, computed, config = work
-    assert feature_cache.fits_budget(extraction.frozen, 68)
+def test_what_is_too_large_is_not_cached_and_the_sizes_are_named(config, model, caplog):
+    part = extraction_parts(config, model).frozen
+    features = data_of(config).features
+    assert features.fits(part, 68)
+    features.warn_if_too_large(part, 68)
+    assert not caplog.text
     config.hardware.feature_cache_gib = 1e-9
-    assert not feature_cache.fits_budget(extraction.frozen, 68)
-    assert "68 images and views of 512 float32 each, more than hardware.feature_cache_gib=1e-09" in caplog.text
-    assert not computed
+    features = data_of(config).features
+    assert not features.fits(part, 68)
+    features.warn_if_too_large(part, 68)
+    # 512 numbers of 4 bytes for each.
+    assert "68 images and variants need 0.0 GiB (limit hardware.feature_cache_gib=1e-09" in caplog.text
+    assert computed(config) == 0

@@ -1,4 +1,4 @@
-"""What is asked of an optimizer is what Keras's is given, and each of them learns."""
+"""Optimizers do what a phase asks for, and learning rates follow its schedule."""
 
 from dataclasses import replace
 
@@ -20,9 +20,10 @@ def network():
 
 
 def moved(network, settings, factors=None, steps=1, scaling=False, still=False) -> dict[str, np.ndarray]:
-    """How far each variable goes; `still`: with gradients of 0."""
+    """How far each variable moves; `still`: with gradients of 0."""
     variables = network.trainable_variables
-    optimizer = make_optimizer(settings, Rates(settings, 10), variables, factors or {}, scaling)
+    rates = Rates(settings, 10)
+    optimizer = make_optimizer(settings, rates, variables, rate_factors=factors or {}, loss_scaling=scaling)
     optimizer.build(variables)
     before = [variable.numpy() for variable in variables]
     for _ in range(steps):
@@ -41,8 +42,8 @@ def settings(configure):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_moves_the_weights_and_knows_all_options(network, settings, name):
     strengths = {"weight_decay": 0.1, "clip_norm": 1.0, "ema": 0.9}
-    given = moved(network, replace(settings, optimizer=name, **strengths), steps=2)
-    assert all(np.abs(move).max() > 0 for move in given.values())
+    moves = moved(network, replace(settings, optimizer=name, **strengths), steps=2)
+    assert all(np.abs(move).max() > 0 for move in moves.values())
 
 
 def test_the_list_is_that_of_keras():
@@ -62,21 +63,21 @@ def test_weight_decay_spares_biases_and_normalisation(network, settings, factors
     lower = {id(variable): 0.5 for variable in network.get_layer("lower").trainable_variables} if factors else {}
     before = network.get_layer("lower").kernel.numpy()
     moves = moved(network, replace(settings, weight_decay=0.1), lower, still=True)
-    share = 0.5 if factors else 1.0
-    np.testing.assert_allclose(moves.pop("lower/kernel"), -before * 0.1 * 0.01 * share, rtol=1e-3)
+    factor = 0.5 if factors else 1.0
+    np.testing.assert_allclose(moves.pop("lower/kernel"), -before * 0.1 * 0.01 * factor, rtol=1e-3)
     assert [name for name, move in moves.items() if np.abs(move).max() > 0] == ["upper/kernel"]
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lion"])
-def test_a_share_of_the_rate_moves_a_variable_by_that_share(network, settings, name):
+def test_a_factor_on_the_rate_moves_a_variable_by_that_factor(network, settings, name):
     settings = replace(settings, optimizer=name)
     start = network.get_weights()
     plain = list(moved(network, settings).values())
     network.set_weights(start)
     lower = {id(variable): 0.25 for variable in network.get_layer("lower").trainable_variables}
-    shared = list(moved(network, settings, lower).values())
-    np.testing.assert_allclose(shared[0], 0.25 * plain[0], rtol=1e-3, atol=1e-8)
-    np.testing.assert_allclose(shared[-1], plain[-1], rtol=1e-5)
+    scaled = list(moved(network, settings, lower).values())
+    np.testing.assert_allclose(scaled[0], 0.25 * plain[0], rtol=1e-3, atol=1e-8)
+    np.testing.assert_allclose(scaled[-1], plain[-1], rtol=1e-5)
 
 
 def test_accumulated_batches_make_one_step(network, settings):
@@ -92,5 +93,29 @@ def test_clipping_is_by_all_gradients_together(network, settings):
 
 def test_float16_scales_the_loss(network, settings):
     assert all(np.abs(move).max() > 0 for move in moved(network, settings, scaling=True).values())
-    optimizer = make_optimizer(settings, Rates(settings, 10), network.trainable_variables, {}, loss_scaling=True)
+    variables, rates = network.trainable_variables, Rates(settings, 10)
+    optimizer = make_optimizer(settings, rates, variables, rate_factors={}, loss_scaling=True)
     assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["schedule=constant", "warmup_epochs=0"], [1, 1, 1, 1]),
+        (["schedule=constant", "warmup_epochs=1"], [0, 1, 1, 1]),
+        (["schedule=cosine", "warmup_epochs=0"], [1, 0.75, 0.25, 0]),
+        (["schedule=cosine", "warmup_epochs=1"], [0, 1, 0.5, 0]),
+        (["schedule=cosine", "warmup_epochs=1", "warmup_steps=20"], [0, 0.5, 1, 0]),
+        (["schedule=step", "step_epochs=1", "step_factor=0.1", "warmup_epochs=0"], [1, 0.1, 0.01, 0.001]),
+        (["schedule=step", "step_epochs=1", "step_factor=0.1", "warmup_epochs=1"], [0, 1, 0.1, 0.01]),
+        (["schedule=one_cycle", "warmup_epochs=0"], [0.04, 0.9444, 0.4045, 0]),
+    ],
+)
+def test_learning_rates(configure, overrides, expected):
+    keys = ["epochs=3", "learning_rate=1", *overrides]
+    rates = Rates(configure(*(f"finetune.{each}" for each in keys)).finetune, steps_per_epoch=10)
+    if overrides[0] == "schedule=one_cycle":
+        assert float(rates(9)) == 1
+        expected = [0.04, (1 + np.cos(np.pi / 21)) / 2, (1 + np.cos(np.pi * 11 / 21)) / 2, 0]
+    np.testing.assert_allclose([float(rates(step)) for step in (0, 10, 20, 30)], expected, atol=1e-6)
+    np.testing.assert_allclose(rates.of(11)[[0, 10]], expected[:2], atol=1e-6)

@@ -5,9 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.evaluation.metrics import confusion, per_class
+from pipeline.evaluation.summary import confusion, per_class
 from pipeline.reports.evaluation_charts import confusion_chart, per_class_chart
-from pipeline.reports.evaluation_page import confusion_rows, top_confusions
 from pipeline.visuals.style import INK, as_svg, write_png
 
 
@@ -32,12 +31,3 @@ def test_classes_as_many_as_there_are(count, tmp_path):
 def test_the_same_figure_twice_is_the_same_element():
     classes, counts = ["a", "b"], np.array([[3, 1], [0, 4]])
     assert as_svg(confusion_chart(counts, classes, "T")) == as_svg(confusion_chart(counts, classes, "T"))
-
-
-def test_the_most_frequent_confusions():
-    counts = np.array([[3, 1, 2], [0, 4, 0], [0, 0, 0]])
-    found = top_confusions(counts, ["a", "b", "c"])
-    assert [(each["true"], each["predicted"], each["count"]) for each in found] == [("a", "c", 2), ("a", "b", 1)]
-    assert found[0]["share"] == 2 / 6
-    rows = confusion_rows(counts, ["a", "b", "c"], "train")
-    assert rows["count"].tolist() == [3, 1, 2, 4]

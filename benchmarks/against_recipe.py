@@ -1,0 +1,226 @@
+"""The pipeline against the source article's recipe, whole processes in turn: `make bench IMAGES=<folder>`.
+
+Adds to docs/benchmarks/against_recipe.md.
+"""
+
+import argparse
+import itertools
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.results import add_row
+from pipeline.system.paths import CODE
+
+EPOCHS, FINE_TUNE_EPOCHS = 5, 3
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A recipe's run and the pipeline's on the same images, epochs, batch size and unfreeze depth."""
+
+    title: str
+    backbone: str
+    fine_tune_at: int
+    """Index of the lowest layer that is trained in fine-tuning."""
+    views: int
+    scaled: bool = False
+    """The recipe runs once, for one epoch per phase; the time of its other epochs is extrapolated."""
+
+
+WORKLOADS = {
+    "vgg16": Workload("VGG16, from layer 15", "vgg16", 15, 0, scaled=True),
+    "vgg16_views": Workload("VGG16, from layer 15", "vgg16", 15, 4, scaled=True),
+    "resnet50": Workload("ResNet50, its last block", "resnet50", 165, 0, scaled=True),
+    "lite0": Workload("EfficientNet-Lite0, from layer 120", "efficientnet_lite0", 120, 0),
+    "lite0_views": Workload("EfficientNet-Lite0, from layer 120", "efficientnet_lite0", 120, 4),
+}
+# Every convolution of VGG16's last two blocks, the deepest first.
+SWEEP = (11, 12, 13, 15, 16, 17)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run, of the recipe or of the pipeline."""
+
+    seconds: float
+    accuracy: float
+    """On the test images, after phase 1."""
+
+
+def timed(command: list[object], folder: Path) -> float:
+    """Run a process, its output in `folder`/log, and return the seconds from its start to its exit."""
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    with open(folder / "log", "w") as log:
+        ran = subprocess.run([str(word) for word in command], cwd=CODE, stdout=log, stderr=log)
+    if ran.returncode:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{(folder / 'log').read_text()[-2000:]}")
+    return time.perf_counter() - started
+
+
+def run_recipe(
+    workload: Workload, images: Path, folder: Path, *, epochs: int = FINE_TUNE_EPOCHS, seed: int
+) -> Measured:
+    """Run the recipe with so many epochs of fine-tuning."""
+    first, second = (1, 1) if workload.scaled else (EPOCHS, epochs)
+    seconds = timed(
+        [
+            sys.executable, "-m", "benchmarks.article_recipe", images, folder, "--backbone", workload.backbone,
+            "--fine-tune-at", workload.fine_tune_at, "--epochs", first, "--fine-tune-epochs", second, "--seed", seed,
+        ],
+        folder,
+    )  # fmt: skip
+    result = json.loads((folder / "recipe.json").read_text())
+    if workload.scaled:
+        frozen, fine_tuned = result["epochs"]
+        seconds += (EPOCHS - 1) * frozen + (epochs - 1) * fine_tuned
+    return Measured(seconds, result["accuracy_phase_1"])
+
+
+def run_pipeline(backbone: str, images: Path, folder: Path, *overrides: str, epochs: int = FINE_TUNE_EPOCHS) -> float:
+    """Seconds of a job or of a sweep, whose cache and tracking store are in `folder`."""
+    weights = "imagenet" if backbone == "efficientnet_lite0" else "random"
+    if weights == "random":
+        # Their loss does not matter; they are here for their speed.
+        overrides += ("train.diverged_above=1e9", "finetune.diverged_above=1e9")
+    return timed(
+        [
+            sys.executable, "-m", "pipeline", "dataset=folder", f"dataset.path={images}", f"backbone={backbone}",
+            f"backbone.weights={weights}", "image_size=224", f"train.epochs={EPOCHS}", f"finetune.epochs={epochs}",
+            "train.early_stopping_patience=null", "finetune.early_stopping_patience=null",
+            f"cache_folder={folder}/cache", f"tracking.uri=sqlite:///{folder}/mlflow.db", *overrides,
+        ],
+        folder,
+    )  # fmt: skip
+
+
+def run_job(workload: Workload, images: Path, folder: Path, *, seed: int) -> Measured:
+    """Run the pipeline with an empty cache."""
+    seconds = run_pipeline(
+        workload.backbone, images, folder, f"finetune.unfreeze={workload.fine_tune_at}",
+        f"augment.views={workload.views}", f"seed={seed}", f"hydra.run.dir={folder}/job",
+    )  # fmt: skip
+    metrics = json.loads((folder / "job" / "evaluate" / "metrics.json").read_text())
+    return Measured(seconds, metrics["train"]["accuracy"])
+
+
+def in_new_folder(measure: Callable[[Path], T]) -> T:
+    """Call a function with a new empty folder, and delete it afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    try:
+        return measure(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def measure_pairs(name: str, pairs: int, images: Path, baselines: dict[tuple[str, int], Measured]) -> None:
+    """Run recipe and pipeline in turn, and keep their times.
+
+    Args:
+        name: of the workload.
+        pairs: how many; one of a scaled workload.
+        images: train/ and test/.
+        baselines: the recipe's runs by backbone and depth, used again by scaled workloads; extended here.
+    """
+    workload = WORKLOADS[name]
+    theirs, ours = [], []
+    for seed in range(1, 2 if workload.scaled else pairs + 1):
+        shared = (workload.backbone, workload.fine_tune_at)
+        if not (workload.scaled and shared in baselines):
+            baselines[shared] = in_new_folder(partial(run_recipe, workload, images, seed=seed))
+        theirs.append(baselines[shared])
+        ours.append(in_new_folder(partial(run_job, workload, images, seed=seed)))
+        print(name, theirs[-1], ours[-1], flush=True)
+    note = ""
+    if workload.backbone == "efficientnet_lite0":
+        accuracies = (statistics.mean(each.accuracy for each in side) for side in (theirs, ours))
+        note = "mean test accuracy of phase 1: " + " and ".join(f"{accuracy:.4f}" for accuracy in accuracies)
+    add_row(
+        f"{workload.title}, `augment.views={workload.views}`",
+        recipe=[each.seconds for each in theirs],
+        pipeline=[each.seconds for each in ours],
+        scaled=workload.scaled,
+        note=note,
+    )
+
+
+def fine_tuning_seconds(log: str, epochs: int) -> float:
+    """Seconds that a sweep's fine-tuning epochs took, by its log.
+
+    A job's first epoch, which compiles too, counts as much as the median of its others.
+    """
+    ended = re.findall(r"^(\S+ \S+),(\d+) INFO epoch (\d+) of", log, re.MULTILINE)
+    times = [datetime.fromisoformat(f"{day}.{milliseconds}").timestamp() for day, milliseconds, _ in ended]
+    per_job = EPOCHS + epochs
+    total = 0.0
+    for job in range(0, len(times), per_job):
+        last = times[job + EPOCHS : job + per_job]
+        total += epochs * statistics.median(after - before for before, after in itertools.pairwise(last))
+    return total
+
+
+def measure_sweep(images: Path, epochs: int, folder: Path) -> None:
+    """Measure a sweep over six unfreeze depths of VGG16, from an empty cache, against six runs of the recipe.
+
+    Then the same sweep with another head. Another seed would draw other weights, and share no features.
+    """
+    ends = [Workload("", "vgg16", depth, 0, scaled=True) for depth in (SWEEP[0], SWEEP[-1])]
+    deepest, shallowest = (
+        in_new_folder(partial(run_recipe, end, images, epochs=epochs, seed=1)).seconds for end in ends
+    )
+    fractions = [(depth - SWEEP[0]) / (SWEEP[-1] - SWEEP[0]) for depth in SWEEP]
+    theirs = sum(deepest + (shallowest - deepest) * fraction for fraction in fractions)
+    depths = ",".join(map(str, SWEEP))
+    overrides = ("-m", f"finetune.unfreeze={depths}", "augment.views=0", f"hydra.sweep.dir={folder}/jobs")
+    ours = run_pipeline("vgg16", images, folder, *overrides, epochs=epochs)
+    again = run_pipeline("vgg16", images, folder, *overrides, "train.hidden_units=64", epochs=epochs)
+    beyond = (again - fine_tuning_seconds((folder / "log").read_text(), epochs)) / len(SWEEP)
+    add_row(
+        f"VGG16, a sweep from layers {depths}, `augment.views=0`",
+        recipe=[theirs],
+        pipeline=[ours],
+        scaled=True,
+        note=f"{epochs} fine-tuning epochs; recipe at layers {SWEEP[0]} and {SWEEP[-1]}, the others interpolated",
+    )
+    add_row(
+        "the same sweep with another head, features cached",
+        recipe=[],
+        pipeline=[again],
+        note=f"{beyond:.1f} s per job beyond its fine-tuning",
+    )
+
+
+def main() -> None:
+    """Measure the chosen workloads."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.against_recipe", description=__doc__)
+    parser.add_argument("images", type=Path, help="train/ and test/ with two class sub-folders each")
+    parser.add_argument("--pairs", type=int, default=3, help="of each workload whose recipe is short")
+    parser.add_argument(
+        "--sweep-epochs", type=int, default=FINE_TUNE_EPOCHS, help="fine-tuning epochs of the sweep's jobs"
+    )
+    parser.add_argument("--only", nargs="*", choices=[*WORKLOADS, "sweep"], default=[*WORKLOADS, "sweep"])
+    args = parser.parse_args()
+    images: Path = args.images.resolve()
+    baselines: dict[tuple[str, int], Measured] = {}
+    for name in args.only:
+        if name == "sweep":
+            in_new_folder(partial(measure_sweep, images, args.sweep_epochs))
+        else:
+            measure_pairs(name, args.pairs, images, baselines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The recipe of the source article as one script, which the pipeline is measured against.
+
+The frozen backbone and the augmentation are layers of the model, all in float32. Every epoch of both phases passes
+every image through them. Then the top layers are unfrozen by index, and training continues at a small rate.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import matplotlib
+from keras import layers
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+
+SIZE = 224
+
+
+class EpochTimer(keras.callbacks.Callback):
+    """Seconds of each epoch, its validation included; the first batch, which compiles, counts as much as the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs: list[float] = []
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Start the clock after the first batch."""
+        if batch == 0:
+            self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Keep the epoch's seconds, those of its first batch extrapolated."""
+        steps = self.params["steps"]
+        self.epochs.append((time.perf_counter() - self.started) * steps / (steps - 1))
+
+
+def backbone(name: str) -> tuple[keras.Model, Any]:
+    """A network without its classifier, and its preprocessing."""
+    shape = (SIZE, SIZE, 3)
+    if name == "efficientnet_lite0":
+        from pipeline.models.efficientnet_lite0 import efficientnet_lite0
+
+        return efficientnet_lite0(shape, "imagenet"), layers.Rescaling(1 / 128, offset=-127 / 128)
+    applications = keras.applications
+    constructor, preprocess = {
+        "vgg16": (applications.VGG16, applications.vgg16.preprocess_input),
+        "resnet50": (applications.ResNet50, applications.resnet50.preprocess_input),
+    }[name]
+    return constructor(include_top=False, weights=None, input_shape=shape), preprocess
+
+
+def read_images(folder: Path, seed: int) -> tuple[Any, Any, Any]:
+    """Batches of train/, of the 15 % of it that are for validation, and of test/."""
+    options = {"image_size": (SIZE, SIZE), "batch_size": 32, "label_mode": "categorical"}
+    read = keras.utils.image_dataset_from_directory
+    train, validation = read(folder / "train", validation_split=0.15, subset="both", seed=seed, **options)
+    test = read(folder / "test", shuffle=False, **options)
+    return train.prefetch(-1), validation.prefetch(-1), test.prefetch(-1)
+
+
+def build(base: keras.Model, preprocess: Any) -> keras.Model:
+    """Augmentation, the frozen backbone, and a new head of two classes."""
+    base.trainable = False
+    inputs = layers.Input((SIZE, SIZE, 3))
+    x = layers.RandomZoom(0.1)(layers.RandomRotation(0.05)(layers.RandomFlip("horizontal")(inputs)))
+    x = base(preprocess(x), training=False)
+    x = layers.Dropout(0.1)(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, layers.Dense(2, activation="softmax")(x))
+
+
+def plot_history(histories: list[dict[str, list[float]]], out: Path) -> None:
+    """Draw accuracy and loss over both phases."""
+    for name in ("accuracy", "loss"):
+        figure, axes = plt.subplots()
+        for metric in (name, f"val_{name}"):
+            axes.plot(histories[0][metric] + histories[1][metric], label=metric)
+        axes.legend()
+        figure.savefig(out / f"{name}.png")
+
+
+def main() -> None:
+    """Train, fine-tune and evaluate; leaves recipe.json, two charts and the model."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.article_recipe", description=__doc__)
+    parser.add_argument("images", type=Path, help="train/ and test/ with class sub-folders")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--backbone", default="vgg16")
+    parser.add_argument("--fine-tune-at", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--fine-tune-epochs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=42)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(args.seed)
+    train, validation, test = read_images(args.images, args.seed)
+    base, preprocess = backbone(args.backbone)
+    model, timer = build(base, preprocess), EpochTimer()
+
+    def fit(rate: float, epochs: int, first: int = 0) -> dict[str, list[float]]:
+        model.compile(keras.optimizers.Adam(rate), "categorical_crossentropy", metrics=["accuracy"])
+        return model.fit(
+            train,
+            validation_data=validation,
+            initial_epoch=first,
+            epochs=first + epochs,
+            callbacks=[timer],
+            verbose=2,
+        ).history
+
+    histories = [fit(1e-3, args.epochs)]
+    frozen_accuracy = model.evaluate(test, verbose=2)[1]
+    base.trainable = True
+    for layer in base.layers[: args.fine_tune_at]:
+        layer.trainable = False
+    histories.append(fit(1e-5, args.fine_tune_epochs, args.epochs))
+    accuracy = model.evaluate(test, verbose=2)[1]
+
+    plot_history(histories, args.out)
+    model.save(args.out / "model.keras")
+    figures = {"epochs": timer.epochs, "accuracy_phase_1": frozen_accuracy, "accuracy": accuracy}
+    (args.out / "recipe.json").write_text(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

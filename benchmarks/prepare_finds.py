@@ -1,0 +1,160 @@
+"""Detection rates of prepare and label_issues.csv: `python -m benchmarks.prepare_finds planted|labels --images DIR`.
+
+planted  copies of 5,000 distinct photos: those below --images, filled up with made ones
+
+labels   5 % of the labels below --images (train/ with class folders) exchanged, and where label_issues.csv ranks them;
+         trains for a minute
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from benchmarks.made_images import SEED, ImageMaker
+from benchmarks.prepare_cost import folder_config
+from pipeline.data.duplicates import find_pairs
+from pipeline.data.inspection import inspect
+from pipeline.data.sources import list_images
+from pipeline.system.paths import CODE
+
+
+def planted(sources: list[Path], work: Path, *, photos: int = 5000, copies: int = 200) -> None:
+    """Print which of the copies are found, by how they were made, and which distinct photos are joined."""
+    folder = work / "images"
+    originals = _distinct(sources, folder, photos)
+    made_pairs = _plant(folder, originals, copies)
+    dataset = folder_config(folder).dataset
+    inspected = inspect(folder, list_images(dataset).images, work / "cache", dataset.max_pixels)
+    pairs = find_pairs(inspected.table, inspected.hashes, inspected.mirrored, dataset.near_duplicates)
+    paths = inspected.table["path"].to_numpy()
+    joined = {frozenset(pair) for pair in zip(paths[pairs["first"]], paths[pairs["second"]], strict=True)}
+    for name, made in made_pairs.items():
+        count = sum(frozenset(pair) in joined for pair in made)
+        print(f"{name}: {count} of {len(made)} found ({count / len(made):.1%})")
+    among = [pair for pair in joined if pair <= set(originals)]
+    wrong = {path for pair in among for path in pair}
+    print(
+        f"distinct photos joined to another one: {len(wrong)} of {len(originals)} ({len(wrong) / len(originals):.2%})"
+    )
+    for pair in among:
+        print("   ", *sorted(pair))
+
+
+def _distinct(sources: list[Path], folder: Path, count: int) -> list[str]:
+    """Write `count` photos, those of `sources` first, and return their paths."""
+    home = folder / "originals"
+    home.mkdir(parents=True)
+    (folder / "copies").mkdir()
+    endings = (".jpg", ".jpeg", ".png")
+    files = sorted(file for each in sources for file in each.rglob("*") if file.suffix.lower() in endings)[:count]
+    for number, file in enumerate(files):
+        shutil.copy(file, home / f"{number:05}{file.suffix.lower()}")
+    maker = ImageMaker(1500)
+    for number in range(len(files), count):
+        maker.draw(number, 500, 375).save(home / f"{number:05}.jpg", quality=90)
+    print(f"{len(files)} photos and {count - len(files)} made images")
+    return [f"originals/{file.name}" for file in sorted(home.iterdir())]
+
+
+def _plant(folder: Path, originals: list[str], count: int) -> dict[str, list[tuple[str, str]]]:
+    """Copy different originals, `count` in each of four ways; returns pairs of original and copy."""
+    chosen = np.random.default_rng(SEED).permutation(len(originals))[: 4 * count].reshape(4, count)
+    pairs: dict[str, list[tuple[str, str]]] = {
+        "exact": [], "resized to 0.6": [], "quality 40": [], "cropped by 3 %": [],
+    }  # fmt: skip
+    for name, places in zip(pairs, chosen, strict=True):
+        for place in places:
+            original = folder / originals[place]
+            copy = folder / "copies" / f"{name.split()[0]}-{original.stem}.jpg"
+            with Image.open(original) as opened:
+                image = opened.convert("RGB")
+            width, height = image.size
+            if name == "exact":
+                shutil.copy(original, copy)
+            elif name == "quality 40":
+                image.save(copy, quality=40)
+            elif name == "resized to 0.6":
+                image.resize((round(0.6 * width), round(0.6 * height)), Image.Resampling.BICUBIC).save(copy, quality=90)
+            else:
+                x, y = 0.015 * width, 0.015 * height
+                image.crop((round(x), round(y), round(width - x), round(height - y))).save(copy, quality=90)
+            pairs[name].append((originals[place], f"copies/{copy.name}"))
+    return pairs
+
+
+def labels(source: Path, work: Path, overrides: list[str]) -> None:
+    """Print how many of the exchanged labels are among the first of label_issues.csv."""
+    wrong = _exchange_labels(source, work / "images")
+    command = [
+        sys.executable, "-m", "pipeline.train", "dataset=folder", f"dataset.path={work}/images",
+        f"cache_folder={work}/cache", "dataset.label_conflicts=keep", f"hydra.run.dir={work}/job",
+        f"tracking.uri=sqlite:///{work}/mlflow.db", "tracking.system_metrics_interval=null", "train.epochs=1", *overrides,
+    ]  # fmt: skip
+    ran = subprocess.run(command, cwd=CODE, capture_output=True, text=True)
+    if ran.returncode:
+        sys.exit(ran.stderr[-3000:])
+    table = pd.read_csv(work / "job" / "train" / "label_issues.csv")
+    ranked = wrong & set(table["path"])
+    for fraction in (0.05, 0.1):
+        first = ranked & set(table["path"].head(round(fraction * len(table))))
+        print(
+            f"{len(first)} of {len(ranked)} exchanged labels ({len(first) / len(ranked):.1%}) are among the first "
+            f"{fraction:.0%} of {len(table)} images"
+        )
+
+
+def _exchange_labels(source: Path, target: Path) -> set[str]:
+    """Copy the images with one label in twenty exchanged; returns the paths of those."""
+    draws = np.random.default_rng(SEED)
+    files = sorted(file for file in (source / "train").rglob("*") if file.is_file())
+    classes = sorted({file.parent.name for file in files})
+    swapped = set(draws.permutation(len(files))[: len(files) // 20].tolist())
+    wrong = set()
+    for number, file in enumerate(files):
+        label = file.parent.name
+        if number in swapped:
+            label = str(draws.choice([name for name in classes if name != label]))
+            wrong.add(f"train/{label}/{file.name}")
+        copy = target / "train" / label / file.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
+    for split in ("test", "validation"):
+        if (source / split).is_dir():
+            shutil.copytree(source / split, target / split)
+    return wrong
+
+
+def main() -> None:
+    """Measure one of the two."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.prepare_finds",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", choices=["planted", "labels"])
+    parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of photos; labels: one")
+    parser.add_argument("--photos", type=int, default=5000, help="of planted")
+    parser.add_argument("--copies", type=int, default=200, help="of planted, for each way of copying")
+    parser.add_argument("--overrides", nargs="*", default=[], help="of labels")
+    args = parser.parse_args()
+    if args.what == "labels" and len(args.images) != 1:
+        parser.error("labels needs one folder: --images <folder with train/>")
+    work = Path(tempfile.mkdtemp(prefix="bench-prepare-"))
+    try:
+        if args.what == "planted":
+            planted(args.images, work, photos=args.photos, copies=args.copies)
+        else:
+            labels(args.images[0], work, args.overrides)
+    finally:
+        shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Results of stages, shared by all jobs, sweeps and checkouts that use one cache folder: each is computed once, whoever asks."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pipeline.storage.files import file_sha256, files_below, is_writable, read_json, whole_folder
+
+log = logging.getLogger(__name__)
+
+RUN = "run.json"
+"""Where a result came from, and the size and sha256 of each of its files; written once with the result."""
+
+
+class SharedResults:
+    """The folder `stages/` of a cache: one folder per result, named by stage and key, whole or not there."""
+
+    def __init__(self, cache: Path):
+        self._folder = cache / "stages"
+
+    @contextmanager
+    def alone_with(self, stage: str, key: str) -> Iterator[None]:
+        """Hold a result's lock: of two processes that need the same result, one computes it while the other waits.
+
+        The operating system releases the lock of a process that dies.
+        """
+        if not is_writable(self._folder):
+            # Nobody can add to it; what is there took its place whole.
+            yield
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._folder / f".{stage}-{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("%s: another process is computing the same result; waiting for it", stage)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def take(self, stage: str, key: str, target: Path) -> bool:
+        """Copy a result to `target`, if it is there and its files are as they were written.
+
+        Returns:
+            whether `target` now holds it.
+        """
+        source = self._folder / f"{stage}-{key}"
+        if not (source / RUN).exists():
+            return False
+        if damaged := damaged_files(source):
+            log.warning("cache: %s has damaged files (%s); computing %s again", source, ", ".join(damaged), stage)
+            with suppress(OSError):
+                shutil.rmtree(source)
+            return False
+        with whole_folder(target) as unfinished:
+            copy_files(source, unfinished)
+        with suppress(OSError):
+            # Pruning removes what was used longest ago.
+            os.utime(source / RUN)
+        return True
+
+    def add(self, stage: str, key: str, source: Path) -> None:
+        """Keep a copy of the result in `source`; a full disk or a read-only cache costs only the sharing."""
+        if not is_writable(self._folder):
+            return
+        try:
+            with whole_folder(self._folder / f"{stage}-{key}") as unfinished:
+                copy_files(source, unfinished)
+        except OSError as error:
+            log.warning("cache: the result of %s is not shared: %s", stage, error)
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """The files of a result that are missing, or not as run.json says."""
+    return [
+        name
+        for name, file in read_json(folder / RUN)["files"].items()
+        if not (folder / name).exists() or file_sha256(folder / name) != file["sha256"]
+    ]
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy a folder's files into another one: by sharing blocks where the file system can, so that an edit in one place changes no other."""
+    for file in files_below(source):
+        place = target / file.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _copy_file(file, place)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    with open(source, "rb") as reading, open(target, "wb") as writing:
+        try:
+            left = os.fstat(reading.fileno()).st_size
+            while left > 0 and (copied := os.copy_file_range(reading.fileno(), writing.fileno(), left)):
+                left -= copied
+        except (OSError, AttributeError):
+            # Two file systems, or a system that has no such call.
+            reading.seek(0)
+            writing.seek(0)
+            shutil.copyfileobj(reading, writing)

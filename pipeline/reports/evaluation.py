@@ -1,0 +1,112 @@
+"""The outputs of stage evaluate, read for its charts and pages."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.reports.tables import read_table
+from pipeline.storage.files import read_json
+from pipeline.visuals.thumbnails import overlay
+
+
+@dataclass(frozen=True)
+class GalleryImage:
+    """A test image of the gallery."""
+
+    kind: str
+    """mistakes or hits."""
+    path: str
+    label: str
+    prediction: str
+    confidence: float
+    """Probability of the predicted class."""
+    label_probability: float
+    image: np.ndarray
+    """uint8 [size, size, 3], as the network sees it."""
+    overlay: np.ndarray
+    """The image under Grad-CAM's heat map of the predicted class."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Outputs of stage evaluate, in the form in which they are drawn."""
+
+    experiment: dict[str, Any]
+    """The settings, by section."""
+    classes: list[str]
+    metrics: dict[str, Any]
+    """metrics.json."""
+    unfreeze: int | str
+    """Unfreeze depth at which fine-tuning ended."""
+    confusion: np.ndarray
+    """Of the better phase, int [classes, classes]; rows are the true classes."""
+    per_class: pd.DataFrame
+    """Of the better phase."""
+    reliability: pd.DataFrame
+    curves: pd.DataFrame
+    corruptions: pd.DataFrame
+    gallery: list[GalleryImage]
+
+    @classmethod
+    def read(cls, inputs: Path, experiment: dict[str, Any], classes: list[str]) -> "Evaluation":
+        """Read the outputs of the stages, which lie below `inputs`; `experiment` is the settings by section."""
+        folder = inputs / "evaluate"
+        metrics = read_json(folder / "metrics.json")
+        tables = {name: read_table(folder / f"{name}.csv") for name in ("per_class", "confusion", "reliability")}
+        best = {name: tables[name][tables[name]["phase"] == metrics["best"]] for name in ("per_class", "confusion")}
+        return cls(
+            experiment=experiment,
+            classes=classes,
+            metrics=metrics,
+            unfreeze=read_json(inputs / "finetune" / "metrics.json")["unfreeze"],
+            confusion=_matrix(best["confusion"], classes),
+            per_class=best["per_class"],
+            reliability=tables["reliability"],
+            curves=read_table(folder / "curves.csv"),
+            corruptions=read_table(folder / "corruptions.csv"),
+            gallery=_gallery(folder),
+        )
+
+    @property
+    def best(self) -> str:
+        """The better phase on the validation images."""
+        return self.metrics["best"]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Figures of the better phase."""
+        return self.metrics[self.best]
+
+    @property
+    def title(self) -> str:
+        """Backbone and data set."""
+        return f"{self.experiment['backbone']['name']} on {self.experiment['dataset']['name']}"
+
+    def of_kind(self, kind: str) -> list[GalleryImage]:
+        """The mistakes or the hits of the gallery."""
+        return [each for each in self.gallery if each.kind == kind]
+
+
+def _matrix(table: pd.DataFrame, classes: list[str]) -> np.ndarray:
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    index = {name: number for number, name in enumerate(classes)}
+    for true, predicted, count in zip(table["true"], table["predicted"], table["count"], strict=True):
+        counts[index[true], index[predicted]] = count
+    return counts
+
+
+def _gallery(folder: Path) -> list[GalleryImage]:
+    with np.load(folder / "gallery.npz") as arrays:
+        images, heatmaps = arrays["images"], arrays["heatmaps"]
+    rows = read_table(folder / "gallery.csv").to_dict("records")
+    return [
+        GalleryImage(
+            **{str(name): value for name, value in row.items()},
+            image=image,
+            overlay=overlay(image, heatmap.astype(np.float32) / 255),
+        )
+        for row, image, heatmap in zip(rows, images, heatmaps, strict=True)
+    ]

@@ -1,0 +1,304 @@
+"""The real stages on made images: their files and their figures."""
+
+import logging
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.config import PHASES
+from pipeline.deployment.classifier import load
+from pipeline.deployment.find_model import Calibration, ModelReference
+from pipeline.evaluation.calibration import at_temperature
+from pipeline.evaluation.phase_result import predict
+from pipeline.evaluation.summary import summarise
+from pipeline.inputs.decoding import pixels
+from pipeline.inputs.manifest import class_indices, read_manifest
+from pipeline.jobs.stage import places_of
+from pipeline.models.freezing import all_layers
+from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
+from pipeline.models.saving import load_classifier
+from pipeline.stages import STAGES, declaration
+from pipeline.storage.cache import Cache
+from pipeline.storage.files import files_below, read_json
+from pipeline.training.data import training_data
+from tests.support.experiments import folders, run_stages, started
+from tests.support.images import write_images
+
+FILES = {
+    "prepare": {"manifest.parquet", "classes.json", "quarantine.csv", "duplicates.csv", "metrics.json", "run.json"},
+    "train": {
+        "model.keras", "history.csv", "rates.csv", "metrics.json", "augmentation.npz", "label_issues.csv", "run.json",
+    },
+    "finetune": {"model.keras", "history.csv", "rates.csv", "metrics.json", "augmentation.npz", "run.json"},
+    "evaluate": {
+        "metrics.json", "predictions.parquet", "per_class.csv", "confusion.csv", "reliability.csv", "curves.csv",
+        "corruptions.csv", "gallery.csv", "gallery.npz", "calibration.json", "speed.json", "run.json",
+    },
+    "report": {"report.html", "summary.md", "duplicates.html", "label_issues.html", "plots", "run.json"},
+}  # fmt: skip
+PLOTS = (
+    "augmentation_finetune", "augmentation_train", "confusion", "curves", "hits", "mistakes", "per_class", "precision_recall", "reliability", "roc", "samples",
+    "splits",
+)  # fmt: skip
+
+
+def decode(folder: Path, rows: pd.DataFrame) -> np.ndarray:
+    return np.stack([pixels((folder / path).read_bytes(), 32) for path in rows["path"]])
+
+
+def test_each_stage_leaves_exactly_its_files(experiment):
+    assert folders(experiment.root) == sorted(FILES)
+    for stage, files in FILES.items():
+        assert set(folders(experiment.root / stage)) == files
+    assert folders(experiment.root / "report" / "plots") == [f"{name}.png" for name in PLOTS]
+
+
+def test_dvc_declares_exactly_these_files():
+    for stage, files in FILES.items():
+        assert set(declaration(stage).outputs) == {f"{stage}/{file}" for file in files}
+
+
+def test_the_manifest(experiment):
+    manifest = read_manifest(experiment.root / "prepare")
+    assert list(manifest.rows) == [
+        "path", "label", "split", "sha256", "width", "height", "format", "orientation", "group", "brightness", "contrast", "saturation",
+    ]  # fmt: skip
+    assert manifest.classes == ["blue", "green", "red"]
+    assert manifest.rows["path"].is_monotonic_increasing
+    assert manifest.rows["split"].value_counts().to_dict() == {"train": 40, "test": 12, "validation": 8}
+    assert (manifest.rows[["width", "height"]] == 40).all(axis=None)
+
+
+def test_it_learns_and_the_classes_travel_with_the_model(experiment):
+    metrics = experiment.json("evaluate", "metrics.json")
+    assert set(metrics) == {"best", "train", "finetune", "comparison", "saved_model"}
+    assert metrics["saved_model"]["same_class"] == 1
+    bounded = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "auc", "brier")
+    names = {f"{name}{end}" for name in bounded for end in ("", "_low", "_high")}
+    names |= {"ece", "ece_by_chance", "images", "calibration", "prior_adjusted_accuracy"}
+    assert set(metrics["train"]) == set(metrics["finetune"]) == names
+    assert metrics[metrics["best"]]["accuracy"] == 1
+    assert load_classifier(experiment.root / "train" / "model.keras")[1] == ["blue", "green", "red"]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_evaluation_agrees_with_training_on_the_validation_images(experiment, phase):
+    config, manifest = experiment.config, read_manifest(experiment.root / "prepare")
+    model, _ = load_classifier(experiment.root / phase / "model.keras")
+    reported, precision = experiment.json(phase, "metrics.json"), config.hardware.precision
+    data = training_data(
+        manifest,
+        places_of(config).images,
+        config.image_size,
+        cache=Cache(Path(config.cache_folder)),
+        backbone=config.backbone,
+        hardware=config.hardware,
+    )
+    if phase == "train":
+        parts = parts_for_feature_extraction(model, config.backbone, precision)
+    else:
+        frozen = config.finetune.freeze_batch_norm
+        parts = parts_for_finetuning(model, reported["first_layer"], freeze_batch_norm=frozen, precision=precision)
+    [probabilities] = predict(parts, data.features, data.validation_indices, tta="none", batch_size=64)
+    labels = class_indices(manifest.split("validation"), manifest.classes)
+    found = summarise(labels, probabilities, config.evaluate, config.seed)
+    assert found["accuracy"] == pytest.approx(reported["val_accuracy"], abs=1e-6)
+    assert found["loss"] == pytest.approx(reported["val_loss"], rel=1e-3, abs=1e-5)
+    history = pd.read_csv(experiment.root / phase / "history.csv").set_index("epoch")
+    epochs_own = history.loc[reported["kept_epoch"], "val_accuracy"]
+    if reported.get("kept_share", 1) == 1:
+        assert reported["val_accuracy"] == epochs_own
+    else:
+        # Drawn back towards the weights that the phase began with, because that is better.
+        assert reported["val_accuracy"] >= epochs_own
+
+
+def test_predictions_are_in_manifest_order_with_probabilities_in_class_order(experiment):
+    predictions = pd.read_parquet(experiment.root / "evaluate" / "predictions.parquet")
+    manifest = read_manifest(experiment.root / "prepare")
+    assert predictions["path"].tolist() == manifest.split("test")["path"].tolist()
+    assert predictions["label"].tolist() == manifest.split("test")["label"].tolist()
+    probabilities = np.stack(predictions["probabilities"])
+    assert probabilities.shape == (12, 3)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert [manifest.classes[index] for index in probabilities.argmax(axis=1)] == predictions["prediction"].tolist()
+    metrics = experiment.json("evaluate", "metrics.json")
+    assert (predictions["prediction"] == predictions["label"]).mean() == metrics[metrics["best"]]["accuracy"]
+
+
+def test_the_report_is_one_file_that_loads_nothing_and_shows_the_result(experiment):
+    page = (experiment.root / "report" / "report.html").read_text()
+    links = re.findall(r"(?:src|href)=[\"']([^\"']*)", page)
+    assert all(link.startswith(("data:", "#")) for link in links), links
+    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
+    assert "<script" not in page
+    metrics = experiment.json("evaluate", "metrics.json")
+    assert f"{metrics[metrics['best']]['accuracy']:.4f}" in page
+    assert "McNemar" in page
+    assert page.count('class="chart"') == 6
+    predictions = pd.read_parquet(experiment.root / "evaluate" / "predictions.parquet")
+    assert sum(path in page for path in predictions["path"]) == min(12, experiment.config.evaluate.gallery)
+
+
+def test_epochs_go_on_from_one_phase_to_the_next(experiment):
+    train, finetune = (pd.read_csv(experiment.root / phase / "history.csv") for phase in PHASES)
+    assert train["epoch"].tolist() == list(range(1, 9))
+    assert finetune["epoch"].tolist() == [9, 10, 11]
+    assert list(train) == ["epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy"]
+
+
+def test_from_scratch_and_elsewhere_every_file_is_the_same_to_the_last_byte(experiment, tmp_path):
+    """So no result holds a date, an id or a path, and none depends on what a cache held."""
+    shutil.copytree(experiment.config.dataset.path, tmp_path / "moved")
+    dataset = replace(experiment.config.dataset, path=f"{tmp_path}/moved")
+    again = replace(experiment.config, dataset=dataset, cache_folder=f"{tmp_path}/empty")
+    assert run_stages(again, tmp_path / "again").key == experiment.key
+    # When and where it was computed, and how fast.
+    own = {"run.json", "speed.json"}
+    different = [
+        file
+        for file in (each.relative_to(experiment.root) for each in files_below(experiment.root))
+        if file.name not in own and (experiment.root / file).read_bytes() != (tmp_path / "again" / file).read_bytes()
+    ]
+    assert different == []
+    for stage in STAGES:
+        one, two = (read_json(folder / stage / "run.json") for folder in (experiment.root, tmp_path / "again"))
+        assert one["stage_key"] == two["stage_key"]
+        assert one["environment"] == two["environment"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reruns"),
+    [
+        ([], []),
+        # How results are kept and used: no figure depends on it.
+        (["export.images=100", "register.margin=0.1", "find_lr.steps=20", "sweep.relaunches=7", "tracking.wait_seconds=1"], []),
+        (["tracking.log_model=none"], ["report"]),
+        (["evaluate.confidence=0.9"], ["evaluate", "report"]),
+        (["finetune.epochs=2"], ["finetune", "evaluate", "report"]),
+    ],
+)  # fmt: skip
+def test_of_a_finished_experiment_the_stages_run_again_that_a_setting_reaches(
+    experiment, tmp_path, caplog, overrides, reruns
+):
+    caplog.set_level(logging.INFO, "pipeline")
+    shutil.copytree(experiment.root, tmp_path / "job")
+    keys = {stage: experiment.json(stage, "run.json")["stage_key"] for stage in STAGES}
+    caplog.clear()
+    run_stages(with_overrides(experiment.config, *overrides), tmp_path / "job")
+    changed = [
+        stage for stage in STAGES if read_json(tmp_path / "job" / stage / "run.json")["stage_key"] != keys[stage]
+    ]
+    assert changed == reruns
+    # The others are logged, where it is another experiment, and not computed.
+    computed = [stage for stage in started(caplog.text) if f"{stage}: outputs exist" not in caplog.text]
+    assert computed == reruns
+
+
+def with_overrides(config, *overrides: str):
+    """A configuration with some settings changed, `section.key=value`, by the type of the value that is there."""
+    for override in overrides:
+        key, _, text = override.partition("=")
+        section, _, name = key.partition(".")
+        kind = type(getattr(getattr(config, section), name))
+        config = replace(config, **{section: replace(getattr(config, section), **{name: kind(text)})})
+    return config
+
+
+@pytest.mark.parametrize("overrides", [["image_size=40"], ["augment=strong", "augment.views=1"], ["hardware.precision=float32"], ["seed=5"]])  # fmt: skip
+def test_what_a_warm_cache_holds_of_other_settings_changes_no_figure(configure, tmp_path, overrides):
+    run_stages(configure("augment=light", "train.epochs=1"), tmp_path / "first", "train")
+    config = configure("augment=light", "train.epochs=1", *overrides)
+    run_stages(config, tmp_path / "warm", "train")
+    run_stages(replace(config, cache_folder=f"{tmp_path}/empty"), tmp_path / "cold", "train")
+    for file in ("model.keras", "history.csv", "metrics.json", "label_issues.csv"):
+        warm, cold = (tmp_path / job / "train" / file for job in ("warm", "cold"))
+        assert warm.read_bytes() == cold.read_bytes()
+
+
+def test_a_calibrated_experiment_has_the_temperature_in_its_model_and_its_figures(experiment, tmp_path):
+    """And robustness is measured where it is configured."""
+    import mlflow
+
+    config = with_overrides(
+        experiment.config, "evaluate.calibrate=yes", "evaluate.corruptions=all", "evaluate.corruption_images=4"
+    )
+    root = tmp_path / "job"
+    shutil.copytree(experiment.root, root)
+    run_stages(config, root)
+    out = root / "evaluate"
+    metrics, calibration = read_json(out / "metrics.json"), read_json(out / "calibration.json")
+    best = metrics["best"]
+    figures = metrics[best]
+    assert calibration["applied"] is True
+    assert calibration[best] == figures["calibration"]["temperature"] != 1
+    assert figures["loss"] == pytest.approx(figures["calibration"]["loss_after"])
+    before = experiment.json("evaluate", "metrics.json")[best]
+    assert before["loss"] == pytest.approx(figures["calibration"]["loss_before"])
+    assert before["accuracy"] == figures["accuracy"]
+
+    images = decode(Path(config.dataset.path), read_manifest(root / "prepare").split("test"))
+    mlflow.set_tracking_uri(config.tracking.uri)
+    logged = mlflow.pyfunc.load_model(f"runs:/{read_json(root / 'report' / 'run.json')['run_id']}/model")
+    rows = logged.predict(pd.DataFrame({"image": list(images)}))["probabilities"]
+    predicted = np.stack(pd.read_parquet(out / "predictions.parquet")["probabilities"])
+    # Predictions of the stage are in the arithmetic of this device, the model's in float32.
+    np.testing.assert_allclose(np.array([list(row.values()) for row in rows]), predicted, atol=0.05)
+    corruptions = pd.read_csv(out / "corruptions.csv")
+    assert len(corruptions) == 55
+    assert set(corruptions["images"]) == {4}
+    assert metrics["corrupted"]["mean"] == pytest.approx(corruptions["accuracy"].mean())
+    assert (root / "report" / "plots" / "corruptions.png").exists()
+    assert "corruptions" in (root / "report" / "report.html").read_text()
+
+
+def test_test_time_augmentation_is_evaluated_calibrated_and_charged_alike(experiment, tmp_path):
+    config = with_overrides(experiment.config, "evaluate.tta=flip")
+    shutil.copytree(experiment.root, tmp_path / "job")
+    run_stages(config, tmp_path / "job", "evaluate")
+    out = tmp_path / "job" / "evaluate"
+    found, calibration = pd.read_parquet(out / "predictions.parquet"), read_json(out / "calibration.json")
+    plain = pd.read_parquet(experiment.root / "evaluate" / "predictions.parquet")
+    best = read_json(out / "metrics.json")["best"]
+    assert calibration["tta"]["kind"] == "flip"
+    assert calibration["tta"][best] == read_json(out / "metrics.json")[best]["calibration"]["temperature"]
+    assert calibration[best] == pytest.approx(experiment.json("evaluate", "calibration.json")[best], rel=1e-4)
+    assert read_json(out / "speed.json")["passes"] == 2
+    # A classifier that is used later computes the same.
+    file, temperature = experiment.root / best / "model.keras", calibration[best]
+    fitted = Calibration(temperature, tta=calibration["tta"] | {"temperature": 2.0})
+    classifier = load(ModelReference(file, "test", fitted), "flip")
+    images = decode(Path(config.dataset.path), read_manifest(experiment.root / "prepare").split("test"))
+    probabilities = classifier.probabilities(images)
+    np.testing.assert_allclose(probabilities, np.stack(found["probabilities"]), atol=0.05)
+    assert not np.array_equal(np.stack(found["probabilities"]), np.stack(plain["probabilities"]))
+    np.testing.assert_allclose(classifier.calibrated(probabilities), at_temperature(probabilities, 2.0), atol=1e-6)
+    other = load(ModelReference(file, "test", Calibration(2.0)), "crops")
+    assert other.calibrated(probabilities) is None
+
+
+def test_other_precisions_train_and_leave_a_float32_model(configure, tmp_path):
+    import mlflow
+
+    precision = "mixed_float16"
+    short = ["train.epochs=1", "finetune.epochs=1", "tracking.log_model=none"]
+    config = configure(f"hardware.precision={precision}", *short)
+    run_stages(config, tmp_path / "job")
+    model, _ = load_classifier(tmp_path / "job" / "finetune" / "model.keras")
+    assert {layer.dtype_policy.name for layer in all_layers(model)} == {"float32"}
+    [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
+    assert run.data.tags["train.precision"] == f"frozen {precision.removeprefix('mixed_')}, head float32"
+    assert run.data.tags["finetune.precision"].endswith(f"trainable {precision}, head float32")
+
+
+def test_class_names_that_tables_use_themselves(configure, tmp_path):
+    folder = write_images(tmp_path / "images", per_class=10, classes=("true", "phase", "a, b $x$"))
+    run_stages(configure(f"dataset.path={folder}", "backbone=scratch_cnn"), tmp_path / "job")
+    table = pd.read_csv(tmp_path / "job" / "evaluate" / "confusion.csv")
+    assert list(table) == ["phase", "true", "predicted", "count"]
+    assert set(table["true"]) == {"true", "phase", "a, b $x$"}

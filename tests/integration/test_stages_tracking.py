@@ -1,0 +1,168 @@
+"""The stages in MLflow: one complete run for each experiment, whatever happens to the store."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import requests
+from mlflow.exceptions import MlflowException
+
+from pipeline.jobs.stage import is_done
+from pipeline.models.saving import load_classifier
+from pipeline.stages import STAGES
+from pipeline.storage.files import read_json
+from pipeline.system.errors import PipelineError
+from pipeline.tracking import ledger_of
+from tests.support.experiments import folders, run_stages
+
+
+def steps(config, run_id: str, metric: str) -> list[int]:
+    history = mlflow.MlflowClient(config.tracking.uri).get_metric_history(run_id, metric)
+    return [point.step for point in history]
+
+
+def test_one_run_holds_the_whole_experiment(experiment):
+    client = experiment.client
+    run = client.get_run(experiment.run_id)
+    assert run.info.status == "FINISHED"
+    tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
+    assert tags["role"] == "experiment"
+    assert tags["complete"] == "true"
+    assert {tags[f"{stage}.computed_by"] for stage in STAGES} == {run.info.run_id}
+    assert set(tags) >= {
+        "experiment_key", "git_commit", "git_dirty", "lock_sha256", "devices", "tensorflow", "intra_op_threads", "train.precision", "finetune.precision",
+    }  # fmt: skip
+    assert params["finetune.learning_rate"] == "0.0003"
+    assert params["backbone.name"] == "efficientnet_lite0"
+    assert not any(value in ("", "None") for value in params.values())
+    reported = experiment.json("evaluate", "metrics.json")
+    for name in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "loss"):
+        assert metrics[f"test/{name}"] == reported[reported["best"]][name]
+        assert metrics[f"test/train/{name}"] == reported["train"][name]
+    assert metrics["test/comparison/mcnemar_p"] == reported["comparison"]["mcnemar_p"]
+    trainable = experiment.json(reported["best"], "metrics.json")["trainable_parameters"]
+    assert metrics["model/trainable_parameters"] == trainable
+    assert all(metrics[f"model/{name}"] > 0 for name in ("size_mib", "prediction_milliseconds", "training_seconds"))
+    assert len(tags["test_data"]) == len(tags["training_data"]) == 64
+    assert "| accuracy |" in tags["mlflow.note.content"]
+    assert f"runs/{run.info.run_id}/artifacts/report/report.html" in tags["mlflow.note.content"]
+    for name in ("training/loss", "validation/accuracy", "learning_rate"):
+        assert steps(experiment.config, run.info.run_id, name) == list(range(1, 12))
+    assert any(name.startswith("system/") for name in metrics)
+    prepared = experiment.json("prepare", "metrics.json")
+    assert metrics["prepare/drift/test/total_variation"] == prepared["drift"]["test"]["total_variation"]
+    assert metrics["prepare/formats/PNG"] == metrics["prepare/images"] == 60
+    [used] = run.inputs.dataset_inputs
+    assert used.dataset.name == "folder"
+    artifacts = {item.path for stage in STAGES for item in client.list_artifacts(run.info.run_id, stage)}
+    artifacts |= {item.path for item in client.list_artifacts(run.info.run_id, "report/plots")}
+    assert {
+        "report/plots/samples.png", "report/plots/splits.png", "report/duplicates.html", "report/label_issues.html", "report/plots/curves.png",
+        "report/report.html", "evaluate/predictions.parquet", "train/label_issues.csv", "train/history.csv", "finetune/history.csv",
+    } <= artifacts  # fmt: skip
+    assert not any(path.endswith(".keras") for path in artifacts)
+
+
+def test_a_run_is_called_by_the_depth_that_was_chosen(experiment):
+    run = experiment.client.get_run(experiment.run_id)
+    assert run.data.params["finetune.unfreeze"] == "auto"
+    assert run.data.tags["unfreeze"] == experiment.json("finetune", "metrics.json")["unfreeze"] == "all"
+    assert run.info.run_name == f"efficientnet_lite0 colours all {experiment.key[:6]}"
+
+
+def test_the_logged_model_predicts_like_the_saved_one(experiment):
+    mlflow.set_tracking_uri(experiment.config.tracking.uri)
+    best = experiment.json("finetune", "metrics.json")["best"]
+    saved, classes = load_classifier(experiment.root / best / "model.keras")
+    images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    address = f"runs:/{experiment.run_id}/model"
+    logged = mlflow.pyfunc.load_model(address)
+    rows = logged.predict(pd.DataFrame({"image": list(images)}))["probabilities"]
+    probabilities = np.array([list(row.values()) for row in rows])
+    # It computes in the folded form, which is exact but for rounding.
+    np.testing.assert_allclose(probabilities, saved.predict(images, verbose=0), atol=1e-5)
+    assert logged.metadata.metadata["classes"] == classes
+    assert logged.metadata.metadata["calibration"]["applied"] is False
+    assert "tensorflow==2." in Path(mlflow.pyfunc.get_model_dependencies(address)).read_text()
+    models = experiment.client.search_logged_models(["1"], filter_string=f"source_run_id='{experiment.run_id}'")
+    assert len(models) == 1
+
+
+def test_a_forced_repeat_is_a_new_run_that_holds_what_another_one_computed(experiment, tmp_path):
+    shutil.copytree(experiment.root, tmp_path / "job")
+    run_stages(experiment.config, tmp_path / "job", "evaluate", repeat=True)
+    first = read_json(tmp_path / "job" / "train" / "run.json")["run_id"]
+    second = ledger_of(experiment.key, experiment.config).run_id
+    assert second != first == experiment.run_id
+    run = experiment.client.get_run(second)
+    assert run.data.tags["train.computed_by"] == first
+    assert run.data.tags["evaluate.computed_by"] == second
+    assert steps(experiment.config, second, "validation/loss") == list(range(1, 12))
+    took = read_json(tmp_path / "job" / "train" / "run.json")["seconds"]
+    assert run.data.metrics["seconds/train"] == took > 0
+    assert run.data.metrics["seconds/evaluate"] > 0
+
+
+def test_another_store_gets_the_whole_experiment_and_nothing_is_computed(experiment, empty_store, tmp_path):
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    shutil.copytree(experiment.root, tmp_path / "job")
+    tracking = replace(experiment.config.tracking, uri=f"sqlite:///{tmp_path}/mlflow.db", system_metrics_interval=None)
+    config = replace(experiment.config, tracking=tracking)
+    assert run_stages(config, tmp_path / "job").key == experiment.key
+    [run] = mlflow.MlflowClient(tracking.uri).search_runs(["1"])
+    assert run.data.tags["complete"] == "true"
+    assert {run.data.tags[f"{stage}.computed_by"] for stage in STAGES} == {experiment.run_id}
+    assert steps(config, run.info.run_id, "training/loss") == list(range(1, 12))
+    for stage in STAGES:
+        assert read_json(tmp_path / "job" / stage / "run.json") == experiment.json(stage, "run.json")
+
+
+@pytest.mark.parametrize(("log_model", "expected"), [("all", 2), ("none", 0)])
+def test_which_models_are_logged(configure, tmp_path, log_model, expected):
+    config = configure("backbone=scratch_cnn", f"tracking.log_model={log_model}", "train.epochs=1", "finetune.epochs=1")
+    run_stages(config, tmp_path / "job")
+    client = mlflow.MlflowClient(config.tracking.uri)
+    assert len(client.search_logged_models(["1"])) == expected
+
+
+def test_a_store_that_goes_away_does_not_end_a_training_and_no_epoch_is_lost_or_doubled(
+    configure, tmp_path, monkeypatch
+):
+    config = configure("backbone=scratch_cnn", "train.epochs=3")
+    log_batch, calls = mlflow.MlflowClient.log_batch, []
+
+    def away_in_the_second_epoch(self, run_id, metrics=(), **rest):
+        calls.extend(metric.step for metric in metrics if metric.key == "training/loss")
+        if calls.count(2) == 1 and metrics and metrics[0].step == 2:
+            raise MlflowException("away")
+        return log_batch(self, run_id, metrics=metrics, **rest)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", away_in_the_second_epoch)
+    run_stages(config, tmp_path / "job", "train")
+    run_id = read_json(tmp_path / "job" / "train" / "run.json")["run_id"]
+    assert sorted(steps(config, run_id, "training/loss")) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("error", [MlflowException("away"), requests.HTTPError("502 Bad Gateway")])
+def test_what_could_not_be_logged_is_not_taken_for_done_and_not_computed_again(configure, tmp_path, monkeypatch, error):
+    config = configure("backbone=scratch_cnn", "tracking.wait_seconds=0")
+
+    def away(*_):
+        raise error
+
+    with monkeypatch.context() as while_away:
+        while_away.setattr("pipeline.tracking.stage_log.StageLog.log", away)
+        with pytest.raises(PipelineError, match=r"outputs are complete in .*server is unreachable.*pipeline\.sync"):
+            run_stages(config, tmp_path / "job", "prepare")
+    manifest = tmp_path / "job" / "prepare" / "manifest.parquet"
+    computed = manifest.stat().st_ino
+    assert folders(tmp_path / "job") == ["prepare"]
+    experiment = run_stages(config, tmp_path / "job", "prepare")
+    assert is_done("prepare", experiment)
+    assert manifest.stat().st_ino == computed
+    [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
+    assert run.data.tags["prepare.computed_by"] == run.info.run_id

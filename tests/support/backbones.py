@@ -1,0 +1,36 @@
+"""Small classifiers of every backbone."""
+
+import keras
+import numpy as np
+
+from pipeline.config import Config
+from pipeline.config.compose import composed
+from pipeline.config.validate import check
+from pipeline.models.classifier import build_classifier
+from pipeline.models.freezing import batch_norms
+
+
+def small(name: str, *overrides: str) -> Config:
+    """A configuration with random weights at the smallest size that a backbone takes."""
+    config = check(composed([f"backbone={name}", "backbone.weights=random", "finetune=light", *overrides]))
+    config.image_size = max(config.backbone.min_image_size, 32)
+    return config
+
+
+def small_classifier(config: Config) -> keras.Model:
+    """A classifier of three classes."""
+    return build_classifier(config.backbone, config.train, config.image_size, 3)
+
+
+def trained_looking(model: keras.Model) -> None:
+    """Give every BatchNormalization statistics and weights that make a difference.
+
+    Scales are halved: what random weights let grow from layer to layer magnifies rounding errors until a deep network
+    shows nothing else.
+    """
+    generator = np.random.default_rng(1)
+    for layer in batch_norms(model):
+        # Initially ones and zeros.
+        layer.set_weights([weight + generator.uniform(-0.2, 0.2, weight.shape) for weight in layer.get_weights()])
+        if layer.scale:
+            layer.gamma.assign(layer.gamma / 2)

@@ -1,0 +1,55 @@
+"""Experiments that tests run in their own process."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.storage.files import read_json
+
+
+def run_stages(config: Config, root: Path, last: str | None = None, *, repeat: bool = False):
+    """Run the stages up to `last` (None: all) in the folder `root`; returns the experiment."""
+    from pipeline.jobs.pipeline import run_through
+    from pipeline.jobs.stage import Experiment
+
+    experiment = Experiment.of(config, root)
+    run_through(last, experiment, repeat=repeat)
+    return experiment
+
+
+def started(log: str) -> list[str]:
+    """The stages that a log says were run, in order."""
+    return re.findall(r"(\w+): started", log)
+
+
+def folders(root: Path) -> list[str]:
+    """What a job's folder holds, sorted."""
+    return sorted(item.name for item in root.iterdir())
+
+
+@dataclass(frozen=True)
+class FinishedExperiment:
+    """An experiment with the results of all stages, not to be changed."""
+
+    config: Config
+    root: Path
+    """Folder of the stages' folders."""
+    key: str
+
+    @property
+    def run_id(self) -> str:
+        """Of its run in MLflow."""
+        return self.json("report", "run.json")["run_id"]
+
+    @property
+    def client(self):
+        """Of the tracking store."""
+        import mlflow
+
+        return mlflow.MlflowClient(self.config.tracking.uri)
+
+    def json(self, stage: str, name: str) -> Any:
+        """Content of a JSON file of a stage."""
+        return read_json(self.root / stage / name)

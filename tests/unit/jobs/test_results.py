@@ -1,0 +1,69 @@
+"""Results of stages shared through the cache folder."""
+
+import threading
+import time
+from hashlib import sha256
+from pathlib import Path
+
+from pipeline.jobs.results import SharedResults
+from pipeline.storage.files import write_json
+
+
+def result(folder: Path, text: str = "figures") -> Path:
+    """A stage's folder with one file in a sub-folder, as its run.json describes it."""
+    (folder / "plots").mkdir(parents=True)
+    (folder / "plots" / "a.csv").write_text(text)
+    entry = {"bytes": len(text), "sha256": sha256(text.encode()).hexdigest()}
+    write_json(folder / "run.json", {"stage_key": "k", "files": {"plots/a.csv": entry}})
+    return folder
+
+
+def test_a_result_is_taken_by_whoever_needs_it(tmp_path):
+    shared = SharedResults(tmp_path / "cache")
+    assert not shared.take("train", "k", tmp_path / "b" / "train")
+    shared.add("train", "k", result(tmp_path / "a" / "train"))
+    assert shared.take("train", "k", tmp_path / "b" / "train")
+    assert (tmp_path / "b" / "train" / "plots" / "a.csv").read_text() == "figures"
+    assert not shared.take("train", "another", tmp_path / "b" / "train")
+
+
+def test_an_edit_in_one_place_changes_no_other(tmp_path):
+    shared = SharedResults(tmp_path / "cache")
+    shared.add("train", "k", result(tmp_path / "a" / "train"))
+    shared.take("train", "k", tmp_path / "b" / "train")
+    (tmp_path / "b" / "train" / "plots" / "a.csv").write_text("edited")
+    (tmp_path / "a" / "train" / "plots" / "a.csv").write_text("edited")
+    assert shared.take("train", "k", tmp_path / "c" / "train")
+    assert (tmp_path / "c" / "train" / "plots" / "a.csv").read_text() == "figures"
+
+
+def test_a_damaged_result_is_not_taken(tmp_path):
+    shared = SharedResults(tmp_path / "cache")
+    shared.add("train", "k", result(tmp_path / "a" / "train"))
+    # As long as before: its size does not give it away.
+    (tmp_path / "cache" / "stages" / "train-k" / "plots" / "a.csv").write_text("figurez")
+    assert not shared.take("train", "k", tmp_path / "b" / "train")
+    assert not (tmp_path / "b" / "train").exists()
+
+
+def test_of_two_that_need_the_same_result_one_waits(tmp_path):
+    order, shared = [], SharedResults(tmp_path / "cache")
+    holding = threading.Event()
+
+    def first():
+        with shared.alone_with("train", "k"):
+            holding.set()
+            time.sleep(0.3)
+            order.append("first")
+
+    def second():
+        holding.wait()
+        with SharedResults(tmp_path / "cache").alone_with("train", "k"):
+            order.append("second")
+
+    threads = [threading.Thread(target=each) for each in (first, second)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert order == ["first", "second"]

@@ -1,0 +1,166 @@
+"""Generate docs/configuration.md and conf/schema.json from the schema's docstrings.
+
+Run as `python -m tools.configuration_docs`. With `--check` nothing is written;
+the exit status is 1 if a file on disk differs.
+"""
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import json
+import re
+import sys
+import textwrap
+import types
+import typing
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline.config import Config
+from pipeline.config.compose import CONF, GROUPS, composed, register_resolvers
+from pipeline.config.validate import expected_values, is_section, section_type
+from pipeline.system.paths import CODE
+
+PAGE = CODE / "docs" / "configuration.md"
+SCHEMA = CONF / "schema.json"
+MARKER = (
+    "<!-- Generated from here on by `python -m tools.configuration_docs`: edit the docstrings in pipeline/config. -->"
+)
+_JSON_TYPES = {int: "integer", float: "number", str: "string", bool: "boolean", types.NoneType: "null"}
+_INTERPOLATION = {"type": "string", "pattern": r"\$\{.*\}"}
+
+
+def main() -> None:
+    """Write both files, or compare them with those on disk."""
+    parser = argparse.ArgumentParser(prog="python -m tools.configuration_docs", description=main.__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file is out of date")
+    args = parser.parse_args()
+    outdated = outdated_files()
+    if args.check:
+        sys.exit(
+            f"out of date: {', '.join(map(str, outdated))}; run python -m tools.configuration_docs" if outdated else 0
+        )
+    for file, text in outdated.items():
+        file.write_text(text, encoding="utf-8")
+
+
+def outdated_files() -> dict[Path, str]:
+    """Return the contents that should be, of the files whose contents differ."""
+    hand_written = PAGE.read_text(encoding="utf-8").partition(MARKER)[0] if PAGE.exists() else "# Configuration\n\n"
+    texts = {
+        PAGE: f"{hand_written}{MARKER}\n\n{reference()}",
+        SCHEMA: json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
+    }
+    return {file: text for file, text in texts.items() if not file.exists() or file.read_text(encoding="utf-8") != text}
+
+
+def reference() -> str:
+    """Return the tables of all keys: meaning, allowed values, and default as composed from conf/."""
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        raw = compose("config")
+    resolved = composed([])
+    top = [key for key in dataclasses.fields(Config) if not is_section(key)]
+    parts = ["## Top level\n\n" + _table(Config, "", top, raw, resolved)]
+    for key in filter(is_section, dataclasses.fields(Config)):
+        options = ", ".join(f"`{name}`" for name in GROUPS[key.name])
+        parts.append(
+            f"## {key.name}\n\n{inspect.getdoc(section_type(key))}\n\n"
+            f"Options of `{key.name}=`: {options}. Default: `{resolved[key.name].name}`.\n\n"
+            + _table(section_type(key), f"{key.name}.", dataclasses.fields(section_type(key)), raw, resolved)
+        )
+    return "\n".join(parts)
+
+
+def _table(
+    section: type, prefix: str, keys: typing.Iterable[dataclasses.Field], raw: DictConfig, resolved: DictConfig
+) -> str:
+    rows = ["| key | meaning | allowed values | default |", "| --- | --- | --- | --- |"]
+    rows += _rows(section, prefix, keys, raw, resolved)
+    return "\n".join(rows) + "\n"
+
+
+def _rows(
+    section: type, prefix: str, keys: typing.Iterable[dataclasses.Field], raw: DictConfig, resolved: DictConfig
+) -> Iterator[str]:
+    meanings = descriptions(section)
+    for key in keys:
+        name = prefix + key.name
+        if is_section(key):
+            nested = section_type(key)
+            yield from _rows(nested, f"{name}.", dataclasses.fields(nested), raw, resolved)
+        else:
+            cells = (f"`{name}`", meanings[key.name], expected_values(key), _default(name, raw, resolved))
+            yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _default(name: str, raw: DictConfig, resolved: DictConfig) -> str:
+    """Return a key's default, and the key that it is taken from, if it is."""
+    section, _, leaf = name.rpartition(".")
+    node = OmegaConf.select(raw, section)._get_node(leaf) if section else raw._get_node(leaf)
+    value = OmegaConf.select(resolved, name)
+    value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    shown = value if isinstance(value, str) else json.dumps(value)
+    if not node._is_interpolation():
+        return f"`{shown}`"
+    simple = re.fullmatch(r"\$\{([\w.]+)\}", node._value())
+    return f"`{shown}`, from `{simple[1]}`" if simple else f"`{shown}`, computed"
+
+
+def descriptions(section: type) -> dict[str, str]:
+    """Return the attribute docstrings of a dataclass and its bases, each as one line."""
+    found: dict[str, str] = {}
+    for each in reversed(section.__mro__):
+        if dataclasses.is_dataclass(each):
+            [tree] = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+            body = typing.cast(ast.ClassDef, tree).body
+            for statement, following in pairwise(body):
+                if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
+                    text = str(typing.cast(ast.Constant, following.value).value)
+                    found[typing.cast(ast.Name, statement.target).id] = " ".join(text.split())
+    return found
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of conf/: the whole configuration, and each group under `definitions`."""
+    groups = {
+        key.name: _section_schema(section_type(key), inspect.getdoc(section_type(key)), {"defaults": {"type": "array"}})
+        for key in dataclasses.fields(Config)
+        if is_section(key)
+    }
+    more = {
+        "defaults": {"type": "array"},
+        "hydra": {"type": "object"},
+        **{name: {"$ref": f"#/definitions/{name}"} for name in groups},
+    }
+    whole = _section_schema(Config, inspect.getdoc(Config), more)
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **whole, "definitions": groups}
+
+
+def _section_schema(section: type, description: str | None, more: dict[str, Any]) -> dict[str, Any]:
+    texts = descriptions(section)
+    own = {key.name: _key_schema(key, texts[key.name]) for key in dataclasses.fields(section) if key.name not in more}
+    properties = {"properties": more | own, "additionalProperties": False}
+    return {"description": description, "type": "object", **properties}
+
+
+def _key_schema(key: dataclasses.Field, description: str) -> dict[str, Any]:
+    if is_section(key):
+        return _section_schema(section_type(key), description, {})
+    limits = dict(key.metadata.get("schema", {}))
+    if key.type is not Any and "enum" not in limits:
+        names = [_JSON_TYPES[each] for each in typing.get_args(key.type) or (key.type,)]
+        limits = {"type": names[0] if len(names) == 1 else names} | limits
+    if limits.get("type") != "string":
+        limits = {"anyOf": [limits, _INTERPOLATION]}
+    return {"description": description} | limits
+
+
+if __name__ == "__main__":
+    main()
