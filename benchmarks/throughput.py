@@ -25,7 +25,7 @@ from pipeline.config import Config
 from pipeline.config.compose import configuration
 from pipeline.data.sources import list_images
 from pipeline.inputs.images import DecodedImages
-from pipeline.models.classifier import build_classifier
+from pipeline.models.classifier import POOLING, build_classifier
 from pipeline.models.parts import FrozenPart, parts_for_feature_extraction
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import file_sha256
@@ -77,7 +77,7 @@ def measure_extraction(config: Config, images: DecodedImages, rounds: int, scrat
     count, name = len(images), config.backbone.name
     in_memory = images.take(np.arange(count))
     model = build_classifier(config.backbone, config.train, SIZE, class_count=2)
-    plain = keras.Model(model.inputs, model.get_layer("pooling").output)
+    plain = keras.Model(model.inputs, model.get_layer(POOLING).output)
     part = parts_for_feature_extraction(model, config.backbone, config.hardware.precision).frozen
 
     def bare() -> None:

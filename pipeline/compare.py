@@ -54,7 +54,7 @@ def _arguments() -> argparse.Namespace:
     )
     choice.add_argument("--runs", nargs="+", metavar="ID", help="these MLflow runs")
     parser.add_argument("--metric", default="accuracy", choices=RANKING_METRICS, help="to sort and test by (accuracy)")
-    parser.add_argument("--cost", default="size", choices=COSTS, help="that the recommended model is lowest in (size)")
+    parser.add_argument("--cost", default="size", choices=COSTS, help="to minimise among the best models (size)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
     parser.add_argument(
         "--html", type=Path, metavar="FILE", nargs="?", const=Path("compare.html"), help="write the page (compare.html)"

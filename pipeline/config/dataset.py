@@ -28,7 +28,7 @@ class NearDuplicatesConfig:
     mirrored: bool
     """Treat a mirrored image as a duplicate as well."""
     min_side: int = at_least(16)
-    """Shortest side in pixels that is hashed; smaller images have too little detail to be told apart."""
+    """Shortest side in pixels that is hashed; smaller images have too little detail to be distinguished."""
     min_detail: float = at_least(0)
     """Least detail that is hashed: the median amplitude of the hashed frequencies, in grey levels of 255."""
 
@@ -47,7 +47,7 @@ class DriftConfig:
 
 @dataclass(kw_only=True)
 class CurationConfig:
-    """What prepare reads of `dataset`: where images come from, which are used, and how they are split."""
+    """The part of `dataset` that prepare reads: where images come from, which are used, and how they are split."""
 
     source: str = one_of("folder", "csv", "tfds", "digits")
     """Kind of source: a folder of class folders, a CSV file, TensorFlow Datasets, or scikit-learn's digits."""
@@ -83,7 +83,7 @@ class CurationConfig:
 
 @dataclass(kw_only=True)
 class DatasetConfig(CurationConfig):
-    """The data set: its name and place, what prepare does with it, and what suits its images."""
+    """The data set: its name and place, its splits and checks, and what suits its images."""
 
     name: str
     """Name of the data set's file in `conf/dataset/`."""

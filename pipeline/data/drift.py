@@ -17,8 +17,8 @@ def drift(manifest: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str,
         classes: all labels.
 
     Returns:
-        For each split: `total_variation` of the class proportions (half the sum of their differences, 0 to 1) and
-        `class_p_value` (chi-square test of homogeneity); for each of APPEARANCE its Kolmogorov-Smirnov distance
+        For each split, `total_variation` of the class proportions (half the sum of their differences, 0 to 1) and
+        `class_p_value` (chi-square test of homogeneity). For each of APPEARANCE, its Kolmogorov-Smirnov distance
         (0 to 1) and `<name>_p_value` (two-sample test).
     """
     counts = class_counts(manifest, classes)

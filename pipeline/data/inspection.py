@@ -46,7 +46,7 @@ class Inspection:
 
     table: pd.DataFrame
     """path, label, split and group as listed; sha256 (empty for an unreadable file); reason why it is not an image, or
-    null; width and height (upright, in pixels), format, orientation (EXIF, 1 to 8), size (bytes), STATISTICS
+    null. Of images: width and height (upright, in pixels), format, orientation (EXIF, 1 to 8), size (bytes), STATISTICS
     and detail."""
     hashes: np.ndarray
     """Perceptual hashes (`pipeline.data.perceptual_hash`), uint8 [n, 32]; zeros for files that are not images."""

@@ -15,7 +15,7 @@ _EXAMPLES = 10
 
 @dataclass(frozen=True)
 class Leaks:
-    """Images of units that lie in several of the data set's own splits."""
+    """Images of units that are in several of the data set's own splits."""
 
     rows: np.ndarray
     """Rows of all images of these units, int [n], ascending."""
@@ -77,7 +77,7 @@ def group_names(units: np.ndarray, paths: pd.Series, groups: pd.Series) -> pd.Se
 
 
 def find_leaks(images: pd.DataFrame, pairs: pd.DataFrame) -> Leaks:
-    """Find the units that lie in several splits.
+    """Find the units that are in several splits.
 
     Args:
         images: path, split, unit and group.

@@ -43,7 +43,7 @@ class Listing:
 
 
 def check_classes(where: str, names: list[str], home: str) -> None:
-    """Check that training classes can be told apart.
+    """Check that training classes are distinct and readable.
 
     Args:
         where: the data set, for error messages.

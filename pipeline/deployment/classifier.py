@@ -42,7 +42,9 @@ class Classifier:
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Predict uint8 RGB [b, size, size, 3]: float32 [b, classes]; with test-time augmentation the views' mean."""
         places = np.zeros(len(images), np.int64)
-        views = [view.select(places).apply(images) if view else images for view in fixed_views(self.tta, self.image_size)]
+        views = [
+            view.select(places).apply(images) if view else images for view in fixed_views(self.tta, self.image_size)
+        ]
         return np.mean([self._predict(view).numpy() for view in views], axis=0)
 
     def calibrated(self, probabilities: np.ndarray) -> np.ndarray | None:

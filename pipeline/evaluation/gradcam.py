@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from pipeline.models.classifier import BACKBONE, HEAD, POOLING, PREPROCESSING
+
 _BATCH = 16
 
 
@@ -44,7 +46,7 @@ def heatmaps(
 
 
 def _feature_maps(model: keras.Model, images: np.ndarray) -> tf.Tensor:
-    return model.get_layer("backbone")(model.get_layer("preprocessing")(images), training=False)
+    return model.get_layer(BACKBONE)(model.get_layer(PREPROCESSING)(images), training=False)
 
 
 def _maps(model: keras.Model, features: tf.Tensor, targets: np.ndarray) -> np.ndarray:
@@ -52,7 +54,7 @@ def _maps(model: keras.Model, features: tf.Tensor, targets: np.ndarray) -> np.nd
     features = tf.cast(features, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(features)
-        logits = _logits(model.get_layer("head"), model.get_layer("pooling")(features))
+        logits = _logits(model.get_layer(HEAD), model.get_layer(POOLING)(features))
         target_logits = tf.gather(logits, targets, axis=1, batch_dims=1)
     channels = tf.reduce_mean(tape.gradient(target_logits, features), axis=(1, 2), keepdims=True)
     return tf.nn.relu(tf.reduce_sum(channels * features, axis=-1)).numpy()

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.evaluation.phase_result import PhaseResult, TestSet
+from pipeline.models.classifier import BACKBONE
 from pipeline.models.graph import count_macs
 
 # Budget in multiply-adds, which caps the number of images that the slow, unfolded model is checked on.
@@ -32,7 +33,7 @@ def check_saved_model(result: PhaseResult, test: TestSet, passes: int) -> tuple[
             probabilities.
         - Median time from a decoded image to its probabilities, once warm, on this machine, in milliseconds.
     """
-    affordable = round(np.clip(_MACS / count_macs(result.model.get_layer("backbone")), _MIN_IMAGES, _MAX_IMAGES))
+    affordable = round(np.clip(_MACS / count_macs(result.model.get_layer(BACKBONE)), _MIN_IMAGES, _MAX_IMAGES))
     indices = np.linspace(0, len(test.labels) - 1, min(affordable, len(test.labels))).round().astype(np.int64)
     network = tf.function(lambda batch: result.model(batch, training=False))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from pipeline.config import AugmentConfig
 from pipeline.inputs.augmentation_ops import (
@@ -179,7 +180,7 @@ def _rows(linear: np.ndarray, shift: np.ndarray, size: int) -> np.ndarray:
     return np.pad(rows, [(0, 0), (0, 2)]).astype(np.float32)
 
 
-def _transform(images: np.ndarray, transforms: np.ndarray) -> Any:
+def _transform(images: np.ndarray, transforms: np.ndarray) -> tf.Tensor:
     """Transform images to float32 [n, size, size, 3], mirrored at the edges."""
     images = keras.ops.cast(images, "float32")
     return keras.ops.image.affine_transform(images, transforms, interpolation="bilinear", fill_mode="reflect")

@@ -1,10 +1,10 @@
 """Operations of augmentation on pixels: Keras's layers, with a strength for each image."""
 
 import functools
-from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 OPERATIONS = (
     "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "contrast", "saturation", "sharpness",
@@ -34,7 +34,7 @@ def _layers() -> dict[str, keras.Layer]:
     }
 
 
-def _apply(name: str, images: Any, strengths: np.ndarray) -> Any:
+def _apply(name: str, images: tf.Tensor, strengths: np.ndarray) -> tf.Tensor:
     """Apply one operation to images float32 [b, size, size, 3], each at its strength, -1 to 1, or the size of that."""
     each, size = strengths[:, None, None, None], np.abs(strengths)
     transformation = {
@@ -49,7 +49,7 @@ def _apply(name: str, images: Any, strengths: np.ndarray) -> Any:
     return _layers()[name].transform_images(images, transformation)
 
 
-def apply_colours(images: Any, changes: np.ndarray) -> Any:
+def apply_colours(images: tf.Tensor, changes: np.ndarray) -> tf.Tensor:
     """Change the colours of images by float32 [b, 4], in the order of `COLOURS`."""
     for name, strengths in zip(COLOURS, changes.T, strict=True):
         if strengths.any():
@@ -57,7 +57,7 @@ def apply_colours(images: Any, changes: np.ndarray) -> Any:
     return images
 
 
-def apply_operation(images: Any, operations: np.ndarray, strengths: np.ndarray) -> Any:
+def apply_operation(images: tf.Tensor, operations: np.ndarray, strengths: np.ndarray) -> tf.Tensor:
     """Apply to each image its operation, int [b], at its strength, float32 [b]; those that move pixels are left out."""
     for number in np.unique(operations[operations >= _FIRST_OF_PIXELS]):
         [here] = np.nonzero(operations == number)
@@ -81,7 +81,7 @@ def geometry_of_operations(
     return linear, shift
 
 
-def erase(images: Any, boxes: np.ndarray) -> Any:
+def erase(images: tf.Tensor, boxes: np.ndarray) -> tf.Tensor:
     """Fill boxes float32 [b, 4] (left, right, top, bottom) of images float32 [b, size, size, 3] with grey."""
     return keras.ops.where(inside(boxes, images.shape[1]), np.float32(_GREY), images)
 

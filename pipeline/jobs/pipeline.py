@@ -78,9 +78,7 @@ def _run(last: str | None, experiment: Experiment, *, repeat: bool) -> bool:
             log.info("%s: up to date: %s", stage, experiment.folder(stage))
             remove_leftover_checkpoints(stage, experiment)
         else:
-            if stage in forced:
-                shutil.rmtree(experiment.folder(stage), ignore_errors=True)
-            logged = execute(stage, experiment)
+            logged = execute(stage, experiment, repeat=stage in forced)
     for stage in STAGES[len(stages_up_to(last)) :]:
         # Computed from files that were replaced: it belongs to another experiment.
         if experiment.folder(stage).exists() and not is_computed(stage, experiment):

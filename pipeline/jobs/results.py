@@ -1,4 +1,4 @@
-"""Results of stages, shared by all jobs, sweeps and checkouts that use one cache folder: each is computed once, whoever asks."""
+"""Results of stages, shared by all jobs that use one cache folder: each is computed once, whoever asks."""
 
 import logging
 import os
@@ -87,7 +87,10 @@ def damaged_files(folder: Path) -> list[str]:
 
 
 def copy_files(source: Path, target: Path) -> None:
-    """Copy a folder's files into another one: by sharing blocks where the file system can, so that an edit in one place changes no other."""
+    """Copy a folder's files into another one, sharing their blocks where the file system can.
+
+    They are copies either way: an edit in one place changes no other.
+    """
     for file in files_below(source):
         place = target / file.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -10,12 +10,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from pipeline.config import Config
 from pipeline.data.leaks import LeakError
 from pipeline.data.sources import image_folder, table_file
 from pipeline.jobs.identity import Digests, experiment_key, outside_digests, stage_key
+from pipeline.jobs.results import RUN, SharedResults
 from pipeline.jobs.trial import pruner
 from pipeline.stages import STAGES, TRAININGS, declaration
 from pipeline.stages.settings import Places, stage_settings
@@ -27,7 +26,6 @@ from pipeline.training.history import Row
 
 log = logging.getLogger(__name__)
 
-RUN = "run.json"
 # Beside the checkpoints of a training: the seconds that it has taken up to its last epoch.
 _SECONDS = "seconds.json"
 # Errors that people can mend: no space, quota used up, read-only, no permission.
@@ -80,11 +78,16 @@ def is_done(stage: str, experiment: Experiment) -> bool:
     return is_computed(stage, experiment) and ledger_of(experiment.key, experiment.config).has(experiment.folder(stage))
 
 
-def execute(stage: str, experiment: Experiment) -> bool:
+def execute(stage: str, experiment: Experiment, *, repeat: bool = False) -> bool:
     """Run a stage on its inputs, write its folder, and log it to the experiment's run.
 
-    A training that was cut off resumes after its last completed epoch. A result that was computed and not logged is
-    logged.
+    A result that any job has computed is taken, not computed again. A training that was cut off resumes after its last
+    completed epoch. A result that was not logged is logged.
+
+    Args:
+        stage: one of `pipeline.stages.STAGES`.
+        experiment: what it runs for.
+        repeat: compute it in any case.
 
     Returns:
         whether the tracking store has the result; if it is away, the files are complete all the same.
@@ -100,16 +103,23 @@ def execute(stage: str, experiment: Experiment) -> bool:
                 f"{stage} needs the outputs of {name}, and {root / name} does not exist; run dvc repro, or python -m pipeline"
             )
     log.info("%s: started", stage)
-    started, computed = perf_counter(), is_computed(stage, experiment) and not is_done(stage, experiment)
+    started, key, shared = perf_counter(), experiment.stage_key(stage), SharedResults(resolve(config.cache_folder))
     try:
-        with _checkpoints(stage, experiment) as checkpoints:
+        with shared.alone_with(stage, key), _checkpoints(stage, experiment) as checkpoints:
+            if repeat and checkpoints:
+                # Of a process that was killed after its last epoch.
+                for leftover in checkpoints.glob("*.npz"):
+                    leftover.unlink()
+            computed = not repeat and is_computed(stage, experiment)
+            if not computed and not repeat and shared.take(stage, key, root / stage):
+                computed = True
+                log.info("%s: computed before; its result was taken from the cache", stage)
             resumes = checkpoints is not None and any(checkpoints.glob("*.npz"))
             context = StageContext(experiment.key, stage, root, needs, resumes=resumes, computed=computed)
             with open_run(context, config) as run:
-                if computed:
-                    log.info("%s: outputs exist but were not logged; logging them now", stage)
-                else:
+                if not computed:
                     _compute(stage, experiment, run, checkpoints)
+                    shared.add(stage, key, root / stage)
                 logged = run.log_stage(root / stage)
                 _log_later_stages(stage, experiment, run)
             if checkpoints:
@@ -249,21 +259,13 @@ def checkpoint_folder(stage: str, experiment: Experiment) -> Path:
 
 @contextmanager
 def _checkpoints(stage: str, experiment: Experiment) -> Iterator[Path | None]:
-    """Folder of a training's checkpoints; None for other stages, and where another process uses it."""
+    """Folder of a training's checkpoints; None for other stages, and where nothing can be written."""
     if stage not in TRAININGS:
         yield None
         return
     folder = checkpoint_folder(stage, experiment)
     if not is_writable(folder.parent):
         log.warning("cache_folder: %s is not writable: if interrupted, %s will not be resumable", folder.parent, stage)
-        yield None
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("Another process runs the same training; this one writes no checkpoints")
         yield None
         return
     try:
@@ -274,4 +276,3 @@ def _checkpoints(stage: str, experiment: Experiment) -> Iterator[Path | None]:
     finally:
         if not any(folder.glob("*.npz")):
             shutil.rmtree(folder, ignore_errors=True)
-        lock.release()

@@ -20,7 +20,7 @@ class Affine(layers.Layer):
         self.scale = self.add_weight(name="scale", shape=input_shape[-1:], trainable=False)
         self.offset = self.add_weight(name="offset", shape=input_shape[-1:], trainable=False)
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         """Compute [..., channels] to the same shape."""
         return inputs * self.scale + self.offset
 
@@ -40,7 +40,7 @@ def folded(model: keras.Model, dtype: str) -> keras.Model:
     absorbed = {id(norm) for _, norm in follows.values()}
     copies: dict[int, layers.Layer] = {}
 
-    def copy(layer: Any) -> Any:
+    def copy(layer: keras.Operation) -> keras.Operation:
         if not isinstance(layer, layers.Layer) or id(layer) in absorbed:
             return layer
         if isinstance(layer, keras.Model):
@@ -59,7 +59,7 @@ def folded(model: keras.Model, dtype: str) -> keras.Model:
             copies[id(layer)] = type(layer).from_config(config)
         return copies[id(layer)]
 
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(layer: keras.Operation, *args: keras.KerasTensor, **kwargs: Any) -> keras.KerasTensor:
         # clone_model passes a mask to what replaces a BatchNormalization.
         kwargs.pop("mask", None)
         return args[0] if id(layer) in absorbed else layer(*args, **kwargs)

@@ -26,7 +26,7 @@ class NormalisedConvolution(layers.Layer):
         self.convolution = convolution
         self._scale, self._offset = (value.astype(np.float32) for value in scale_and_offset(norm))
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         """Compute feature maps [b, h, w, c] to [b, h', w', channels]."""
         convolution, options = self.convolution, self._options()
         *first, last = self._kernels()
@@ -43,7 +43,7 @@ class NormalisedConvolution(layers.Layer):
             offset = offset + convolution.bias * self._scale
         return outputs + ops.cast(offset, self.compute_dtype)
 
-    def _kernels(self) -> list[Any]:
+    def _kernels(self) -> list[keras.Variable]:
         if isinstance(self.convolution, layers.SeparableConv2D):
             return [self.convolution.depthwise_kernel, self.convolution.pointwise_kernel]
         return [self.convolution.kernel]
@@ -106,7 +106,7 @@ def absorb_frozen_batch_norm(model: keras.Model, drop_rates: Mapping[int, float]
         removed |= {id(layer) for layer in model.layers if _is_stochastic_depth(layer)}
     branches = {id(layer): place for layer, place in _residual(model) if rates.get(id(layer))}
 
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(layer: keras.Operation, *args: keras.KerasTensor, **kwargs: Any) -> keras.KerasTensor:
         if id(layer) in removed:
             return args[0]
         if isinstance(layer, NormalisedConvolution):

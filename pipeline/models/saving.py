@@ -1,11 +1,11 @@
 """The file of a classifier: Keras's own format, with the names of the classes beside the weights."""
 
 import json
-import re
 import shutil
 import zipfile
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import keras
 
@@ -38,7 +38,7 @@ def _repack(saved: Path, classes: list[str], file: Path) -> None:
         del metadata["date_saved"]
         texts = {
             "metadata.json": json.dumps(metadata),
-            "config.json": _without_addresses(source.read("config.json").decode()),
+            "config.json": json.dumps(json.loads(source.read("config.json"), object_hook=_without_address)),
             CLASSES_MEMBER: json.dumps(classes, ensure_ascii=False),
         }
         for name in sorted({*source.namelist(), *texts}):
@@ -53,12 +53,12 @@ def _repack(saved: Path, classes: list[str], file: Path) -> None:
                 shutil.copyfileobj(weights, copy, 2**20)
 
 
-def _without_addresses(config: str) -> str:
-    """Number the objects that several layers share in order of appearance; Keras names them by addresses in memory."""
-    numbers: dict[str, str] = {}
-    return re.sub(
-        r'(?<="shared_object_id": )\d+', lambda match: numbers.setdefault(match[0], str(len(numbers) + 1)), config
-    )
+def _without_address(config: dict[str, Any]) -> dict[str, Any]:
+    """Return an object's configuration without its address in memory, if several layers share it.
+
+    Layers share dtype policies alone, and when Keras loads them each gets its own.
+    """
+    return {key: value for key, value in config.items() if key != "shared_object_id"}
 
 
 def load_classifier(file: Path) -> tuple[keras.Model, list[str]]:

@@ -1,4 +1,4 @@
-"""Cores and GPUs: the share of this machine that each job uses, and work on all cores."""
+"""Cores and GPUs: equal parts of this machine for jobs that run beside each other, and work on all cores."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# The lock of this process's share, and the number of cores before it was restricted to the share.
+# The lock of this process's part, and the number of cores before it was restricted to the part.
 _share_locks: list[FileLock] = []
 _all_cores: list[int] = []
 
@@ -32,9 +32,9 @@ def threads(configured: int | None) -> int:
 
 
 def take_share(workers: int) -> None:
-    """Restrict this process to one of `workers` equal shares of its cores and GPUs, for as long as it lives.
+    """Restrict this process to one of `workers` equal parts of its cores and GPUs, for as long as it lives.
 
-    Call it before TensorFlow is imported; a second call changes nothing. The shares of one sweep's workers, children of
+    Call it before TensorFlow is imported; a second call changes nothing. The parts of one sweep's workers, children of
     one process, are disjoint if there are enough cores.
     """
     if workers < 2 or _share_locks:

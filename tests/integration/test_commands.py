@@ -174,7 +174,7 @@ def test_weights_that_are_not_here_name_the_ways_on(command, images, tmp_path):
         KERAS_HOME=str(tmp_path),
     )
     assert ran.returncode == 1
-    assert "the ImageNet weights of vgg16 can't be had" in ran.stderr
+    assert "the ImageNet weights of vgg16 are not available" in ran.stderr
     assert "backbone.weights=<path>" in ran.stderr
     assert "Traceback" not in ran.stderr
     folders = [folder for folder in (tmp_path / "runs").iterdir() if folder.is_dir()]

@@ -4,7 +4,6 @@ Each module has `write(classifier, images, target)` and `read(target)`, which re
 """
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -45,8 +44,22 @@ class Format:
             PipelineError: its libraries are not installed.
         """
         try:
-            # Loads a converter of its own, which takes seconds and need not be installed.
-            return import_module(f"pipeline.deployment.exports.{self.name}")
+            # Each loads a converter of its own, which takes seconds and need not be installed.
+            if self.name == "saved_model":
+                from pipeline.deployment.exports import saved_model
+
+                return saved_model
+            if self.name == "tflite":
+                from pipeline.deployment.exports import tflite
+
+                return tflite
+            if self.name == "tflite_int8":
+                from pipeline.deployment.exports import tflite_int8
+
+                return tflite_int8
+            from pipeline.deployment.exports import onnx
+
+            return onnx
         except ModuleNotFoundError as error:
             raise PipelineError(
                 f"{self.name} needs {error.name}, which is not installed; "

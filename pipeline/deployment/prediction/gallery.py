@@ -77,7 +77,7 @@ class Gallery:
             file,
             title="Predictions",
             model=self._classifier.origin,
-            asked=self._count,
+            count=self._count,
             failed=self._failed,
             errors=self._errors,
             cards=[self._card(each, heatmap) for each, heatmap in pairs],

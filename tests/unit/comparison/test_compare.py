@@ -157,7 +157,7 @@ def test_experiments_are_found_by_filter_and_by_sweep(store, run_compare, tmp_pa
         assert len(table) == len(expected)
     with pytest.raises(SystemExit, match="no complete experiment to compare"):
         run_compare("--sweep", "nonsense")
-    with pytest.raises(SystemExit, match="the store .* can't be used"):
+    with pytest.raises(SystemExit, match=r"the store .* can't be used"):
         run_compare("--filter", "what is this")
 
 
