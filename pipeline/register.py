@@ -8,8 +8,8 @@ from pipeline.system.cli import run_command
 def main() -> None:
     """Register the best model of a comparison as challenger.
 
-    It becomes champion if it passes the gate: its export agrees with it, and on the same test images it is better by
-    the paired test, or not worse and cheaper (conf/register).
+    It becomes champion if it passes the gate (conf/register): its export agrees with it, and it is the better one.
+    Better on the same test images by the paired test, or not worse and cheaper.
     """
     run_command(register, _arguments())
 

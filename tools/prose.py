@@ -75,7 +75,8 @@ def passages(file: Path) -> Iterator[Passage]:
         string = _string(node)
         # Shorter strings are names and options, not sentences.
         if string and (id(node) in docstrings or len(re.findall(r"[A-Za-z]{2,}", string)) >= 4):
-            yield from _paragraphs(node.lineno, string)
+            # Titles of papers are not ours to shorten.
+            yield from _paragraphs(node.lineno, string.partition("Source:")[0])
     yield from _comments(text)
 
 

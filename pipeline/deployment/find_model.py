@@ -36,10 +36,10 @@ class ModelReference:
 
     file: Path
     origin: str
-    """Where it comes from, for people."""
+    """Its origin, for people."""
     calibration: Calibration = Calibration()
     root: Path | None = None
-    """Folder of the stages' folders, where the file lies in one."""
+    """Folder of the stages' folders, if the file is in one."""
     run_id: str | None = None
     """The MLflow run that logged it."""
 

@@ -24,7 +24,7 @@ MAX_IMAGES = 256
 
 
 class ServedClassifier:
-    """What `mlflow.pyfunc.load_model` returns."""
+    """The object that `mlflow.pyfunc.load_model` returns."""
 
     def __init__(self, classifier: Classifier):
         self.classifier = classifier
@@ -44,7 +44,7 @@ class ServedClassifier:
             class, probability (of that class), probabilities (by class).
 
         Raises:
-            MlflowException: an image can't be used, for a reason that the caller can mend: status 400.
+            MlflowException: an image can't be used, for a reason that the caller can fix: status 400.
         """
         uploads = _images(data)
         if not 1 <= len(uploads) <= MAX_IMAGES:

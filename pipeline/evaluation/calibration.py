@@ -55,7 +55,7 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bi
 def calibration_error_by_chance(probabilities: np.ndarray, bins: int) -> float:
     """ECE to expect of so few images if each of these probabilities, float [n, classes], were exactly right.
 
-    The mean over seeded draws of which predictions are right. An ECE that is not larger is no sign of a fault.
+    The mean over seeded draws of which predictions are right. An ECE that is not larger does not point to a fault.
     """
     confidences = np.sort(probabilities.max(axis=1).astype(np.float64))
     starts = np.unique(_bin_of(confidences, bins), return_index=True)[1]

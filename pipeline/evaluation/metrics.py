@@ -147,7 +147,7 @@ class Metric:
     """None where the metric is not a mean over images: macro F1 (see `pipeline.evaluation.intervals`), ECE."""
     higher_is_better: bool = True
     bounded: bool = True
-    """Whether it lies in 0 to 1, and 1 is the best."""
+    """Whether it is between 0 and 1, and 1 is the best."""
     is_proportion: bool = False
     """Whether it is a proportion of images: Wilson's interval and McNemar's test instead of the bootstrap."""
     averages_classes: bool = False

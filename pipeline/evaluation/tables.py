@@ -79,7 +79,7 @@ def curves_table(result: PhaseResult, test: TestSet) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Test images to look at, with heat maps of the predicted class."""
+    """Test images worth checking, with heat maps of the predicted class."""
 
     table: pd.DataFrame
     """Columns kind (mistakes or hits), path, label, prediction, confidence, label_probability."""

@@ -87,7 +87,7 @@ def erase(images: tf.Tensor, boxes: np.ndarray) -> tf.Tensor:
 
 
 def inside(boxes: np.ndarray, size: int) -> np.ndarray:
-    """Return which pixels lie in boxes [b, 4]: bool [b, size, size, 1]."""
+    """Return which pixels are inside boxes [b, 4]: bool [b, size, size, 1]."""
     place = np.arange(size)
     left, right, top, bottom = (side[:, None] for side in np.asarray(boxes).T)
     across, down = (place >= left) & (place < right), (place >= top) & (place < bottom)

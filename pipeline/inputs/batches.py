@@ -101,7 +101,7 @@ class Labels:
     indices: np.ndarray
     """Class index of each image, int [n]."""
     class_count: int
-    """How many classes there are."""
+    """Number of classes."""
     smoothing: float = 0.0
     """Fraction of each label that is spread over all classes."""
     mixing: Mixing | None = None

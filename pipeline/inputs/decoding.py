@@ -62,7 +62,7 @@ def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
             if max_pixels is not None and image.width * image.height > max_pixels:
                 raise TooLargeError(f"{image.width}x{image.height} are more than {max_pixels} pixels")
             if image.format == "EPS":
-                # Pillow would run it in Ghostscript, whoever sent it.
+                # Pillow would run it in Ghostscript.
                 raise UndecodableError("PostScript, which is a program that draws; it is not run")
             kind, orientation = image.format or "unknown", _orientation(image)
             image.load()

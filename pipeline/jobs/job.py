@@ -21,7 +21,7 @@ OUTCOME = "outcome.json"
 
 
 class JobStatus(StrEnum):
-    """How a job ended."""
+    """State in which a job ended."""
 
     BEGUN = "begun"
     """It runs, or was cut off."""
@@ -44,7 +44,7 @@ class JobStatus(StrEnum):
 
 @dataclass(frozen=True)
 class JobResult:
-    """How a job ended; `outcome.json` in its folder holds it for other commands and machines."""
+    """Outcome of a job; `outcome.json` in its folder holds it for other commands and machines."""
 
     status: JobStatus
     folder: str

@@ -1,4 +1,4 @@
-"""Results of stages, shared by all jobs that use one cache folder: each is computed once, whoever asks."""
+"""Results of stages, shared by all jobs that use one cache folder: each is computed once."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from pipeline.storage.files import file_sha256, files_below, is_writable, read_j
 log = logging.getLogger(__name__)
 
 RUN = "run.json"
-"""Where a result came from, and the size and sha256 of each of its files; written once with the result."""
+"""Origin of a result, and the size and sha256 of each of its files; written once with the result."""
 
 
 class SharedResults:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # Beside the checkpoints of a training: the seconds that it has taken up to its last epoch.
 _SECONDS = "seconds.json"
-# Errors that people can mend: no space, quota used up, read-only, no permission.
+# Errors that people can fix: no space, quota used up, read-only, no permission.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 

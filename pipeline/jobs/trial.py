@@ -13,7 +13,7 @@ from pipeline.system.errors import PipelineError
 from pipeline.training.history import Row
 
 OBJECTIVES = {"val_accuracy": "maximize", "val_loss": "minimize", "seconds": "minimize"}
-"""What can be searched for, and the better direction of each."""
+"""Objectives of a search, and the better direction of each."""
 
 
 class PrunedError(PipelineError):

@@ -54,8 +54,8 @@ def first_trainable(backbone: keras.Model, depth: int | str, pattern: str) -> in
 
     Args:
         backbone: a built backbone.
-        depth: all, none, a block's name, the beginning of several (block6 for block6a and above), a layer's name,
-            a layer's index from 0, or a negative number of blocks from the top.
+        depth: all, none, or a block's name, or the beginning of several (block6 for block6a and above).
+            Also a layer's name or index from 0, or a negative number of blocks from the top.
         pattern: see `block_starts`.
 
     Raises:
@@ -87,7 +87,8 @@ def first_trainable(backbone: keras.Model, depth: int | str, pattern: str) -> in
     near = difflib.get_close_matches(depth, [*blocks, *names], n=1)
     raise PipelineError(
         f"finetune.unfreeze: {depth!r} is not a block or layer of this backbone{f'; did you mean {near[0]}?' if near else '.'} "
-        f"Allowed are auto, all, none, a layer's name or index (0 to {len(names) - 1}), -1 to -{len(blocks)}, and the blocks {', '.join(blocks)}"
+        f"Allowed: auto, all, none, a layer's name or index (0 to {len(names) - 1}), -1 to -{len(blocks)}. "
+        f"The blocks are {', '.join(blocks)}"
     )
 
 
@@ -129,8 +130,8 @@ def freeze(backbone: keras.Model) -> None:
 def unfreeze(backbone: keras.Model, first: int, *, freeze_batch_norm: bool) -> list[keras.layers.Layer]:
     """Make the layers from index `first` on trainable and all below frozen.
 
-    BatchNormalization is frozen layer by layer: Keras 3 passes `training=True` to the layers of a nested model whatever
-    the model was called with, and only a frozen BatchNormalization keeps its statistics then.
+    BatchNormalization is frozen layer by layer. Keras 3 passes `training=True` to the layers of a nested model, whatever
+    the model was called with; then only a frozen BatchNormalization keeps its statistics.
 
     Returns:
         the trainable layers that have weights.

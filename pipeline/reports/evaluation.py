@@ -52,7 +52,7 @@ class Evaluation:
 
     @classmethod
     def read(cls, inputs: Path, experiment: dict[str, Any], classes: list[str]) -> "Evaluation":
-        """Read the outputs of the stages, which lie below `inputs`; `experiment` is the settings by section."""
+        """Read the outputs of the stages in `inputs`; `experiment` is the settings by section."""
         folder = inputs / "evaluate"
         metrics = read_json(folder / "metrics.json")
         tables = {name: read_table(folder / f"{name}.csv") for name in ("per_class", "confusion", "reliability")}

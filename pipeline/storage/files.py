@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+Json = dict[str, Any]
+"""A JSON object."""
+
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:

@@ -13,8 +13,8 @@ log = logging.getLogger(__name__)
 def mark_dead(client: mlflow.MlflowClient, experiment_id: str, root: Path | None = None) -> None:
     """Mark as KILLED, or as FINISHED where they are complete, the experiments' runs whose process has died.
 
-    A process has died if it was one of this machine and is not there any more, or if it worked in the job folder
-    `root`, which this process has locked. Processes on other machines can't be seen, and their runs are left alone.
+    A process of this machine has died if it is not there any more. So has one that worked in the job folder `root`,
+    which this process has locked. Processes on other machines can't be seen, and their runs are left alone.
     """
     query = "attributes.status = 'RUNNING' and tags.role = 'experiment'"
     for run in client.search_runs([experiment_id], query):

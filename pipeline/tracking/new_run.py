@@ -51,7 +51,7 @@ class RunRecord:
         return cls(**content | {"tracking": TrackingConfig(**content["tracking"])})
 
     def name(self, unfreeze: int | str) -> str:
-        """What people call an experiment by: backbone, images, unfreeze depth, and the start of its key."""
+        """Name of an experiment for people: backbone, images, unfreeze depth, and the start of its key."""
         return f"{self.title} {unfreeze} {self.experiment_key[:6]}"
 
 

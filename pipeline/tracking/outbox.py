@@ -21,7 +21,7 @@ _RETRY = 2.0
 
 @dataclass
 class PendingLog:
-    """What the store does not have yet of a run; a file in the cache folder, whole at any time."""
+    """The part of a run that the store does not have yet; a file in the cache folder, whole at any time."""
 
     file: Path
     run: RunRecord
@@ -30,7 +30,7 @@ class PendingLog:
     stages: list[str] = field(default_factory=list)
     """Folders of stages that have ended."""
     status: str | None = None
-    """How the run ended."""
+    """Status in which the run ended."""
 
     @classmethod
     def of_run(cls, cache: Path, run: RunRecord) -> "PendingLog":

@@ -1,4 +1,4 @@
-"""Which run of an experiment a stage may log into."""
+"""The run of an experiment that is open to a stage."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -131,7 +131,7 @@ class FeatureCache:
         return self._cache.rows(KIND, depends, shape=part.shape, dtype=part.dtype, build=build)
 
     def _start(self, part: FrozenPart, images: Inputs, depends: dict[str, Any]) -> tuple[Inputs, Infer]:
-        """Where the computation of a part starts: the outputs of the highest lower part that is cached, else images."""
+        """Start of a part's computation: the outputs of the highest lower part that is cached, else images."""
         for digest, make_lower in part.lower_parts():
             if self._cache.has(KIND, depends | {"part": digest}):
                 lower = make_lower()

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FitContext:
-    """What all fits of a stage share."""
+    """Context that all fits of a stage share."""
 
     seed: int
     augment: AugmentConfig
@@ -80,7 +80,7 @@ class PhaseInputs:
     training: Inputs
     validation: Inputs
     variants: int | None
-    """How many variants of each training image; None: a new one in each epoch."""
+    """Number of variants of each training image; None: a new one in each epoch."""
     network: keras.Model
     mixed: bool
     """Whether training images are mixed with one another."""

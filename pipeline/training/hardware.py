@@ -18,7 +18,7 @@ from pipeline.training.multi_worker import joined
 
 log = logging.getLogger(__name__)
 
-# Each phase and each job of a sweep traces its own functions; TensorFlow takes them for one function traced anew.
+# Each phase and each job of a sweep traces its own functions; TensorFlow takes them for one function traced again.
 tf.get_logger().addFilter(lambda record: "triggered tf.function retracing" not in record.getMessage())
 
 

@@ -75,6 +75,7 @@ def test_training_reads_what_a_read_only_cache_holds_and_computes_the_rest(confi
     [images] = (place / "cache").glob("images-*")
     # Not removed: what is mapped still would keep the file system from being made read-only.
     images.rename(place / "elsewhere")
+    (place / "cache" / "stages").rename(place / "results elsewhere")
     left = sorted(place.rglob("*"))
     disk("ro")
     run_stages(config, tmp_path / "again", "train")

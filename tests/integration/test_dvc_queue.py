@@ -45,4 +45,4 @@ def test_queued_experiments_land_in_this_checkouts_store(checkout):
     assert checkout.dvc("exp", "show", "--csv").count("scratch_cnn") >= 2
     # What was read, decoded and computed went to this checkout's cache, not to the folders that DVC throws away.
     kinds = {folder.name.partition("-")[0] for folder in (checkout.folder / "cache").glob("*/")}
-    assert kinds == {"readings", "images", "frozen"}
+    assert kinds == {"readings", "images", "frozen", "stages"}

@@ -153,7 +153,7 @@ def ray_cluster():
 def test_every_launcher_gives_the_same_and_knows_what_the_others_did(command, tmp_path, images, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     sweep = ["pipeline.train", "-m", *small(images, tmp_path)]
-    one_by_one = command(*sweep, "seed=1,2", "hydra.sweep.dir=alone")
+    one_by_one = command(*sweep, "seed=1,2", "hydra.sweep.dir=alone", f"cache_folder={tmp_path}/alone-cache")
     assert one_by_one.returncode == 0, one_by_one.stderr
     joblib = command(*sweep, "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     assert "2 done" in joblib.stderr, joblib.stderr

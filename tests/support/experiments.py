@@ -1,6 +1,5 @@
 """Experiments that tests run in their own process."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,6 @@ def run_stages(config: Config, root: Path, last: str | None = None, *, repeat: b
     experiment = Experiment.of(config, root)
     run_through(last, experiment, repeat=repeat)
     return experiment
-
-
-def started(log: str) -> list[str]:
-    """The stages that a log says were run, in order."""
-    return re.findall(r"(\w+): started", log)
 
 
 def folders(root: Path) -> list[str]:

@@ -20,7 +20,7 @@ _TIMED = 30
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far an export's predictions are from the classifier's."""
+    """Distance of an export's predictions from the classifier's."""
 
     images: int
     same_class: float

@@ -1,4 +1,4 @@
-"""Predictions to look at: heat maps as files, and a gallery on one page."""
+"""Predictions as images: heat maps as files, and a gallery on one page."""
 
 import heapq
 from collections.abc import Sequence

@@ -17,14 +17,14 @@ from pipeline.system.terminal import progress
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where predictions are written."""
+    """Files that predictions are written to."""
 
     rows: Path | None = None
     """File of the rows; None: standard output."""
     format: str = "csv"
     """One of `ROW_WRITERS`."""
     top: int = 1
-    """How many classes a row names."""
+    """Number of classes in a row."""
     heatmaps: Path | None = None
     """Folder of heat maps; None: none."""
     gallery: Path | None = None

@@ -19,7 +19,7 @@ from pipeline.tracking import artifact, run_metrics
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a challenger becomes champion, and the numbers behind it."""
+    """The decision about a challenger, and the numbers behind it."""
 
     promoted: bool
     reason: str
@@ -119,7 +119,7 @@ def hits_on_same_images(champion: pd.DataFrame, challenger: pd.DataFrame) -> tup
 
 @dataclass(frozen=True)
 class _TestedRun:
-    """What the rule needs of a run."""
+    """A run, as the rule sees it."""
 
     predictions: pd.DataFrame
     cost: float
@@ -138,7 +138,7 @@ class _TestedRun:
 
 
 def _parity(challenger: Experiment, config: Config) -> dict[str, Any]:
-    """How far the model's export, which is thrown away, is from the model.
+    """Measure the distance of the model's export, which is thrown away, from the model.
 
     Raises:
         PipelineError: further than the export's margins allow.

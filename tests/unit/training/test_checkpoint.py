@@ -38,7 +38,9 @@ def test_cut_off_after_each_epoch_it_ends_as_if_nothing_had_been(configure, tmp_
             break
         except KeyboardInterrupt:
             cuts += 1
-            # The epochs before are reported once more, not computed.
+            # An epoch is written before it is reported; epochs before are reported once more, not computed.
+            [file] = checkpoints.iterdir()
+            assert read_checkpoint(file).epochs == len(reported)
             assert listened == reported
     assert cuts == len(uninterrupted.rows) > 2
     assert resumed.rows == uninterrupted.rows == reported == listened
