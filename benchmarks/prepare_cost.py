@@ -153,7 +153,7 @@ def growth(counts: list[int]) -> None:
 
 
 def hash_bits(frequencies: np.ndarray) -> np.ndarray:
-    """Make hashes, uint8 [n, 32], of frequencies [n, 16, 16], as `pipeline.data.perceptual_hash` does."""
+    """Make hashes, uint8 [n, 32], of frequencies [n, 16, 16], as `pipeline.data.duplicates` does."""
     median = np.median(frequencies, axis=(1, 2), keepdims=True)
     return np.packbits((frequencies > median).reshape(len(frequencies), -1), axis=1)
 

@@ -90,7 +90,7 @@ def measure_extraction(config: Config, images: DecodedImages, rounds: int, scrat
 
     def ours() -> None:
         shutil.rmtree(scratch, ignore_errors=True)
-        features = FeatureCache(images, Cache(scratch), backbone=config.backbone, hardware=config.hardware)
+        features = FeatureCache(images, Cache(scratch), config)
         features.load(part, np.arange(count))
 
     warm_up(plain, part, in_memory)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import is_writable
-from pipeline.system.cli import run_command
+from pipeline.system.cli import add_overrides, run_command
 from pipeline.system.errors import PipelineError
 
 # Of what an entry depends on, what tells people which one it is.
@@ -22,9 +22,7 @@ def main() -> None:
     parser.add_argument(
         "--prune", type=_bytes, metavar="SIZE", help="keep what was used last, up to e.g. 20GiB or 500MiB"
     )
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="of the configuration, such as cache_folder=..."
-    )
+    add_overrides(parser, "cache_folder=...")
     run_command(cache, parser.parse_intermixed_args())
 
 
@@ -34,23 +32,20 @@ def cache(args: argparse.Namespace) -> None:
     Raises:
         PipelineError: the cache is to be pruned, and can't be written to.
     """
+    # Hydra and rich take a moment to import, and --help does not need them.
     from rich.filesize import decimal
+    from rich.table import Table
 
-    place = Cache(args.folder or _configured_folder(args.overrides))
+    from pipeline.config.compose import configuration
+    from pipeline.system.paths import resolve
+    from pipeline.system.terminal import table_console
+
+    place = Cache(args.folder or resolve(configuration(args.overrides).cache_folder))
     if args.prune is not None:
         if not is_writable(place.folder):
             raise PipelineError(f"{place.folder} can't be written to, so that nothing can be removed")
         removed = place.prune(args.prune)
         print(f"removed {len(removed)} of {decimal(sum(entry.size for entry in removed))}")
-    _print_entries(place)
-
-
-def _print_entries(place: Cache) -> None:
-    from rich.filesize import decimal
-    from rich.table import Table
-
-    from pipeline.system.terminal import table_console
-
     entries = place.listing()
     table = Table("holds", "what", "size", "last used", "entry", box=None)
     for entry in entries:
@@ -62,13 +57,6 @@ def _print_entries(place: Cache) -> None:
     console.print(table)
     count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
     console.print(f"{count}, {decimal(sum(entry.size for entry in entries))}, in {place.folder}")
-
-
-def _configured_folder(overrides: list[str]) -> Path:
-    from pipeline.config.compose import configuration
-    from pipeline.system.paths import resolve
-
-    return resolve(configuration(overrides).cache_folder)
 
 
 def _bytes(text: str) -> int:

@@ -6,12 +6,31 @@ from pathlib import Path
 from pipeline.comparison.costs import COSTS
 from pipeline.evaluation.metrics import RANKING_METRICS
 from pipeline.storage.files import whole_file
-from pipeline.system.cli import run_command
+from pipeline.system.cli import add_overrides, add_selection, parse_selection, run_command
 
 
 def main() -> None:
     """Compare complete experiments on the same test images by intervals and paired tests, and recommend one."""
-    run_command(compare, _arguments())
+    parser = argparse.ArgumentParser(prog="python -m pipeline.compare", description=main.__doc__)
+    add_selection(parser)
+    parser.add_argument("--metric", default="accuracy", choices=RANKING_METRICS, help="to sort and test by (accuracy)")
+    parser.add_argument("--cost", default="size", choices=COSTS, help="to minimise among the best models (size)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", nargs="?", const=Path("compare.html"), help="write the page (compare.html)"
+    )
+    parser.add_argument(
+        "--best",
+        action="store_true",
+        help="print the recommended model alone: the cheapest that does not differ significantly from the best",
+    )
+    parser.add_argument(
+        "--test",
+        metavar="DIGEST",
+        help="the test images, by the start of their digest (the newest ones of two configurations or more)",
+    )
+    add_overrides(parser, "tracking.uri=...")
+    run_command(compare, parse_selection(parser))
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -21,10 +40,9 @@ def compare(args: argparse.Namespace) -> None:
         PipelineError: there is nothing to compare, or the test images differ.
     """
     # Seconds to import, and --help does not need them.
-    from pipeline.comparison.best import winner
     from pipeline.comparison.experiments import find, select
     from pipeline.comparison.page import write_comparison
-    from pipeline.comparison.ranking import rank
+    from pipeline.comparison.ranking import rank, winner
     from pipeline.comparison.rows import make_rows
     from pipeline.comparison.table import as_frame, print_best, print_comparison
     from pipeline.config.compose import configuration
@@ -43,41 +61,6 @@ def compare(args: argparse.Namespace) -> None:
             as_frame(ranking).to_csv(unfinished, index=False)
     if args.html:
         write_comparison(args.html, ranking, selection, chosen=chosen, cost=args.cost)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.compare", description=main.__doc__)
-    choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--filter", help="MLflow's filter, such as \"params.`backbone.name` = 'vgg16'\"")
-    choice.add_argument(
-        "--sweep", nargs="?", const="", help="a sweep's jobs: a part of its command line; alone, the latest sweep"
-    )
-    choice.add_argument("--runs", nargs="+", metavar="ID", help="these MLflow runs")
-    parser.add_argument("--metric", default="accuracy", choices=RANKING_METRICS, help="to sort and test by (accuracy)")
-    parser.add_argument("--cost", default="size", choices=COSTS, help="to minimise among the best models (size)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
-    parser.add_argument(
-        "--html", type=Path, metavar="FILE", nargs="?", const=Path("compare.html"), help="write the page (compare.html)"
-    )
-    parser.add_argument(
-        "--best",
-        action="store_true",
-        help="print the recommended model alone: the cheapest that does not differ significantly from the best",
-    )
-    parser.add_argument(
-        "--test",
-        metavar="DIGEST",
-        help="the test images, by the start of their digest (the newest ones of two configurations or more)",
-    )
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="of the configuration, such as tracking.uri=..."
-    )
-    args = parser.parse_args()
-    if args.runs:
-        # argparse gives --runs all words that follow, overrides too.
-        args.overrides += [word for word in args.runs if "=" in word]
-        args.runs = [word for word in args.runs if "=" not in word]
-    return args
 
 
 if __name__ == "__main__":

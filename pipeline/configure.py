@@ -1,4 +1,4 @@
-"""Stage configure: compose conf/ and params.yaml into the settings of each stage. `python -m pipeline.configure`"""
+"""Stage configure: compose conf/ and params.yaml into each stage's settings, with `python -m pipeline.configure`."""
 
 from pipeline.config.compose import configuration
 from pipeline.jobs.resolved import write_settings

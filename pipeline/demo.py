@@ -9,7 +9,18 @@ from pipeline.system.cli import run_command, whole_number
 
 def main() -> None:
     """Open a page on this machine: drop an image, see the classes and where the classifier looked."""
-    run_command(demo, _arguments())
+    parser = argparse.ArgumentParser(prog="python -m pipeline.demo", description=main.__doc__)
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="a .keras file, a folder that holds one, runs:/<id>/model or models:/<name>@<alias> (this checkout's best)",
+    )
+    parser.add_argument(
+        "--examples", type=Path, nargs="+", default=[], metavar="FILE", help="images to try with a click"
+    )
+    parser.add_argument("--port", type=whole_number(1, 65535), default=7860, help="(7860)")
+    run_command(demo, parser.parse_intermixed_args())
 
 
 def demo(args: argparse.Namespace) -> None:
@@ -31,21 +42,6 @@ def demo(args: argparse.Namespace) -> None:
     page = build_page(load(reference), args.examples)
     print(f"Try it: http://127.0.0.1:{args.port}", file=sys.stderr)
     uvicorn.run(page, host="127.0.0.1", port=args.port, log_level="warning")
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.demo", description=main.__doc__)
-    parser.add_argument(
-        "model",
-        nargs="?",
-        metavar="MODEL",
-        help="a .keras file, a folder that holds one, runs:/<id>/model or models:/<name>@<alias> (this checkout's best)",
-    )
-    parser.add_argument(
-        "--examples", type=Path, nargs="+", default=[], metavar="FILE", help="images to try with a click"
-    )
-    parser.add_argument("--port", type=whole_number(1, 65535), default=7860, help="(7860)")
-    return parser.parse_intermixed_args()
 
 
 if __name__ == "__main__":

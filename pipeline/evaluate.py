@@ -1,4 +1,7 @@
-"""Stage evaluate: both models on the test images. `python -m pipeline.evaluate`; the body is `pipeline.stages.evaluate`."""
+"""Stage evaluate: both models on the test images.
+
+`python -m pipeline.evaluate`; the body is `pipeline.stages.evaluate`.
+"""
 
 from pipeline.jobs.launch import main
 

@@ -4,47 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipeline.deployment.exports.formats import FORMATS
 from pipeline.system.cli import run_command
-
-FORMATS = ("saved_model", "tflite", "tflite_int8", "onnx")
+from pipeline.system.errors import PipelineError
 
 
 def main() -> None:
     """Write a classifier in other formats, if each predicts files as the classifier does; else nothing is written."""
-    run_command(export, _arguments())
-
-
-def export(args: argparse.Namespace) -> None:
-    """Find the classifier, load it, and export it; see `python -m pipeline.export --help`.
-
-    Raises:
-        PipelineError: there is no such classifier, or an export fails.
-    """
-    from pipeline.config.compose import configuration
-    from pipeline.deployment.find_model import find_model
-
-    config = configuration(args.overrides)
-    reference = find_model(args.model, config)
-    # TensorFlow takes seconds to import: only for a classifier that is there.
-    from pipeline.deployment.classifier import load
-    from pipeline.deployment.exports.export import export_classifier, print_summaries
-    from pipeline.deployment.exports.sample import experiment_sample, folder_sample, run_of
-
-    classifier = load(reference)
-    if args.images:
-        sample = folder_sample(args.images, classifier.classes, config.export)
-    else:
-        sample = experiment_sample(reference, classifier.classes, config)
-    summaries = export_classifier(classifier, args.format, sample, margins=config.export, folder=args.out)
-    print_summaries(summaries)
-    if run_id := run_of(reference):
-        from pipeline.tracking import log_exports
-
-        log_exports(config.tracking, run_id, summaries)
-    print(f"Written: {args.out}", file=sys.stderr)
-
-
-def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pipeline.export", description=main.__doc__)
     parser.add_argument(
         "words",
@@ -70,14 +36,40 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="compare on these instead of on the experiment's test images"
     )
-    args = parser.parse_intermixed_args()
-    from pipeline.config.compose import is_override
+    run_command(export, parser.parse_intermixed_args())
+
+
+def export(args: argparse.Namespace) -> None:
+    """Find the classifier, load it, and export it; see `python -m pipeline.export --help`.
+
+    Raises:
+        PipelineError: there is no such classifier, more than one is named, or an export fails.
+    """
+    from pipeline.config.compose import configuration, is_override
+    from pipeline.deployment.find_model import find_model
 
     models = [word for word in args.words if not is_override(word)]
     if len(models) > 1:
-        parser.error(f"one classifier at a time, not {' and '.join(models)}")
-    args.model, args.overrides = (models or [None])[0], [word for word in args.words if is_override(word)]
-    return args
+        raise PipelineError(f"one classifier at a time, not {' and '.join(models)}")
+    config = configuration([word for word in args.words if is_override(word)])
+    reference = find_model(models[0] if models else None, config)
+    # TensorFlow takes seconds to import: only for a classifier that is there.
+    from pipeline.deployment.classifier import load
+    from pipeline.deployment.exports.export import export_classifier, print_summaries
+    from pipeline.deployment.exports.sample import experiment_sample, folder_sample, run_of
+
+    classifier = load(reference)
+    if args.images:
+        sample = folder_sample(args.images, classifier.classes, config.export)
+    else:
+        sample = experiment_sample(reference, classifier.classes, config)
+    summaries = export_classifier(classifier, args.format, sample, margins=config.export, folder=args.out)
+    print_summaries(summaries)
+    if run_id := run_of(reference):
+        from pipeline.tracking import log_exports
+
+        log_exports(config.tracking, run_id, summaries)
+    print(f"Written: {args.out}", file=sys.stderr)
 
 
 def _formats(text: str) -> list[str]:

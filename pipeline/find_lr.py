@@ -2,7 +2,7 @@
 
 import argparse
 
-from pipeline.system.cli import run_command
+from pipeline.system.cli import add_overrides, run_command
 
 
 def main() -> None:
@@ -10,7 +10,16 @@ def main() -> None:
 
     A range test: the rate rises from find_lr.low to find_lr.high, and the loss shows where it becomes too high.
     """
-    run_command(find_lr, _arguments())
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.find_lr",
+        description=main.__doc__,
+        usage="%(prog)s [--phase finetune|train] [key=value ...]",
+        epilog="Overrides are those of python -m pipeline. What the test needs of earlier stages is run first, in the "
+        "experiment's own folder.",
+    )
+    parser.add_argument("--phase", choices=["finetune", "train"], default="finetune", help="what to test (finetune)")
+    add_overrides(parser, "backbone=vgg16")
+    run_command(find_lr, parser.parse_intermixed_args())
 
 
 def find_lr(args: argparse.Namespace) -> None:
@@ -26,19 +35,6 @@ def find_lr(args: argparse.Namespace) -> None:
     from pipeline.jobs.find_lr import find_lr
 
     find_lr(config, args.phase)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.find_lr",
-        description=main.__doc__,
-        usage="%(prog)s [--phase finetune|train] [key=value ...]",
-        epilog="Overrides are those of python -m pipeline. What the test needs of earlier stages is run first, in the "
-        "experiment's own folder.",
-    )
-    parser.add_argument("--phase", choices=["finetune", "train"], default="finetune", help="what to test (finetune)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the configuration")
-    return parser.parse_intermixed_args()
 
 
 if __name__ == "__main__":

@@ -11,40 +11,6 @@ from pipeline.system.errors import PipelineError
 
 def main() -> None:
     """Predict images: one row per image, in order; a file that can't be read gets a reason instead of a class."""
-    args = _arguments()
-    try:
-        run_command(predict, args)
-    except BrokenPipeError:
-        # The reader has closed the pipe; Python would complain again when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def predict(args: argparse.Namespace) -> None:
-    """Find the classifier, load it, and predict; see `python -m pipeline.predict --help`.
-
-    Raises:
-        PipelineError: there is no such classifier, or no image is named.
-    """
-    from pipeline.config.compose import configuration
-    from pipeline.deployment.find_model import find_model, is_model
-
-    words = list(args.words)
-    model = words.pop(0) if is_model(words[0]) else None
-    if not words:
-        raise PipelineError(
-            f"{model} is the classifier; name images as well: files, folders, patterns, or - for a list"
-        )
-    reference = find_model(model, configuration())
-    # TensorFlow takes seconds to import: only for a classifier that is there.
-    from pipeline.deployment.classifier import load
-    from pipeline.deployment.prediction.predict import Outputs, predict_files
-
-    outputs = Outputs(args.output, args.format, args.top, heatmaps=args.gradcam, gallery=args.html)
-    if failed := predict_files(words, load(reference, args.tta), outputs, args.batch_size):
-        print(f"{failed} could not be read; see the column error", file=sys.stderr)
-
-
-def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.predict",
         description=main.__doc__,
@@ -76,7 +42,37 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write a gallery of the least sure predictions, with heat maps"
     )
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    try:
+        run_command(predict, args)
+    except BrokenPipeError:
+        # The reader has closed the pipe; Python would complain again when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Find the classifier, load it, and predict; see `python -m pipeline.predict --help`.
+
+    Raises:
+        PipelineError: there is no such classifier, or no image is named.
+    """
+    from pipeline.config.compose import configuration
+    from pipeline.deployment.find_model import find_model, is_model
+
+    words = list(args.words)
+    model = words.pop(0) if is_model(words[0]) else None
+    if not words:
+        raise PipelineError(
+            f"{model} is the classifier; name images as well: files, folders, patterns, or - for a list"
+        )
+    reference = find_model(model, configuration())
+    # TensorFlow takes seconds to import: only for a classifier that is there.
+    from pipeline.deployment.classifier import load
+    from pipeline.deployment.prediction.output import Outputs, predict_files
+
+    outputs = Outputs(args.output, args.format, args.top, heatmaps=args.gradcam, gallery=args.html)
+    if failed := predict_files(words, load(reference, args.tta), outputs, args.batch_size):
+        print(f"{failed} could not be read; see the column error", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Stage prepare: find the images, check them, and split them. `python -m pipeline.prepare`; the body is `pipeline.stages.prepare`."""
+"""Stage prepare: find the images, check them, and split them.
+
+`python -m pipeline.prepare`; the body is `pipeline.stages.prepare`.
+"""
 
 from pipeline.jobs.launch import main
 

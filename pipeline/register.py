@@ -2,7 +2,7 @@
 
 import argparse
 
-from pipeline.system.cli import run_command
+from pipeline.system.cli import add_overrides, add_selection, parse_selection, run_command
 
 
 def main() -> None:
@@ -11,7 +11,12 @@ def main() -> None:
     It becomes champion if it passes the gate (conf/register): its export agrees with it, and it is the better one.
     Better on the same test images by the paired test, or not worse and cheaper.
     """
-    run_command(register, _arguments())
+    parser = argparse.ArgumentParser(prog="python -m pipeline.register", description=main.__doc__)
+    choice = add_selection(parser)
+    choice.add_argument("--rollback", action="store_true", help="make the champion before this one champion again")
+    choice.add_argument("--unless-champion", action="store_true", help="do nothing where there is a champion")
+    add_overrides(parser, "register.margin=0.02")
+    run_command(register, parse_selection(parser))
 
 
 def register(args: argparse.Namespace) -> None:
@@ -33,34 +38,12 @@ def register(args: argparse.Namespace) -> None:
     elif args.unless_champion and (champion := registry.version_of(CHAMPION)):
         print(f"{registry.name}: version {champion.number} is champion")
     else:
-        from pipeline.comparison.best import best_experiment
-        from pipeline.deployment.registration.register import register_experiment
+        from pipeline.comparison.ranking import best_experiment
+        from pipeline.deployment.registration.gate import register_experiment
 
-        best = best_experiment(
-            config, cost=config.register.cost, query=args.filter, sweep=args.sweep, run_ids=args.runs
-        )
+        cost = config.register.cost
+        best = best_experiment(config, cost=cost, query=args.filter, sweep=args.sweep, run_ids=args.runs)
         print(register_experiment(best, registry, config))
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.register", description=main.__doc__)
-    choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--filter", help="the best of those that MLflow's filter finds")
-    choice.add_argument(
-        "--sweep", nargs="?", const="", help="the best of a sweep: a part of its command line; alone, the latest sweep"
-    )
-    choice.add_argument("--runs", nargs="+", metavar="ID", help="the best of these MLflow runs")
-    choice.add_argument("--rollback", action="store_true", help="make the champion before this one champion again")
-    choice.add_argument("--unless-champion", action="store_true", help="do nothing where there is a champion")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="of the configuration, such as register.margin=0.02"
-    )
-    args = parser.parse_intermixed_args()
-    if args.runs:
-        # argparse gives --runs all words that follow, overrides too.
-        args.overrides += [word for word in args.runs if "=" in word]
-        args.runs = [word for word in args.runs if "=" not in word]
-    return args
 
 
 if __name__ == "__main__":

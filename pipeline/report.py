@@ -1,4 +1,7 @@
-"""Stage report: charts, pages, and the complete MLflow run. `python -m pipeline.report`; the body is `pipeline.stages.report`."""
+"""Stage report: charts, pages, and the complete MLflow run.
+
+`python -m pipeline.report`; the body is `pipeline.stages.report`.
+"""
 
 from pipeline.jobs.launch import main
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.system.cli import run_command
+from pipeline.system.cli import add_overrides, run_command
 
 
 def main() -> None:
@@ -13,7 +13,17 @@ def main() -> None:
     The code is its commit's, in a folder of its own; the environment is made from its lock. Exit status 1 where a
     figure differs by more than the tolerance.
     """
-    sys.exit(run_command(reproduce, _arguments()))
+    parser = argparse.ArgumentParser(prog="python -m pipeline.reproduce", description=main.__doc__)
+    parser.add_argument("run", metavar="RUN", help="id of a complete MLflow run, or the start of one")
+    parser.add_argument(
+        "--into", type=Path, metavar="DIR", help="the folder for code, environment and results (reproduced/<run>)"
+    )
+    parser.add_argument("--here", action="store_true", help="use this environment instead of making one from the lock")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-6, help="largest difference that is still called within tolerance (1e-6)"
+    )
+    add_overrides(parser, "tracking.uri=...")
+    sys.exit(run_command(reproduce, parser.parse_intermixed_args()))
 
 
 def reproduce(args: argparse.Namespace) -> int:
@@ -30,22 +40,6 @@ def reproduce(args: argparse.Namespace) -> int:
     run, figures = run_again(args.run, tracking, folder=args.into, make_environment=not args.here)
     print_figures(run, figures, args.tolerance)
     return int(verdict(figures, args.tolerance) == "different")
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.reproduce", description=main.__doc__)
-    parser.add_argument("run", metavar="RUN", help="id of a complete MLflow run, or the start of one")
-    parser.add_argument(
-        "--into", type=Path, metavar="DIR", help="the folder for code, environment and results (reproduced/<run>)"
-    )
-    parser.add_argument("--here", action="store_true", help="use this environment instead of making one from the lock")
-    parser.add_argument(
-        "--tolerance", type=float, default=1e-6, help="largest difference that is still called within tolerance (1e-6)"
-    )
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="of the configuration, such as tracking.uri=..."
-    )
-    return parser.parse_intermixed_args()
 
 
 if __name__ == "__main__":

@@ -3,16 +3,14 @@
 import argparse
 from pathlib import Path
 
-from pipeline.system.cli import run_command
+from pipeline.system.cli import add_overrides, run_command
 
 
 def main() -> None:
     """Deliver all that the cache folder keeps for a tracking store that was away."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sync", description=main.__doc__)
     parser.add_argument("--folder", type=Path, help="instead of the configured cache_folder")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="of the configuration, such as cache_folder=..."
-    )
+    add_overrides(parser, "cache_folder=...")
     run_command(sync, parser.parse_intermixed_args())
 
 

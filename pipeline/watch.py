@@ -1,6 +1,6 @@
-"""Stage watch: digests of the images and of a weights file, so that changes are noticed. `python -m pipeline.watch`
+"""Stage watch: digests of the images and of a weights file, so that changes are noticed.
 
-Light, since it runs every time.
+`python -m pipeline.watch`; light, since it runs every time.
 """
 
 from pipeline.jobs.identity import outside_digests

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from pipeline.comparison import plots
-from pipeline.comparison.best import reason
 from pipeline.comparison.costs import COSTS
 from pipeline.comparison.experiments import Selection
-from pipeline.comparison.ranking import Ranking
+from pipeline.comparison.ranking import Ranking, reason
 from pipeline.comparison.table import letters, other_metrics
 from pipeline.visuals.pages import write_page
 from pipeline.visuals.style import as_svg

@@ -1,6 +1,7 @@
 """The charts of a comparison."""
 
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
 
-from pipeline.comparison.best import pareto_front
 from pipeline.comparison.costs import COSTS
 from pipeline.comparison.experiments import Experiment
 from pipeline.comparison.ranking import RankedRow, Ranking
@@ -16,7 +16,6 @@ from pipeline.comparison.rows import describe
 from pipeline.evaluation.metrics import Estimate
 from pipeline.visuals.style import BLUE, INK, SERIES, charting, shorten
 
-HISTORIES = ("train/history.csv", "finetune/history.csv")
 _MAX_LABEL = 46
 _MAX_CURVES, _MAX_AXES = 10, 3
 
@@ -37,9 +36,9 @@ def ranking_chart(ranking: Ranking) -> Figure:
         for number, group in enumerate(ranking.groups):
             # Beside the axes.
             x, colour = 1.015 + 0.014 * number, SERIES[number % len(SERIES)]
-            lane: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False, "color": colour}
-            axes.plot([x, x], [min(group) - 0.25, max(group) + 0.25], linewidth=1, alpha=0.5, **lane)
-            axes.plot([x] * len(group), group, "o", markersize=4.5, **lane)
+            plot = partial(axes.plot, transform=axes.get_yaxis_transform(), clip_on=False, color=colour)
+            plot([x, x], [min(group) - 0.25, max(group) + 0.25], linewidth=1, alpha=0.5)
+            plot([x] * len(group), group, "o", markersize=4.5)
         axes.set_yticks(range(count), [shorten(each.row.label, _MAX_LABEL) for each in rows])
         axes.invert_yaxis()
         axes.set_xlabel(f"{ranking.label}, interval of {ranking.confidence:.0%}")
@@ -49,10 +48,8 @@ def ranking_chart(ranking: Ranking) -> Figure:
 
 def cost_charts(ranking: Ranking) -> Figure | None:
     """Draw the metric against each cost, with the Pareto front; None where no run has a cost, or there is one row."""
-    by_cost = {cost: [each.row.mean(cost.metric) for each in ranking.rows] for cost in COSTS.values()}
-    known = {
-        cost: [value for value in values if value is not None] for cost, values in by_cost.items() if None not in values
-    }
+    by_cost = ((cost, [each.row.mean(cost.metric) for each in ranking.rows]) for cost in COSTS.values())
+    known = {cost: [value for value in values if value is not None] for cost, values in by_cost if None not in values}
     if not known or len(ranking.rows) < 2:
         return None
     rows = -(-len(known) // 2)
@@ -84,15 +81,28 @@ def _draw_front(axes: Axes, costs: list[float], ranking: Ranking) -> None:
     axes.grid()
 
 
+def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
+    """Indices of the models that no other beats in one without being worse in the other, from the cheapest on.
+
+    Args:
+        costs: less is better.
+        gains: more is better.
+    """
+    front: list[int] = []
+    for index in sorted(range(len(costs)), key=lambda each: (costs[each], -gains[each])):
+        if not front or gains[index] > gains[front[-1]]:
+            front.append(index)
+    return front
+
+
 def sweep_axes(ranking: Ranking) -> dict[str, Figure]:
     """Draw the metric along each setting that was swept, a line for each choice of the others, intervals as bands."""
-    keys = list(ranking.rows[0].row.differences)
-    swept = [key for key in keys if key.endswith("unfreeze") or _is_numeric(ranking, key)][:_MAX_AXES]
-    return {key: figure for key in swept if (figure := _along(ranking, key))}
+    ticks = {key: _ordered_values(ranking, key) for key in ranking.rows[0].row.differences}
+    swept = [key for key, values in ticks.items() if values][:_MAX_AXES]
+    return {key: figure for key in swept if (figure := _along(ranking, key, ticks[key]))}
 
 
-def _along(ranking: Ranking, key: str) -> Figure | None:
-    ticks = _ordered_values(ranking, key)
+def _along(ranking: Ranking, key: str, ticks: list[str]) -> Figure | None:
     lines: dict[str, list[tuple[int, Estimate]]] = {}
     for each in ranking.rows:
         settings = each.row.differences
@@ -105,11 +115,9 @@ def _along(ranking: Ranking, key: str) -> Figure | None:
         for number, (name, points) in enumerate(sorted(lines.items())):
             colour = SERIES[number % len(SERIES)]
             points.sort(key=lambda point: point[0])
-            x = [place for place, _ in points]
-            axes.fill_between(
-                x, [e.low for _, e in points], [e.high for _, e in points], color=colour, alpha=0.16, linewidth=0
-            )
-            axes.plot(x, [e.value for _, e in points], "o-", color=colour, markersize=5, label=name or ranking.label)
+            x, low, value, high = np.array([(place, each.low, each.value, each.high) for place, each in points]).T
+            axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
+            axes.plot(x, value, "o-", color=colour, markersize=5, label=name or ranking.label)
         axes.set_xticks(range(len(ticks)), ticks)
         axes.set(xlabel=key, ylabel=ranking.label)
         axes.grid()
@@ -153,28 +161,21 @@ def _draw_history(axes: Axes, name: str, ranked: RankedRow, runs: list[History],
 
 def _history(run: Experiment) -> History | None:
     """Both phases' epochs; None where the run has lost them."""
-    train, finetune = (run.file(path) for path in HISTORIES)
+    train, finetune = (run.file(f"{phase}/history.csv") for phase in ("train", "finetune"))
     return None if train is None or finetune is None else (pd.read_csv(train), pd.read_csv(finetune))
 
 
-def _is_numeric(ranking: Ranking, key: str) -> bool:
-    return all(_is_number(each.row.differences[key]) for each in ranking.rows)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _ordered_values(ranking: Ranking, key: str) -> list[str]:
-    """List the values of a setting from small to large; of an unfreeze depth, from few to many trained parameters."""
-    values = {each.row.differences[key] for each in ranking.rows}
+    """List the values of a setting from small to large; of an unfreeze depth, from few to many trained parameters.
+
+    A setting that is not a number has none.
+    """
+    trained: dict[str, list[float]] = {}
+    for each in ranking.rows:
+        trained.setdefault(each.row.differences[key], []).append(each.row.mean("finetune/trainable_parameters") or 0.0)
     if key.endswith("unfreeze"):
-        trained: dict[str, list[float]] = {value: [] for value in values}
-        for each in ranking.rows:
-            trained[each.row.differences[key]].append(each.row.mean("finetune/trainable_parameters") or 0.0)
-        return sorted(values, key=lambda value: (np.mean(trained[value]), value))
-    return sorted(values, key=float)
+        return sorted(trained, key=lambda value: (np.mean(trained[value]), value))
+    try:
+        return sorted(trained, key=float)
+    except ValueError:
+        return []

@@ -1,6 +1,7 @@
 """Experiments as rows of a table: one row for those that differ only in seed, named by the settings that differ."""
 
 from dataclasses import dataclass
+from itertools import takewhile
 
 from pipeline.comparison.experiments import Experiment
 
@@ -60,20 +61,10 @@ def differing_keys(settings: list[dict[str, str]]) -> list[str]:
     )
     different = [key for key in keys if len({each.get(key) for each in settings}) > 1]
     names = [key for key in different if key.endswith(".name")]
-    return [
-        key
-        for key in different
-        if not any(
-            name != key and _follows(key, name, settings) and not _comes_before(key, name, names) for name in names
-        )
-    ]
+    # Of two names that change together the first one is listed.
+    return [key for key in different if not any(_follows(key, name, settings) for name in takewhile(key.__ne__, names))]
 
 
 def _follows(key: str, name: str, settings: list[dict[str, str]]) -> bool:
     """Return whether each value of `name` comes with one value of `key`."""
     return len({(each.get(name), each.get(key)) for each in settings}) == len({each.get(name) for each in settings})
-
-
-def _comes_before(key: str, name: str, names: list[str]) -> bool:
-    """Return whether `key` is itself a name before `name`: of two that change together the first one is listed."""
-    return key in names and names.index(key) < names.index(name)

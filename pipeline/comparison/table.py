@@ -5,10 +5,9 @@ import sys
 import pandas as pd
 from rich.table import Table
 
-from pipeline.comparison.best import reason
 from pipeline.comparison.costs import COSTS
 from pipeline.comparison.experiments import Selection, name_runs
-from pipeline.comparison.ranking import Ranking
+from pipeline.comparison.ranking import Ranking, reason
 from pipeline.evaluation.metrics import METRICS
 from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import table_console
@@ -99,4 +98,4 @@ def print_best(ranking: Ranking, chosen: int | None, cost: str) -> None:
 
 def _letter(number: int) -> str:
     letter, round_ = chr(ord("A") + number % 26), number // 26
-    return letter + (str(round_) if round_ else "")
+    return letter + str(round_ or "")

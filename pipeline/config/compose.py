@@ -3,7 +3,6 @@
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -15,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import Config
 from pipeline.config.validate import ConfigError, check, find_problems, known_keys, unknown
+from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE
 
@@ -135,7 +135,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("at_least", _at_least, replace=True)
 
 
-def _at_least(least: Any, value: Any) -> Any:
+def _at_least(least: object, value: object) -> object:
     # Validation reports a value that is not a number.
     return max(least, value) if isinstance(least, int) and isinstance(value, int) else value
 
@@ -196,7 +196,7 @@ def _normalise_override(override: str) -> str:
     return override
 
 
-def _read_params() -> dict[str, Any]:
+def _read_params() -> Json:
     try:
         params = OmegaConf.to_container(OmegaConf.load(PARAMS)) if PARAMS.exists() else {}
     except (yaml.YAMLError, OmegaConfBaseException) as error:
@@ -206,7 +206,7 @@ def _read_params() -> dict[str, Any]:
     return params
 
 
-def _as_overrides(key: str, value: Any) -> Iterable[str]:
+def _as_overrides(key: str, value: object) -> Iterable[str]:
     """Yield the overrides for `key` in params.yaml: none where it is null, unless the key is unknown."""
     if value is None and (key in known_keys() or key in GROUPS):
         return
@@ -221,7 +221,7 @@ def _as_overrides(key: str, value: Any) -> Iterable[str]:
             yield from _as_overrides(f"{key}.{leaf}", leaf_value)
 
 
-def quoted(value: Any) -> str:
+def quoted(value: object) -> str:
     """Return `value` in the grammar of Hydra's overrides."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -242,7 +242,7 @@ def quote_literally(text: str) -> str:
     return quoted(re.sub(r"(\\*)\$\{", r"\1\1\\${", text))
 
 
-def _report_ignored_params(params: dict[str, Any]) -> None:
+def _report_ignored_params(params: Json) -> None:
     ignored = [override for key, value in params.items() for override in _as_overrides(key, value)]
     if ignored:
         print(f"experiment=... overrides params.yaml; ignored: {' '.join(ignored)}", file=sys.stderr)

@@ -1,10 +1,13 @@
-"""Limits of configuration values: each as a check, in words for error messages, and as JSON Schema."""
+"""Limits of configuration values, as JSON Schema and in words for error messages."""
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sized
 from dataclasses import field
+from types import NoneType
 from typing import Any
+
+from pipeline.storage.files import Json
 
 _BOUNDS = {
     "minimum": (operator.ge, ">="),
@@ -12,33 +15,63 @@ _BOUNDS = {
     "maximum": (operator.le, "<="),
     "exclusiveMaximum": (operator.lt, "<"),
 }
+_TYPES = {"integer": int, "number": int | float, "string": str, "array": list, "object": dict, "null": NoneType}
+
+
+def satisfies(value: Any, schema: Json) -> bool:
+    """Return whether a value satisfies a JSON Schema of the keywords that are used below; numbers must be finite."""
+    # In their order: bounds come after the type.
+    if not all(_CHECKS[keyword](value, operand) for keyword, operand in schema.items() if keyword in _CHECKS):
+        return False
+    if isinstance(value, list):
+        return all(satisfies(each, schema.get("items", {})) for each in value)
+    if isinstance(value, dict):
+        properties, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+        if others is False and not value.keys() <= properties.keys():
+            return False
+        names = schema.get("propertyNames", {})
+        return all(
+            satisfies(key, names) and satisfies(each, properties.get(key, others)) for key, each in value.items()
+        )
+    return True
+
+
+def _has_type(value: object, names: str | list[str]) -> bool:
+    return any(isinstance(value, _TYPES[name]) for name in ([names] if isinstance(names, str) else names))
+
+
+def _has_size(value: object, least: int) -> bool:
+    return not isinstance(value, Sized) or len(value) >= least
+
+
+def _in_bound(compare: Callable[[float, float], bool]) -> Callable[[float, float], bool]:
+    return lambda value, bound: math.isfinite(value) and compare(value, bound)
+
+
+_CHECKS: dict[str, Callable[[Any, Any], bool]] = {
+    "type": _has_type,
+    "enum": lambda value, options: value in options,
+    "anyOf": lambda value, schemas: any(satisfies(value, schema) for schema in schemas),
+    **dict.fromkeys(("minLength", "minItems", "minProperties"), _has_size),
+    **{keyword: _in_bound(compare) for keyword, (compare, _) in _BOUNDS.items()},
+}
 
 
 # These functions stand on the right of `key: type = ...`, so they return Any, as dataclasses.field itself does.
-def limited(expected: str, holds: Callable[[Any], bool], schema: dict[str, Any]) -> Any:
-    """Declare a field whose values must satisfy `holds`; for the arguments see `limit`."""
-    return field(metadata=limit(expected, holds, schema))
-
-
-def limit(expected: str, holds: Callable[[Any], bool], schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a limit as the metadata of a field.
+def limited(expected: str, schema: Json) -> Any:
+    """Declare a field with a limit.
 
     Args:
         expected: the allowed values in words.
-        holds: checks a value that has the field's type; null only where that is `Any`.
-        schema: the same limit as JSON Schema keywords.
+        schema: the same as JSON Schema, of a value that has the field's type.
     """
-    return {"expected": expected, "holds": holds, "schema": schema}
+    return field(metadata={"expected": expected, "schema": schema})
 
 
 def bounded(**bounds: float) -> Any:
     """Declare a finite number within bounds, which are named as in JSON Schema: minimum, exclusiveMaximum, ..."""
-
-    def holds(value: float) -> bool:
-        return math.isfinite(value) and all(_BOUNDS[name][0](value, bound) for name, bound in bounds.items())
-
     words = " and ".join(f"{_BOUNDS[name][1]} {bound}" for name, bound in bounds.items())
-    return field(metadata={"range": words, "holds": holds, "schema": bounds})
+    return field(metadata={"range": words, "schema": bounds})
 
 
 def at_least(low: float) -> Any:
@@ -68,57 +101,11 @@ def positive_fraction() -> Any:
 
 def one_of(*choices: str) -> Any:
     """Declare a text that is one of `choices`."""
-    return limited(f"one of {', '.join(choices)}", lambda value: value in choices, {"enum": list(choices)})
+    return limited(f"one of {', '.join(choices)}", {"enum": list(choices)})
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
-
-
-def _is_class_weight(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(_is_number(weight) and weight > 0 for weight in value.values())
-    return value in ("none", "balanced")
-
-
-def _is_rate_factors(value: Any) -> bool:
-    return value is None or (
-        isinstance(value, Mapping)
-        and all(isinstance(name, str) and _is_number(factor) and factor >= 0 for name, factor in value.items())
-    )
-
-
-def _are_inner_fractions(value: Any) -> bool:
-    return value is None or (_is_list(value) and all(_is_number(each) and 0 < each < 1 for each in value))
-
-
-_ROUND_KEYS: dict[str, Callable[[Any], bool]] = {
-    "unfreeze": lambda value: isinstance(value, str | int) and value != "",
-    "epochs": lambda value: isinstance(value, int) and value >= 1,
-    "learning_rate": lambda value: _is_number(value) and value > 0,
-    "image_size": lambda value: isinstance(value, int) and value >= 1,
-}
-
-
-def _are_rounds(value: Any) -> bool:
-    return value is None or (_is_list(value) and all(map(_is_round, value)))
-
-
-def _is_round(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(key in _ROUND_KEYS and _ROUND_KEYS[key](each) for key, each in value.items())
-    )
-
-
-CLASS_WEIGHT = limit(
+CLASS_WEIGHT = limited(
     "none, balanced, or {<class>: <number > 0>, ...}",
-    _is_class_weight,
     {
         "anyOf": [
             {"enum": ["none", "balanced"]},
@@ -126,24 +113,25 @@ CLASS_WEIGHT = limit(
         ]
     },
 )
-RATE_FACTORS = limit(
+RATE_FACTORS = limited(
     "null, or {<block, head or stem>: <number >= 0>, ...}",
-    _is_rate_factors,
-    {"type": ["object", "null"], "additionalProperties": {"type": "number", "minimum": 0}},
+    {
+        "type": ["object", "null"],
+        "propertyNames": {"type": "string"},
+        "additionalProperties": {"type": "number", "minimum": 0},
+    },
 )
-INNER_FRACTIONS = limit(
+INNER_FRACTIONS = limited(
     "null, or a list of numbers > 0 and < 1, such as [0.25, 0.5, 0.75]",
-    _are_inner_fractions,
     {
         "type": ["array", "null"],
         "minItems": 1,
         "items": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
     },
 )
-ROUNDS = limit(
+ROUNDS = limited(
     "null, or a list of {unfreeze, epochs, learning_rate, image_size} with at least one key each, such as "
     "[{unfreeze: -1, epochs: 2}, {unfreeze: all, epochs: 6, learning_rate: 3e-4}]",
-    _are_rounds,
     {
         "type": ["array", "null"],
         "minItems": 1,

@@ -1,11 +1,11 @@
 """The whole configuration, and its sections about results and tools."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from pipeline.config.dataset import AugmentConfig, DatasetConfig
 from pipeline.config.limits import above, at_least, between, bounded, fraction, one_of
 from pipeline.config.training import BackboneConfig, FinetuneConfig, HardwareConfig, TrainConfig
+from pipeline.storage.files import Json
 
 
 @dataclass(kw_only=True)
@@ -155,7 +155,7 @@ PHASES = ("train", "finetune")
 _EXPERIMENT = ("seed", "image_size", "dataset", "backbone", "augment", "train", "finetune", "evaluate", "hardware")
 
 
-def experiment_settings(config: Config) -> dict[str, Any]:
+def experiment_settings(config: Config) -> Json:
     """Return every setting that a result depends on, as plain values, without folders and addresses."""
     settings = {name: value for name, value in asdict(config).items() if name in _EXPERIMENT}
     # Images and weights files are identified by their digests, not by their paths.

@@ -1,6 +1,6 @@
 """Sections of the configuration about the network and both training phases."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config.limits import (
@@ -100,7 +100,7 @@ class PhaseConfig:
     """Metric that selects the best epoch."""
     restore_best: bool
     """Keep the weights of the best epoch instead of the last one."""
-    class_weight: Any = field(metadata=CLASS_WEIGHT)
+    class_weight: Any = CLASS_WEIGHT
     """Weight of each class in the training loss. none: all 1. balanced: inverse to the class's frequency.
     A mapping: as given, 1 for classes that it does not name."""
     balanced_sampling: bool
@@ -128,7 +128,6 @@ class FinetuneConfig(PhaseConfig):
 
     unfreeze: int | str = limited(
         "an integer or a text that is not empty",
-        lambda value: value != "",
         {"type": ["integer", "string"], "minLength": 1},
     )
     """Start of the trainable part: name of a block or layer, index of a layer, number of blocks from the top (-2),
@@ -139,19 +138,19 @@ class FinetuneConfig(PhaseConfig):
     """Keep the statistics and weights of BatchNormalization layers as pretrained."""
     rate_decay: float = positive_fraction()
     """Ratio of each block's learning rate to that of the block above it. Head and top block use the full rate."""
-    rate_factors: Any = field(metadata=RATE_FACTORS)
+    rate_factors: Any = RATE_FACTORS
     """Learning rate of named blocks as a multiple of the phase's, instead of `rate_decay`. Null: none."""
     dropout: float | None = fraction()
     """Dropout rate before the classification layer in this phase. Null: as in phase 1."""
     stochastic_depth: float | None = fraction()
     """Probability of skipping the topmost residual branch in a training step, falling linearly to 0 below.
     Null: the backbone's own."""
-    interpolate: Any = field(metadata=INNER_FRACTIONS)
+    interpolate: Any = INNER_FRACTIONS
     """Positions between a round's initial weights (0) and those of its kept epoch (1). The weights at the position
     with the best validation accuracy, then loss, are kept; position 1 always competes. Null: the epoch's weights."""
     image_size: int | None = at_least(1)
     """Side in pixels for training; validation and test use the top-level `image_size`. Null: the same."""
-    phases: Any = field(metadata=ROUNDS)
+    phases: Any = ROUNDS
     """Rounds of gradual unfreezing and progressive resizing, in order, each with its own optimizer and schedule.
     A round uses the settings above for keys that it does not set. Null: a single round."""
 

@@ -5,7 +5,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import Config
+from pipeline.config.limits import satisfies
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
 
@@ -84,8 +85,11 @@ def check(composed: DictConfig) -> Config:
 
 def find_problems(composed: DictConfig) -> list[str]:
     """Return a sentence on each problem of a composed configuration."""
-    problems = _section_problems(composed, Config, "")
-    return problems or _contradictions(composed)
+    return list(_section_problems(composed, Config, "")) or [
+        *_data_contradictions(composed.dataset),
+        *_backbone_contradictions(composed),
+        *_training_contradictions(composed),
+    ]
 
 
 def expected_values(key: dataclasses.Field) -> str:
@@ -99,23 +103,20 @@ def expected_values(key: dataclasses.Field) -> str:
     return f"{words}, or null" if types.NoneType in options else words
 
 
-def _section_problems(values: DictConfig, section: type, prefix: str) -> list[str]:
+def _section_problems(values: DictConfig, section: type, prefix: str) -> Iterator[str]:
     schema = {each.name: each for each in fields(section)}
-    problems = [_unknown_key(f"{prefix}{key}") for key in values if key not in schema]
+    yield from (_unknown_key(f"{prefix}{key}") for key in values if key not in schema)
     for key, each in schema.items():
         name = prefix + key
         if key not in values:
-            problems.append(f"{name}: required key is missing; conf/ defines it, do not remove it")
+            yield f"{name}: required key is missing; conf/ defines it, do not remove it"
         elif is_section(each):
             if isinstance(values[key], DictConfig):
-                problems += _section_problems(values[key], section_type(each), f"{name}.")
+                yield from _section_problems(values[key], section_type(each), f"{name}.")
             else:
-                problems.append(
-                    f"{name}: {values[key]!r} is not a section; use {name}=<a file in conf/{name}/> or {name}.<key>=<value>"
-                )
+                yield f"{name}: {values[key]!r} is not a section; use {name}=<a file in conf/{name}/> or {name}.<key>=<value>"
         elif not _is_valid(values, each, OmegaConf.structured(section)):
-            problems.append(f"{name}: invalid value {_shown(values, key)}; expected {expected_values(each)}")
-    return problems
+            yield f"{name}: invalid value {_shown(values, key)}; expected {expected_values(each)}"
 
 
 def _is_valid(values: DictConfig, key: dataclasses.Field, typed: DictConfig) -> bool:
@@ -124,8 +125,8 @@ def _is_valid(values: DictConfig, key: dataclasses.Field, typed: DictConfig) -> 
         typed[key.name] = values[key.name]
     except OmegaConfBaseException:
         return False
-    value, holds = typed[key.name], key.metadata.get("holds")
-    return holds is None or (value is None and key.type is not Any) or holds(value)
+    value = OmegaConf.to_container(typed)[key.name]
+    return (value is None and key.type is not Any) or satisfies(value, key.metadata.get("schema", {}))
 
 
 def _unknown_key(name: str) -> str:
@@ -139,32 +140,50 @@ def _shown(values: DictConfig, key: str) -> str:
         return f"{OmegaConf.to_container(values)[key]!r} ({str(error).splitlines()[0]})"
 
 
-def _contradictions(cfg: DictConfig) -> list[str]:
-    """Return a sentence on each pair of values that are allowed alone, but not together."""
-    problems = _data_contradictions(cfg.dataset)
-    if cfg.image_size < cfg.backbone.min_image_size:
-        problems.append(
-            f"image_size: invalid value {cfg.image_size} with backbone={cfg.backbone.name}; expected at least {cfg.backbone.min_image_size}"
-        )
-    problems += _training_contradictions(cfg)
-    weights = cfg.backbone.weights
-    if cfg.backbone.constructor == "scratch_cnn" and weights == "imagenet":
-        problems.append(
-            "backbone.weights: invalid value 'imagenet' with backbone=scratch_cnn, which is not pretrained; use random"
-        )
-    elif weights not in ("imagenet", "random") and not resolve(weights).is_file():
-        problems.append(
-            f"backbone.weights: the file {weights!r} does not exist; expected imagenet, random, or the path of a Keras weights file"
-        )
-    if cfg.tracking.uri and urlsplit(cfg.tracking.uri).password:
-        problems.append(
-            "tracking.uri: contains a password, which would be written into files; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
-        )
-    return problems
+# Values that are allowed alone, but not together.
 
 
-def _training_contradictions(cfg: DictConfig) -> list[str]:
-    problems, finetune = [], cfg.finetune
+def _data_contradictions(dataset: DictConfig) -> Iterator[str]:
+    source, name = dataset.source, dataset.name
+    has_path = source in ("folder", "csv")
+    if not has_path and dataset.path is not None:
+        yield f"dataset.path: invalid value {dataset.path!r} with dataset={name}, which has its own images; use dataset=folder"
+    if has_path and dataset.path is None:
+        what = (
+            "a folder of images, dataset.path=<folder>" if source == "folder" else "a CSV file, dataset.path=<file>.csv"
+        )
+        yield f"dataset.path: required with dataset={name}; set it to {what}"
+    if source == "tfds" and not re.fullmatch(r"[\w/.-]+:\d+\.\d+\.\d+", dataset.tfds or ""):
+        yield (
+            f"dataset.tfds: invalid value {dataset.tfds!r} with dataset={name}; expected <name>:<version> of TensorFlow Datasets, such as "
+            "tf_flowers:3.0.1"
+        )
+    if source != "tfds" and dataset.tfds is not None:
+        yield f"dataset.tfds: invalid value {dataset.tfds!r} with dataset={name}; use dataset=tfds"
+    if source == "digits" and dataset.test == "validation":
+        yield f"dataset.test: invalid value 'validation' with dataset={name}, which has no validation split of its own; use auto"
+    if dataset.groups is not None and source != "csv":
+        try:
+            re.compile(dataset.groups)
+        except re.error as error:
+            yield f"dataset.groups: {dataset.groups!r} is not a regular expression ({error}); expected one on the images' paths, or null"
+
+
+def _backbone_contradictions(cfg: DictConfig) -> Iterator[str]:
+    backbone, least = cfg.backbone, cfg.backbone.min_image_size
+    rounds = cfg.finetune.phases or []
+    sizes = [("image_size", cfg.image_size), ("finetune.image_size", cfg.finetune.image_size)]
+    for key, size in [*sizes, *(("finetune.image_size", each.get("image_size")) for each in rounds)]:
+        if size and size < least:
+            yield f"{key}: invalid value {size} with backbone={backbone.name}; expected at least {least}"
+    if backbone.constructor == "scratch_cnn" and backbone.weights == "imagenet":
+        yield "backbone.weights: invalid value 'imagenet' with backbone=scratch_cnn, which is not pretrained; use random"
+    elif backbone.weights not in ("imagenet", "random") and not resolve(backbone.weights).is_file():
+        yield f"backbone.weights: the file {backbone.weights!r} does not exist; expected imagenet, random, or the path of a Keras weights file"
+
+
+def _training_contradictions(cfg: DictConfig) -> Iterator[str]:
+    finetune = cfg.finetune
     for section, epochs in (
         ("train", cfg.train.epochs),
         ("finetune", min([round_.get("epochs", finetune.epochs) for round_ in finetune.phases or [{}]])),
@@ -172,57 +191,21 @@ def _training_contradictions(cfg: DictConfig) -> list[str]:
         settings = cfg[section]
         if settings.warmup_steps is None and settings.schedule != "one_cycle" and settings.warmup_epochs > epochs:
             limit = "the epochs of a round, " if section == "finetune" and finetune.phases else f"{section}.epochs="
-            problems.append(f"{section}.warmup_epochs: {settings.warmup_epochs} is more than {limit}{epochs}")
-    sizes = [finetune.image_size, *(round_.get("image_size") for round_ in finetune.phases or [])]
-    for size in filter(None, sizes):
-        if size < cfg.backbone.min_image_size:
-            problems.append(
-                f"finetune.image_size: invalid value {size} with backbone={cfg.backbone.name}; expected at least {cfg.backbone.min_image_size}"
-            )
+            yield f"{section}.warmup_epochs: {settings.warmup_epochs} is more than {limit}{epochs}"
     if (cfg.augment.mixup or cfg.augment.cutmix) and finetune.batch_size < 2:
-        problems.append(
+        yield (
             f"finetune.batch_size: invalid value {finetune.batch_size} with augment.mixup or augment.cutmix, which mix the images of a batch; "
             "expected at least 2"
         )
     if "flip" in cfg.evaluate.tta and not cfg.dataset.mirror:
-        problems.append(
+        yield (
             f"evaluate.tta: invalid value {cfg.evaluate.tta!r} with dataset.mirror=false, since mirrored images belong to another class; "
             "use crops or none"
         )
     if cfg.find_lr.low >= cfg.find_lr.high:
-        problems.append(f"find_lr.low: {cfg.find_lr.low} is not below find_lr.high={cfg.find_lr.high}")
-    return problems
-
-
-def _data_contradictions(dataset: DictConfig) -> list[str]:
-    problems = []
-    source, name = dataset.source, dataset.name
-    has_path = source in ("folder", "csv")
-    if not has_path and dataset.path is not None:
-        problems.append(
-            f"dataset.path: invalid value {dataset.path!r} with dataset={name}, which has its own images; use dataset=folder"
+        yield f"find_lr.low: {cfg.find_lr.low} is not below find_lr.high={cfg.find_lr.high}"
+    if cfg.tracking.uri and urlsplit(cfg.tracking.uri).password:
+        yield (
+            "tracking.uri: contains a password, which would be written into files; set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD instead"
         )
-    if has_path and dataset.path is None:
-        what = (
-            "a folder of images, dataset.path=<folder>" if source == "folder" else "a CSV file, dataset.path=<file>.csv"
-        )
-        problems.append(f"dataset.path: required with dataset={name}; set it to {what}")
-    if source == "tfds" and not re.fullmatch(r"[\w/.-]+:\d+\.\d+\.\d+", dataset.tfds or ""):
-        problems.append(
-            f"dataset.tfds: invalid value {dataset.tfds!r} with dataset={name}; expected <name>:<version> of TensorFlow Datasets, such as "
-            "tf_flowers:3.0.1"
-        )
-    if source != "tfds" and dataset.tfds is not None:
-        problems.append(f"dataset.tfds: invalid value {dataset.tfds!r} with dataset={name}; use dataset=tfds")
-    if source == "digits" and dataset.test == "validation":
-        problems.append(
-            f"dataset.test: invalid value 'validation' with dataset={name}, which has no validation split of its own; use auto"
-        )
-    if dataset.groups is not None and source != "csv":
-        try:
-            re.compile(dataset.groups)
-        except re.error as error:
-            problems.append(
-                f"dataset.groups: {dataset.groups!r} is not a regular expression ({error}); expected one on the images' paths, or null"
-            )
-    return problems

@@ -1,21 +1,74 @@
-"""Find files that show the same image: by their bytes, and by perceptual hashes that hardly differ."""
+"""Find files that show the same image: by their bytes, and by perceptual hashes that hardly differ.
+
+A perceptual hash has 256 bits that hardly change when an image is resized, recompressed or slightly cropped.
+"""
 
 import math
 
 import numpy as np
 import pandas as pd
+from PIL import Image
+from scipy.fft import dct
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.config import NearDuplicatesConfig
-from pipeline.data.perceptual_hash import HASH_BYTES
 from pipeline.system.machine import on_all_cores
 from pipeline.system.terminal import progress
 
+SIDE = 64
+"""Images are hashed at SIDE x SIDE grey levels."""
+_FREQUENCIES = 16
+HASH_BYTES = _FREQUENCIES**2 // 8
+"""Bytes of a hash."""
+# The lowest frequencies of an image's cosine transform (type II) are a product with this matrix on both sides.
+_WAVES = dct(np.eye(SIDE), axis=0)[:_FREQUENCIES]
 # Each round sorts the hashes by randomly drawn bits, and compares each hash with the few that follow it.
 _KEY_BITS, _NEIGHBOURS = 32, 4
 # Largest probability that a pair at the very limit is compared in no round.
 _MISSED = 0.005
+
+
+def downscale(image: Image.Image, colour_side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Downscale an RGB image for its hash and its statistics.
+
+    Returns:
+        (grey, colours): uint8 [SIDE, SIDE], and uint8 [colour_side, colour_side, 3].
+    """
+    factor = max(1, min(image.size) // SIDE)
+    # Averaging whole pixels is fast, and does not change the hashed frequencies. The box keeps the last, partial pixels
+    # in their place.
+    small, box = image.reduce(factor), (0, 0, image.width / factor, image.height / factor)
+    grey = small.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box)
+    colours = small.resize((colour_side, colour_side), Image.Resampling.NEAREST)
+    return np.asarray(grey), np.asarray(colours)
+
+
+def perceptual_hashes(greys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute the pHash of many images, as `imagehash.phash(..., hash_size=16)` does for one.
+
+    A bit is set where a low frequency of the cosine transform is above the median of them all.
+
+    Args:
+        greys: uint8 [n, SIDE, SIDE].
+
+    Returns:
+        (bits, mirrored, detail): the hash, uint8 [n, HASH_BYTES]; that of the mirrored image; and float64 [n], the
+        median amplitude of the hashed frequencies in grey levels of 255. Bits are meaningless where it is near 0.2,
+        the effect of rounding to integer levels.
+
+    Source: C. Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010.
+    """
+    frequencies = _WAVES @ greys @ _WAVES.T
+    detail = np.median(np.abs(frequencies), axis=(1, 2)) / (2 * SIDE)
+    # Mirroring changes the sign of waves that are odd from left to right.
+    odd = np.where(np.arange(_FREQUENCIES) % 2, -1.0, 1.0)
+    return _bits(frequencies), _bits(frequencies * odd), detail
+
+
+def _bits(frequencies: np.ndarray) -> np.ndarray:
+    above = frequencies > np.median(frequencies, axis=(1, 2), keepdims=True)
+    return np.packbits(above.reshape(len(above), -1), axis=1)
 
 
 def find_pairs(
@@ -33,7 +86,7 @@ def find_pairs(
         Columns first and second (rows of `table`, first < second), kind (exact, near or mirrored), distance (in bits).
     """
     codes = pd.factorize(table["sha256"])[0]
-    parts = [_chains(codes, "exact")]
+    parts = [_pairs(*chain_pairs(codes), "exact", 0)]
     if near.find:
         # One of several copies of a file is enough.
         eligible = ~table["sha256"].duplicated() & (table[["width", "height"]].min(axis=1) >= near.min_side)
@@ -58,18 +111,16 @@ def chain_pairs(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order[:-1][same], order[1:][same]
 
 
-def _chains(codes: np.ndarray, kind: str) -> pd.DataFrame:
-    return _pairs(*chain_pairs(codes), kind, 0)
-
-
 def _pairs(first: np.ndarray, second: np.ndarray, kind: str, distance: np.ndarray | int) -> pd.DataFrame:
     return pd.DataFrame({"first": first, "second": second, "kind": kind, "distance": distance})
 
 
 def _near(rows: np.ndarray, hashes: np.ndarray, limit: int) -> pd.DataFrame:
-    _, representatives, codes = np.unique(_as_items(hashes), return_index=True, return_inverse=True)
+    # Each hash as one item that NumPy can compare.
+    items = np.ascontiguousarray(hashes).view(f"V{HASH_BYTES}").ravel()
+    _, representatives, codes = np.unique(items, return_index=True, return_inverse=True)
     # One of several images with the same hash is compared with the others.
-    same = _chains(codes, "near")
+    same = _pairs(*chain_pairs(codes), "near", 0)
     first, second, distance = close_pairs(hashes[representatives], limit)
     others = _pairs(*_ordered(representatives[first], representatives[second]), "near", distance)
     pairs = pd.concat([same, others], ignore_index=True)
@@ -142,8 +193,3 @@ def _distance(words: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _ordered(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.minimum(first, second), np.maximum(first, second)
-
-
-def _as_items(hashes: np.ndarray) -> np.ndarray:
-    """View each hash as one item that NumPy can compare."""
-    return np.ascontiguousarray(hashes).view(f"V{HASH_BYTES}").ravel()

@@ -7,16 +7,15 @@ import stat
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipeline.data.duplicates import HASH_BYTES, downscale, perceptual_hashes
 from pipeline.data.inspection_cache import COLUMNS, InspectionCache
 from pipeline.data.listing import LabelledImage
-from pipeline.data.perceptual_hash import HASH_BYTES, downscale, hashes
 from pipeline.inputs.decoding import TooLargeError, UndecodableError, decode
-from pipeline.storage.files import file_sha256, file_state
+from pipeline.storage.files import Json, file_sha256, file_state
 from pipeline.system.machine import on_all_cores
 from pipeline.system.paths import CODE
 from pipeline.system.terminal import progress
@@ -35,7 +34,7 @@ def fingerprint(max_pixels: int) -> str:
     """Return everything that the inspection of a file depends on, besides the file."""
     modules = [
         CODE / "pipeline" / f"{name}.py"
-        for name in ("inputs/decoding", "data/inspection", "data/perceptual_hash", "data/inspection_cache")
+        for name in ("inputs/decoding", "data/inspection", "data/duplicates", "data/inspection_cache")
     ]
     return " ".join([*map(file_sha256, modules), version("Pillow"), version("scipy"), str(max_pixels)])
 
@@ -49,7 +48,7 @@ class Inspection:
     null. Of images: width and height (upright, in pixels), format, orientation (EXIF, 1 to 8), size (bytes), STATISTICS
     and detail."""
     hashes: np.ndarray
-    """Perceptual hashes (`pipeline.data.perceptual_hash`), uint8 [n, 32]; zeros for files that are not images."""
+    """Perceptual hashes (`pipeline.data.duplicates`), uint8 [n, 32]; zeros for files that are not images."""
     mirrored: np.ndarray
     """Hashes of the mirrored images, uint8 [n, 32]."""
 
@@ -100,7 +99,7 @@ def _unnameable(image: LabelledImage) -> dict[str, str]:
     return {"path": shown, "label": image.label, "sha256": "", "reason": "name is not UTF-8"}
 
 
-def _read(file: str, max_pixels: int) -> dict[str, Any]:
+def _read(file: str, max_pixels: int) -> Json:
     """Return a file's sha256, and the reason why it is not an image, or its properties and downscaled pixels."""
     sha256 = ""
     try:
@@ -133,7 +132,7 @@ def _rows(folder: Path, paths: list[str], states: dict[str, tuple[int, int]], ma
     if decoded:
         greys = np.stack([content.pop("grey") for content in decoded])
         red, green, blue = np.moveaxis(np.stack([content.pop("colours") for content in decoded]), 3, 0)
-        bits, mirrored, detail = hashes(greys)
+        bits, mirrored, detail = perceptual_hashes(greys)
         # Channel by channel, which is much faster than along a short axis.
         strongest, weakest = (pick(pick(red, green), blue) for pick in (np.maximum, np.minimum))
         saturation = (strongest - weakest).mean(axis=(1, 2))
@@ -142,7 +141,7 @@ def _rows(folder: Path, paths: list[str], states: dict[str, tuple[int, int]], ma
         for content, own, other, values in zip(decoded, bits, mirrored, numbers, strict=True):
             content |= zip((*STATISTICS, "detail"), values, strict=True)
             content |= {"hash": own.tobytes(), "mirrored": other.tobytes()}
-    rows: list[dict[str, Any]] = []
+    rows: list[Json] = []
     for path, content in zip(paths, contents, strict=True):
         # Unreadable files are read again each time: permissions change neither size nor time of change.
         size, changed = states[path] if content["sha256"] else (None, None)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.data.perceptual_hash import HASH_BYTES
+from pipeline.data.duplicates import HASH_BYTES
 from pipeline.storage.files import is_writable
 
 log = logging.getLogger(__name__)
@@ -65,15 +65,17 @@ class InspectionCache:
         """
         name = hashlib.sha256(f"{image_folder}\0{fingerprint}".encode(errors="surrogateescape")).hexdigest()[:32]
         file = cache_folder / "readings" / f"{name}.sqlite"
-        with (
-            closing(_connect(file) if is_writable(file.parent) else _copy(file)) as database,
-            _full_disk_as_os_error(file),
-        ):
-            # A power failure may lose rows; then the files are read again.
-            database.execute("PRAGMA synchronous = OFF")
-            columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-            database.execute(f"CREATE TABLE IF NOT EXISTS readings ({columns}) WITHOUT ROWID")
-            yield cls(database)
+        with closing(_connect(file) if is_writable(file.parent) else _copy(file)) as database:
+            try:
+                # A power failure may lose rows; then the files are read again.
+                database.execute("PRAGMA synchronous = OFF")
+                columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+                database.execute(f"CREATE TABLE IF NOT EXISTS readings ({columns}) WITHOUT ROWID")
+                yield cls(database)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                    raise
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
 
     def known(self) -> dict[str, tuple[int, int]]:
         """Return size and time of change of each file when it was read, by path."""
@@ -127,16 +129,6 @@ def _copy(file: Path) -> sqlite3.Connection:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?immutable=1", uri=True)) as stored:
             stored.backup(memory)
     return memory
-
-
-@contextmanager
-def _full_disk_as_os_error(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
-            raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
 
 
 def _is_intact(file: Path) -> bool:

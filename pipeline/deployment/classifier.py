@@ -1,7 +1,5 @@
 """A classifier ready to predict: pixels in, probabilities out."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -12,6 +10,7 @@ from pipeline.models.classifier import apply_temperature
 from pipeline.models.description import describe
 from pipeline.models.folding import folded
 from pipeline.models.saving import load_classifier
+from pipeline.storage.files import Json
 
 
 class Classifier:
@@ -65,7 +64,7 @@ class Classifier:
 
         return at_temperature(probabilities, temperature)
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> Json:
         """Describe what is needed to use the classifier elsewhere; every export holds it."""
         own = self.calibration
         return describe(self.classes, self.image_size, temperature=own.temperature, applied=own.applied, tta=own.tta)

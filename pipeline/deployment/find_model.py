@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.config import Config, TrackingConfig
-from pipeline.storage.files import read_json
+from pipeline.storage.files import Json, read_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import main_checkout
 
@@ -26,7 +25,7 @@ class Calibration:
     """Whether the classifier's probabilities are at the temperature."""
     in_weights: bool = False
     """Whether the file's weights include the temperature already, as those logged to MLflow do."""
-    tta: dict[str, Any] | None = None
+    tta: Json | None = None
     """Kind of the test-time augmentation that it was evaluated with, and the temperature of its mean; None for none."""
 
 
@@ -47,7 +46,11 @@ class ModelReference:
 def is_model(word: str) -> bool:
     """Return whether a word of the command line names a classifier rather than an image."""
     path = Path(word)
-    return word.startswith(ADDRESSES) or path.suffix in _SUFFIXES or _folder_kind(path) is not None
+    return (
+        word.startswith(ADDRESSES)
+        or path.suffix in _SUFFIXES
+        or any((path / mark).is_file() for mark in (LOGGED, _METRICS, MODEL))
+    )
 
 
 def find_model(name: str | None, config: Config) -> ModelReference:
@@ -67,12 +70,11 @@ def find_model(name: str | None, config: Config) -> ModelReference:
     if name.startswith(ADDRESSES):
         return _in_store(name, config.tracking)
     path = Path(name).expanduser()
-    kind = _folder_kind(path)
-    if kind == "stages":
-        return _in_stages(path.absolute())
-    if kind == "logged":
+    if (path / LOGGED).is_file():
         return _in_logged(path, name)
-    if kind == "stage":
+    if (path / _METRICS).is_file():
+        return _in_stages(path.absolute())
+    if (path / MODEL).is_file():
         path /= MODEL
     if not path.is_file():
         raise PipelineError(
@@ -81,15 +83,6 @@ def find_model(name: str | None, config: Config) -> ModelReference:
         )
     path = path.absolute()
     return _in_stage(path.parent.parent, path.parent.name, path)
-
-
-def _folder_kind(path: Path) -> str | None:
-    """Return `logged` (by MLflow), `stages` or `stage`; None for all other paths."""
-    if (path / LOGGED).is_file():
-        return "logged"
-    if (path / _METRICS).is_file():
-        return "stages"
-    return "stage" if (path / MODEL).is_file() else None
 
 
 def _in_stages(root: Path) -> ModelReference:
@@ -113,7 +106,7 @@ def _in_stage(root: Path, phase: str, file: Path) -> ModelReference:
 
 def _best_run(config: Config) -> ModelReference:
     # Comparing loads pandas and MLflow, which takes seconds.
-    from pipeline.comparison.best import best_experiment
+    from pipeline.comparison.ranking import best_experiment
 
     try:
         best = best_experiment(config)

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.table import Table
@@ -16,7 +15,7 @@ from rich.table import Table
 from pipeline.comparison.experiments import Experiment, find
 from pipeline.config import TrackingConfig
 from pipeline.config.compose import quoted
-from pipeline.storage.files import file_sha256
+from pipeline.storage.files import Json, file_sha256
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE, resolve
 from pipeline.system.terminal import table_console
@@ -125,13 +124,13 @@ def environment(folder: Path) -> Path:
     return python
 
 
-def as_overrides(settings: dict[str, Any]) -> list[str]:
+def as_overrides(settings: Json) -> list[str]:
     """A whole configuration, as in a run's config.yaml, as overrides that leave nothing to conf/ and params.yaml."""
     groups = [f"{name}={section['name']}" for name, section in settings.items() if isinstance(section, dict)]
     return [*groups, *_leaves(settings)]
 
 
-def _leaves(settings: dict[str, Any]) -> Iterator[str]:
+def _leaves(settings: Json) -> Iterator[str]:
     for name, section in settings.items():
         if not isinstance(section, dict):
             yield f"{name}={quoted(section)}"
@@ -146,7 +145,7 @@ def _leaves(settings: dict[str, Any]) -> Iterator[str]:
             yield f"{name}.{key}={quoted(value)}"
 
 
-def run_pipeline(python: Path, settings: dict[str, Any], folder: Path) -> str:
+def run_pipeline(python: Path, settings: Json, folder: Path) -> str:
     """Run all stages of a configuration with the code in `folder`; return the address of its own tracking store.
 
     Raises:

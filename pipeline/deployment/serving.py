@@ -7,7 +7,6 @@ this package is logged with the model: an image is decoded there as it was for t
 import base64
 import binascii
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +31,7 @@ class ServedClassifier:
         # The first prediction takes a second more than all others.
         classifier.probabilities(np.zeros((1, size, size, 3), np.uint8))
 
-    def predict(self, data: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002 (MLflow's)
+    def predict(self, data: pd.DataFrame, params: dict[str, object] | None = None) -> pd.DataFrame:  # noqa: ARG002 (MLflow's)
         """Predict classes and probabilities, one row per image.
 
         Args:

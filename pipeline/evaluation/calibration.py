@@ -32,12 +32,11 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int, confid
     bin_numbers = _bin_of(confidences, bins)
     images = np.bincount(bin_numbers, minlength=bins)
     right = np.bincount(bin_numbers, hits(labels, probabilities), minlength=bins)
-    low, high = wilson(right, images, confidence)
     table = pd.DataFrame({"from": np.arange(bins) / bins, "to": np.arange(1, bins + 1) / bins, "images": images})
     with np.errstate(invalid="ignore"):
         table["confidence"] = np.bincount(bin_numbers, confidences, minlength=bins) / images
         table["accuracy"] = right / images
-    table["accuracy_low"], table["accuracy_high"] = low, high
+    table["accuracy_low"], table["accuracy_high"] = wilson(right, images, confidence)
     table.loc[images == 0, ["accuracy_low", "accuracy_high"]] = np.nan
     return table
 

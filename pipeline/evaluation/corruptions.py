@@ -1,4 +1,4 @@
-"""Corruptions that images meet outside of data sets, at five severities.
+"""Corruptions that images meet outside of data sets, at five severities, and accuracy on images so corrupted.
 
 Strengths are those for images of 224 pixels; lengths in pixels scale with the image. Frost, snow and glass blur are
 left out, since they need photographs of their own or seconds per image. So is the elastic transform, whose strengths
@@ -11,15 +11,26 @@ Source: D. Hendrycks, T. Dietterich, Benchmarking Neural Network Robustness to C
 import io
 import zlib
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from scipy import ndimage, signal
 
+from pipeline.config import EvaluateConfig
+from pipeline.evaluation.intervals import wilson
+from pipeline.inputs.images import DecodedImages
+from pipeline.system.machine import on_all_cores
+from pipeline.system.terminal import progress
+
 SEVERITIES = (1, 2, 3, 4, 5)
+COLUMNS = ["corruption", "severity", "images", "accuracy", "accuracy_low", "accuracy_high"]
 _SIDE = 224
 
 Generator = np.random.Generator
+PredictPixels = Callable[[np.ndarray], np.ndarray]
 
 
 def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
@@ -141,3 +152,70 @@ CORRUPTIONS: dict[str, Callable[[np.ndarray, int, Generator], np.ndarray]] = {
     "pixelate": _pixelate,
     "jpeg_compression": _jpeg_compression,
 }
+
+
+def accuracy_under_corruptions(
+    images: DecodedImages, labels: np.ndarray, *, predict: PredictPixels, evaluate: EvaluateConfig, seed: int
+) -> pd.DataFrame:
+    """Accuracy with its Wilson interval under each corruption at each severity.
+
+    Args:
+        images: the test images.
+        labels: their class indices, int [n].
+        predict: from images uint8 [b, size, size, 3] to class probabilities [b, classes].
+        evaluate: number of images to corrupt, batch size, and confidence of the intervals.
+        seed: of the choice of images, and of the corruptions.
+
+    Returns:
+        A row for each corruption and severity, with `COLUMNS`.
+    """
+    indices = _chosen_images(len(labels), evaluate.corruption_images, seed)
+    parts = np.split(indices, range(evaluate.batch_size, len(indices), evaluate.batch_size))
+    rows = []
+    with progress("corrupted images", len(CORRUPTIONS) * len(SEVERITIES) * len(indices)) as advance:
+        for name, severity in product(CORRUPTIONS, SEVERITIES):
+            hits = 0
+            for part in parts:
+                corrupted = np.stack(list(on_all_cores(partial(_corrupt_image, images, name, severity, seed), part)))
+                hits += int((predict(corrupted).argmax(axis=1) == labels[part]).sum())
+                advance(len(part), note=f"{name} {severity}")
+            low, high = wilson(hits, len(indices), evaluate.confidence)
+            rows.append((name, severity, len(indices), hits / len(indices), float(low), float(high)))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def corrupted_figures(table: pd.DataFrame, hits: np.ndarray, evaluate: EvaluateConfig, seed: int) -> dict[str, float]:
+    """Summarise accuracy under corruptions.
+
+    Args:
+        table: of `accuracy_under_corruptions`.
+        hits: which of all test images are predicted rightly as they are, bool [n].
+        evaluate: number of images to corrupt, and confidence of the interval.
+        seed: of the choice of images.
+
+    Returns:
+        Mean accuracy over all corruptions, that of each, and that of the same images as they are: clean, clean_low and
+        clean_high.
+    """
+    clean = hits[_chosen_images(len(hits), evaluate.corruption_images, seed)]
+    low, high = wilson(clean.sum(), len(clean), evaluate.confidence)
+    by_corruption = table.groupby("corruption", sort=False)["accuracy"].mean()
+    return {
+        "mean": float(by_corruption.mean()),
+        "clean": float(clean.mean()),
+        "clean_low": float(low),
+        "clean_high": float(high),
+        "images": len(clean),
+        **{str(name): float(accuracy) for name, accuracy in by_corruption.items()},
+    }
+
+
+def _chosen_images(count: int, limit: int | None, seed: int) -> np.ndarray:
+    """Choose the images to corrupt, all of `count` or a seeded draw of `limit`: indices int [m], ascending."""
+    if limit is None or limit >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
+
+
+def _corrupt_image(images: DecodedImages, name: str, severity: int, seed: int, index: int) -> np.ndarray:
+    return corrupt(images.take(np.array([index]))[0], name, severity, seed + int(index))

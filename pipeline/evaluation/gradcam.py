@@ -70,7 +70,6 @@ def _logits(head: keras.Model, features: tf.Tensor) -> tf.Tensor:
 
 def _resize(heatmap: np.ndarray, side: int) -> np.ndarray:
     # Bilinear, since smoother interpolation overshoots and highlights places that do not count.
-    image = Image.fromarray(heatmap.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
-    values = np.asarray(image)
+    values = np.asarray(Image.fromarray(heatmap.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR))
     highest = values.max()
     return values / highest if highest > 0 else values

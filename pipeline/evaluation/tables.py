@@ -1,18 +1,44 @@
-"""Tables of an evaluation, from which charts and pages are drawn."""
-
-from dataclasses import dataclass
+"""Figures and tables of an evaluation, from which charts and pages are drawn."""
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import confusion_matrix, precision_recall_curve, precision_recall_fscore_support, roc_curve
 
 from pipeline.config import PHASES, EvaluateConfig
-from pipeline.evaluation.calibration import reliability
+from pipeline.evaluation.calibration import calibration_error_by_chance, expected_calibration_error, reliability
 from pipeline.evaluation.gradcam import heatmaps
+from pipeline.evaluation.intervals import estimates, wilson
 from pipeline.evaluation.metrics import class_aucs, hits
 from pipeline.evaluation.phase_result import PhaseResult, TestSet
-from pipeline.evaluation.summary import confusion, curves, per_class
 
-_MAX_CURVES = 8
+_MAX_CURVES, _CURVE_POINTS = 8, 200
+
+
+def summarise(labels: np.ndarray, probabilities: np.ndarray, evaluate: EvaluateConfig, seed: int) -> dict[str, float]:
+    """Headline figures of one model.
+
+    Args:
+        labels: class indices, int [n].
+        probabilities: float [n, classes].
+        evaluate: confidence and resamples of the intervals, top_k, bins of the calibration error.
+        seed: of the resamples.
+
+    Returns:
+        Each metric of `pipeline.evaluation.intervals.estimates` as `name`, `name_low` and `name_high`; ece, and
+        ece_by_chance of a faultless model; and the number of images.
+    """
+    found = estimates(
+        labels,
+        probabilities,
+        top_k=evaluate.top_k,
+        resamples=evaluate.resamples,
+        confidence=evaluate.confidence,
+        seed=seed,
+    )
+    figures = {name: value for each, estimate in found.items() for name, value in estimate.named(each).items()}
+    figures["ece"] = expected_calibration_error(labels, probabilities, evaluate.calibration_bins)
+    figures["ece_by_chance"] = calibration_error_by_chance(probabilities, evaluate.calibration_bins)
+    return figures | {"images": len(labels)}
 
 
 def predictions_table(results: dict[str, PhaseResult], best: str, test: TestSet) -> pd.DataFrame:
@@ -23,17 +49,34 @@ def predictions_table(results: dict[str, PhaseResult], best: str, test: TestSet)
         best: the phase whose prediction and probabilities are not prefixed.
         test: the test images.
     """
-    probabilities = {phase: results[phase].probabilities for phase in PHASES}
-    table = test.rows[["path", "label", "sha256"]].copy()
-    table["prediction"] = np.asarray(test.classes)[probabilities[best].argmax(axis=1)]
-    table["probabilities"] = list(probabilities[best])
-    for phase in PHASES:
-        table[f"{phase}_probabilities"] = list(probabilities[phase])
-    return table
+    return test.rows[["path", "label", "sha256"]].assign(
+        prediction=np.asarray(test.classes)[results[best].predicted],
+        probabilities=list(results[best].probabilities),
+        **{f"{phase}_probabilities": list(results[phase].probabilities) for phase in PHASES},
+    )
+
+
+def per_class(labels: np.ndarray, predicted: np.ndarray, classes: list[str], confidence: float) -> pd.DataFrame:
+    """Precision and recall of each class with Wilson intervals, F1, and its number of images (support).
+
+    0 where a class was never predicted, or has no image, with an interval from 0 to 1.
+    """
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predicted, labels=range(len(classes)), zero_division=0
+    )
+    right = np.bincount(labels[labels == predicted], minlength=len(classes))
+    table = pd.DataFrame({"class": classes})
+    for name, value, count in (
+        ("precision", precision, np.bincount(predicted, minlength=len(classes))),
+        ("recall", recall, support),
+    ):
+        table[name] = value
+        table[f"{name}_low"], table[f"{name}_high"] = wilson(right, count, confidence)
+    return table.assign(f1=f1, support=support)
 
 
 def per_class_table(results: dict[str, PhaseResult], test: TestSet, confidence: float) -> pd.DataFrame:
-    """One row per class and phase: phase, and the columns of `pipeline.evaluation.summary.per_class`."""
+    """One row per class and phase: phase, and the columns of `per_class`."""
     tables = [
         per_class(test.labels, results[phase].predicted, test.classes, confidence).assign(phase=phase)
         for phase in PHASES
@@ -45,7 +88,7 @@ def confusion_table(results: dict[str, PhaseResult], test: TestSet) -> pd.DataFr
     """One row per phase and pair of classes that occurs: phase, true, predicted, count."""
     names, tables = np.asarray(test.classes, object), []
     for phase in PHASES:
-        counts = confusion(test.labels, results[phase].predicted, test.classes)
+        counts = confusion_matrix(test.labels, results[phase].predicted, labels=range(len(test.classes)))
         rows, columns = np.nonzero(counts)
         pairs = {"phase": phase, "true": names[rows], "predicted": names[columns], "count": counts[rows, columns]}
         tables.append(pd.DataFrame(pairs))
@@ -61,14 +104,26 @@ def reliability_table(result: PhaseResult, test: TestSet, evaluate: EvaluateConf
     return pd.concat(tables).set_index("temperature").reset_index()
 
 
+def curves(labels: np.ndarray, probabilities: np.ndarray, each: int) -> pd.DataFrame:
+    """ROC and precision-recall curve of class `each` against the rest, thinned to as many points as a chart shows.
+
+    Returns:
+        fpr, tpr, recall and precision, by falling threshold; linear in between.
+    """
+    positive, scores = labels == each, probabilities[:, each]
+    fpr, tpr, _ = roc_curve(positive, scores)
+    precision, recall, _ = precision_recall_curve(positive, scores)
+    return pd.DataFrame(
+        {"fpr": _thinned(fpr), "tpr": _thinned(tpr), "recall": _thinned(recall), "precision": _thinned(precision)}
+    )
+
+
 def curves_table(result: PhaseResult, test: TestSet) -> pd.DataFrame:
-    """Class, auc, and columns of `pipeline.evaluation.summary.curves`, of the classes with the smallest areas."""
+    """Class, auc, and columns of `curves`, of the classes with the smallest areas."""
     areas = class_aucs(test.labels, result.probabilities)
     known = {index: area for index, area in enumerate(areas) if not np.isnan(area)}
-    indices = sorted(known, key=known.__getitem__)[:_MAX_CURVES]
-    if len(test.classes) == 2 and known:
-        # The first class's curve is that of the second, mirrored.
-        indices = [1]
+    # Of two classes, the first one's curve is that of the second, mirrored.
+    indices = [1] if len(test.classes) == 2 and known else sorted(known, key=known.__getitem__)[:_MAX_CURVES]
     tables = [
         curves(test.labels, result.probabilities, index).assign(**{"class": test.classes[index], "auc": known[index]})
         for index in indices
@@ -77,29 +132,19 @@ def curves_table(result: PhaseResult, test: TestSet) -> pd.DataFrame:
     return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-@dataclass(frozen=True)
-class Gallery:
-    """Test images worth checking, with heat maps of the predicted class."""
+def gallery(result: PhaseResult, test: TestSet, count: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Collect the images of `gallery_indices`, with heat maps of the predicted class.
 
-    table: pd.DataFrame
-    """Columns kind (mistakes or hits), path, label, prediction, confidence, label_probability."""
-    images: np.ndarray
-    """uint8 [n, size, size, 3], in the table's order, as the network sees them."""
-    heatmaps: np.ndarray
-    """uint8 [n, size, size]: how much each place counts for the prediction."""
-
-
-def gallery(result: PhaseResult, test: TestSet, count: int) -> Gallery:
-    """Choose the most confident mistakes and the least confident hits, up to `count` of each."""
+    Returns:
+        - Table: kind (mistakes or hits), path, label, prediction, confidence, label_probability.
+        - Images in the table's order, as the network sees them: uint8 [n, size, size, 3].
+        - How much each place counts for the prediction: uint8 [n, size, size].
+    """
     probabilities = result.probabilities
-    chosen = {
-        "mistakes": most_confident_mistakes(test.labels, probabilities, count),
-        "hits": least_confident_hits(test.labels, probabilities, count),
-    }
     size = test.images.size
     images, maps = [np.empty((0, size, size, 3), np.uint8)], [np.empty((0, size, size), np.uint8)]
     tables = []
-    for kind, indices in chosen.items():
+    for kind, indices in gallery_indices(test.labels, probabilities, count).items():
         rows, predicted = test.rows.iloc[indices], result.predicted[indices]
         columns = {
             "kind": kind,
@@ -115,19 +160,18 @@ def gallery(result: PhaseResult, test: TestSet, count: int) -> Gallery:
             with result.parts.in_their_arithmetic():
                 strength = heatmaps(result.model, images[-1], predicted, result.parts.feature_maps)
             maps.append((strength * 255).round().astype(np.uint8))
-    return Gallery(pd.concat(tables, ignore_index=True), np.concatenate(images), np.concatenate(maps))
+    return pd.concat(tables, ignore_index=True), np.concatenate(images), np.concatenate(maps)
 
 
-def most_confident_mistakes(labels: np.ndarray, probabilities: np.ndarray, count: int) -> np.ndarray:
-    """Indices of up to `count` images that are predicted wrongly, the most confident ones first: int [m]."""
-    return _smallest(~hits(labels, probabilities), -probabilities.max(axis=1), count)
+def gallery_indices(labels: np.ndarray, probabilities: np.ndarray, count: int) -> dict[str, np.ndarray]:
+    """Choose the most confident mistakes and the least confident hits, up to `count` of each: indices int [m]."""
+    is_hit, confidences = hits(labels, probabilities), probabilities.max(axis=1)
+    right, wrong = np.flatnonzero(is_hit), np.flatnonzero(~is_hit)
+    return {
+        "mistakes": wrong[np.argsort(-confidences[wrong], kind="stable")[:count]],
+        "hits": right[np.argsort(confidences[right], kind="stable")[:count]],
+    }
 
 
-def least_confident_hits(labels: np.ndarray, probabilities: np.ndarray, count: int) -> np.ndarray:
-    """Indices of up to `count` images that are predicted rightly, the least confident ones first: int [m]."""
-    return _smallest(hits(labels, probabilities), probabilities.max(axis=1), count)
-
-
-def _smallest(chosen: np.ndarray, key: np.ndarray, count: int) -> np.ndarray:
-    indices = np.flatnonzero(chosen)
-    return indices[np.argsort(key[indices], kind="stable")[:count]]
+def _thinned(values: np.ndarray) -> np.ndarray:
+    return values[np.linspace(0, len(values) - 1, _CURVE_POINTS).round().astype(int)]

@@ -13,9 +13,9 @@ from pipeline.models.classifier import BACKBONE, HEAD
 from pipeline.models.freezing import rate_factors
 from pipeline.models.fused_training import with_input_size
 from pipeline.models.parts import Parts, parts_for_finetuning
+from pipeline.training import Row
 from pipeline.training.data import TrainingData
 from pipeline.training.fit import FitContext, Fitted, PhaseFit, fit_phase
-from pipeline.training.history import Row
 
 log = logging.getLogger(__name__)
 
@@ -31,30 +31,20 @@ class FineTuned:
     """Row of the epoch whose weights the model has, and `alpha`: see `pipeline.finetuning.selection.interpolate`."""
 
 
+@dataclass(frozen=True)
 class FineTuner:
-    """Fine-tunes one classifier, which is changed in place."""
+    """Fine-tuning of one classifier."""
 
-    def __init__(
-        self,
-        model: keras.Model,
-        backbone: BackboneConfig,
-        *,
-        data_at: Callable[[int], TrainingData],
-        context: FitContext,
-        epochs_before: int,
-    ):
-        """Create it for the classifier of phase 1.
-
-        Args:
-            model: the classifier.
-            backbone: names its blocks.
-            data_at: returns the training data at a size in pixels.
-            context: of all fits.
-            epochs_before: those of phase 1.
-        """
-        self._model, self._backbone, self._data_at = model, backbone, data_at
-        self._context, self._epochs_before = context, epochs_before
-        self._size: int = model.input_shape[1]
+    model: keras.Model
+    """The classifier of phase 1, which is changed in place."""
+    backbone: BackboneConfig
+    """Names its blocks."""
+    data_at: Callable[[int], TrainingData]
+    """Returns the training data at a size in pixels."""
+    context: FitContext
+    """Of all fits."""
+    epochs_before: int
+    """Those of phase 1."""
 
     def run(self, rounds: Sequence[Round]) -> FineTuned:
         """Train all rounds, at least one; where the best epoch's weights are kept, the model has the best round's."""
@@ -67,35 +57,28 @@ class FineTuner:
             parts, result, last = self._fit(each, sum(len(before.rows) for before in fitted))
             fitted.append(result)
             if not kept or not each.settings.restore_best or _better(last, kept, each.settings.monitor):
-                kept, weights = last, self._model.get_weights()
-        self._model.set_weights(weights)
+                kept, weights = last, self.model.get_weights()
+        self.model.set_weights(weights)
         return FineTuned(parts, fitted, kept)
 
     def _fit(self, each: Round, epochs: int) -> tuple[Parts, Fitted, Row]:
         """Fit one round; the row is of the weights that the model then has."""
-        settings, context = each.settings, self._context
+        settings, context, size = each.settings, self.context, self.model.input_shape[1]
         precision = context.hardware.precision
-        parts, data, validation = round_parts(self._model, each, precision), self._data_at(self._size), None
-        if settings.image_size is not None and settings.image_size != self._size:
+        parts, data, validation = round_parts(self.model, each, precision), self.data_at(size), None
+        if settings.image_size not in (None, size):
             with context.strategy.scope():
-                resized = with_input_size(self._model, settings.image_size)
+                resized = with_input_size(self.model, settings.image_size)
             validation = parts, data
-            parts, data = round_parts(resized, each, precision), self._data_at(settings.image_size)
-        factors = round_rate_factors(self._model, self._backbone, settings)
+            parts, data = round_parts(resized, each, precision), self.data_at(settings.image_size)
+        factors = round_rate_factors(self.model, self.backbone, settings)
         start = parts.trainable.get_weights() if settings.interpolate else []
-        task = PhaseFit(parts, data, settings, self._epochs_before + epochs, factors, validation)
+        task = PhaseFit(parts, data, settings, self.epochs_before + epochs, factors, validation)
         fitted = fit_phase(task, context)
         kept = fitted.kept | {"alpha": 1}
         if settings.interpolate:
             with parts.in_their_arithmetic(), context.strategy.scope():
-                kept |= interpolate(
-                    fitted.network,
-                    parts.trainable,
-                    start=start,
-                    end=kept,
-                    alphas=settings.interpolate,
-                    validation=fitted.validation,
-                )
+                kept |= interpolate(fitted, parts.trainable, start, settings.interpolate)
         return parts, fitted, kept
 
 

@@ -4,7 +4,6 @@ The configuration calls rounds phases (`finetune.phases`); in code a phase is fe
 """
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -45,9 +44,13 @@ def finetune_rounds(
     """
     all_settings = [replace(finetune, phases=None, **each) for each in finetune.phases or [{}]]
     passes = images * sum(settings.epochs for settings in all_settings)
-    rounds = [_resolve(settings, backbone, network, passes) for settings in all_settings]
-    for each in rounds:
-        _check_depth(each, network)
+    rounds = []
+    for settings in all_settings:
+        auto = settings.unfreeze == "auto"
+        unfreeze = affordable_depth(settings.budget, backbone, network, passes) if auto else settings.unfreeze
+        first_layer = first_trainable(network, unfreeze, backbone.blocks)
+        rounds.append(Round(replace(settings, unfreeze=unfreeze), first_layer))
+        _check_depth(rounds[-1], network)
     for number, (earlier, later) in enumerate(pairwise(rounds), start=1):
         if later.first_layer > earlier.first_layer:
             raise PipelineError(
@@ -55,14 +58,6 @@ def finetune_rounds(
                 f"({earlier.settings.unfreeze}) has trained; order the rounds so that each unfreezes as much or more"
             )
     return rounds
-
-
-def _resolve(settings: FinetuneConfig, backbone: BackboneConfig, network: keras.Model, passes: int) -> Round:
-    unfreeze = settings.unfreeze
-    if unfreeze == "auto":
-        unfreeze = affordable_depth(settings.budget, backbone, network, passes)
-    first_layer = first_trainable(network, unfreeze, backbone.blocks)
-    return Round(replace(settings, unfreeze=unfreeze), first_layer)
 
 
 def affordable_depth(budget: float, backbone: BackboneConfig, network: keras.Model, passes: int) -> int | str:
@@ -86,13 +81,8 @@ def affordable_depth(budget: float, backbone: BackboneConfig, network: keras.Mod
 
 
 def _check_depth(each: Round, network: keras.Model) -> None:
-    norms = keras.layers.BatchNormalization
-    trainable = [
-        layer
-        for layer in network.layers[each.first_layer :]
-        if layer.weights and not (each.settings.freeze_batch_norm and isinstance(layer, norms))
-    ]
-    if trainable:
+    frozen = keras.layers.BatchNormalization if each.settings.freeze_batch_norm else ()
+    if any(layer.weights and not isinstance(layer, frozen) for layer in network.layers[each.first_layer :]):
         return
     if each.settings.unfreeze != "none":
         raise PipelineError(
@@ -100,8 +90,3 @@ def _check_depth(each: Round, network: keras.Model) -> None:
             "`none` to train the head only"
         )
     log.warning("finetune.unfreeze=none: only the head is trained further")
-
-
-def describe_depths(rounds: Sequence[Round]) -> str:
-    """Describe the depths of all rounds in a few words, such as "-1, then all"."""
-    return ", then ".join(str(each.settings.unfreeze) for each in rounds)

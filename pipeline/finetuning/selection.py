@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from pipeline.training.history import Row, seven_digits
+from pipeline.training import Row, seven_digits
+from pipeline.training.fit import Fitted
 
 log = logging.getLogger(__name__)
-
 
 Weights = Sequence[np.ndarray]
 
@@ -26,38 +25,28 @@ def better_phase(train: Mapping[str, float], finetune: Mapping[str, float]) -> s
     return "finetune" if validation_score(finetune) > validation_score(train) else "train"
 
 
-def interpolate(
-    network: keras.Model,
-    trained: keras.Model,
-    *,
-    start: Weights,
-    end: Row,
-    alphas: Sequence[float],
-    validation: tf.data.Dataset,
-) -> Row:
+def interpolate(fitted: Fitted, trained: keras.Model, start: Weights, alphas: Sequence[float]) -> Row:
     """Interpolate between a round's first and last weights, and keep the best weights on validation.
 
     Fine-tuning on few images loses some of what the backbone knew; between both there is often a better classifier.
 
     Args:
-        network: compiled; predicts the validation images.
-        trained: has the last weights, within `network`; its weights are replaced by the best ones.
+        fitted: result of the round.
+        trained: has the last weights, within the network; its weights are replaced by the best ones.
         start: its weights before the round.
-        end: `val_loss` and `val_accuracy` of the last weights, and `alpha` = 1.
         alphas: to try, each above 0 (the first weights) and below 1 (the last weights).
-        validation: batches of inputs and labels, the same each time.
 
     Returns:
-        `alpha`, `val_loss` and `val_accuracy` of the best weights; `end` where these are the last ones.
+        `alpha`, `val_loss` and `val_accuracy` of the best weights; `alpha` is 1 where these are the last ones.
 
     Source:
         M. Wortsman et al., Robust fine-tuning of zero-shot models, 2022.
     """
     last = trained.get_weights()
-    best = end
+    best = fitted.kept | {"alpha": 1}
     for alpha in sorted(alphas, reverse=True):
         trained.set_weights(between(start, last, alpha))
-        metrics = network.evaluate(validation, verbose=0, return_dict=True)
+        metrics = fitted.network.evaluate(fitted.validation, verbose=0, return_dict=True)
         tried = {"alpha": alpha} | {f"val_{name}": seven_digits(metrics[name]) for name in ("loss", "accuracy")}
         log.info(
             "interpolated weights, alpha %(alpha)g  val_loss %(val_loss).4g  val_accuracy %(val_accuracy).4g", tried

@@ -12,8 +12,8 @@ from filelock import FileLock
 
 from pipeline.config import Config
 from pipeline.storage.files import read_json, write_json
-from pipeline.system.environment import TRIAL, worker_index
 from pipeline.system.errors import PipelineError
+from pipeline.system.processes import TRIAL, worker_index
 
 log = logging.getLogger(__name__)
 

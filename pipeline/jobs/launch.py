@@ -28,10 +28,10 @@ from pipeline.jobs.identity import experiment_key
 from pipeline.jobs.job import JobResult, JobStatus, reason, run_job
 from pipeline.jobs.resolved import OUTPUTS, read_config, read_digests
 from pipeline.storage.files import is_writable
-from pipeline.system.environment import SWEEP, worker_index
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import take_share
 from pipeline.system.paths import main_checkout
+from pipeline.system.processes import SWEEP, worker_index
 from pipeline.system.signals import handlers_installed, install_handlers, interrupted
 from pipeline.system.terminal import start_logging
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.jobs.stage import Experiment, run_body
 from pipeline.stages import TRAININGS
-from pipeline.system.environment import worker_index
+from pipeline.system.processes import worker_index
 from pipeline.training.multi_worker import broadcast, join
 
 __all__ = ["join", "run_worker"]

@@ -15,8 +15,8 @@ from pipeline.jobs.stage import (
     remove_leftover_checkpoints,
 )
 from pipeline.stages import STAGES
-from pipeline.system.environment import worker_index
 from pipeline.system.errors import UndeliveredError
+from pipeline.system.processes import worker_index
 
 log = logging.getLogger(__name__)
 

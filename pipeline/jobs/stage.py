@@ -22,7 +22,7 @@ from pipeline.storage.files import file_sha256, files_below, is_writable, read_j
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
 from pipeline.tracking import ExperimentRun, StageContext, ledger_of, open_run
-from pipeline.training.history import Row
+from pipeline.training import Row
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ def _compute(stage: str, experiment: Experiment, run: ExperimentRun, checkpoints
             environment = run_body(stage, experiment, out, lambda row: _notify(listeners, row), checkpoints)
         except LeakError as error:
             # People need it to decide; the stage itself writes nothing.
-            from pipeline.reports.duplicates_page import write_duplicates
+            from pipeline.reports.review_pages import write_duplicates
 
             write_duplicates(error.duplicates, places_of(experiment.config).images, leaks_page)
             raise PipelineError(f"{error}\n{leaks_page} shows them") from error

@@ -8,9 +8,9 @@ from typing import Any
 
 from pipeline.config import PHASES
 from pipeline.storage.files import read_json
-from pipeline.system.environment import TRIAL
 from pipeline.system.errors import PipelineError
-from pipeline.training.history import Row
+from pipeline.system.processes import TRIAL
+from pipeline.training import Row
 
 OBJECTIVES = {"val_accuracy": "maximize", "val_loss": "minimize", "seconds": "minimize"}
 """Objectives of a search, and the better direction of each."""

@@ -2,14 +2,28 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipeline.reports.tables import read_table
-from pipeline.storage.files import read_json
+from pipeline.storage.files import Json, read_json
 from pipeline.visuals.thumbnails import overlay
+
+# Columns that hold text.
+_TEXTS = (
+    "path",
+    "label",
+    "split",
+    "given",
+    "ties",
+    "suggested",
+    "prediction",
+    "class",
+    "true",
+    "predicted",
+    "kind",
+    "phase",
+)
 
 
 @dataclass(frozen=True)
@@ -34,10 +48,10 @@ class GalleryImage:
 class Evaluation:
     """Outputs of stage evaluate, in the form in which they are drawn."""
 
-    experiment: dict[str, Any]
+    experiment: Json
     """The settings, by section."""
     classes: list[str]
-    metrics: dict[str, Any]
+    metrics: Json
     """metrics.json."""
     unfreeze: int | str
     """Unfreeze depth at which fine-tuning ended."""
@@ -51,7 +65,7 @@ class Evaluation:
     gallery: list[GalleryImage]
 
     @classmethod
-    def read(cls, inputs: Path, experiment: dict[str, Any], classes: list[str]) -> "Evaluation":
+    def read(cls, inputs: Path, experiment: Json, classes: list[str]) -> "Evaluation":
         """Read the outputs of the stages in `inputs`; `experiment` is the settings by section."""
         folder = inputs / "evaluate"
         metrics = read_json(folder / "metrics.json")
@@ -76,7 +90,7 @@ class Evaluation:
         return self.metrics["best"]
 
     @property
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> Json:
         """Figures of the better phase."""
         return self.metrics[self.best]
 
@@ -90,12 +104,15 @@ class Evaluation:
         return [each for each in self.gallery if each.kind == kind]
 
 
+def read_table(file: Path) -> pd.DataFrame:
+    """Read a CSV file of a stage, with text as it is: a class may be called 1, NA or null."""
+    missing = {name: [""] for name in pd.read_csv(file, nrows=0).columns if name not in _TEXTS}
+    return pd.read_csv(file, dtype=dict.fromkeys(_TEXTS, str), keep_default_na=False, na_values=missing)
+
+
 def _matrix(table: pd.DataFrame, classes: list[str]) -> np.ndarray:
-    counts = np.zeros((len(classes), len(classes)), np.int64)
-    index = {name: number for number, name in enumerate(classes)}
-    for true, predicted, count in zip(table["true"], table["predicted"], table["count"], strict=True):
-        counts[index[true], index[predicted]] = count
-    return counts
+    counts = table.pivot(index="true", columns="predicted", values="count")
+    return counts.reindex(index=classes, columns=classes).fillna(0).to_numpy(np.int64)
 
 
 def _gallery(folder: Path) -> list[GalleryImage]:

@@ -67,7 +67,7 @@ def per_class_chart(table: pd.DataFrame, title: str) -> Figure:
     """Draw precision and recall of each class with their intervals; of many classes those with the lowest recall.
 
     Args:
-        table: of `pipeline.evaluation.summary.per_class`.
+        table: of `pipeline.evaluation.tables.per_class`.
         title: of the chart.
     """
     shown = table if len(table) <= _MAX_BARS else table.nsmallest(_MAX_BARS, "recall", keep="first")
@@ -132,10 +132,7 @@ def reliability_chart(before: pd.DataFrame, after: pd.DataFrame, figures: dict[s
     """
     with charting(8.6, 4.0) as figure:
         left, right = figure.subplots(1, 2)
-        for axes, table, title, when in (
-            (left, before, "As trained", "before"),
-            (right, after, "Scaled", "after"),
-        ):
+        for axes, table, title, when in ((left, before, "As trained", "before"), (right, after, "Scaled", "after")):
             _reliability(axes, table[table["images"] > 0])
             error, chance = figures[f"ece_{when}"], figures[f"ece_by_chance_{when}"]
             axes.set(
@@ -167,7 +164,7 @@ def corruption_chart(table: pd.DataFrame, clean: Estimate) -> Figure:
     """Draw accuracy by severity under each corruption, with intervals as bands.
 
     Args:
-        table: of `pipeline.evaluation.robustness.accuracy_under_corruptions`.
+        table: of `pipeline.evaluation.corruptions.accuracy_under_corruptions`.
         clean: accuracy on the same images as they are.
     """
     names = list(dict.fromkeys(table["corruption"]))
@@ -180,8 +177,10 @@ def corruption_chart(table: pd.DataFrame, clean: Estimate) -> Figure:
             severity = np.concatenate([[0], one["severity"]])
             low, value, high = (
                 np.concatenate([[start], one[column]])
-                for start, column in zip(
-                    (clean.low, clean.value, clean.high), ("accuracy_low", "accuracy", "accuracy_high"), strict=True
+                for start, column in (
+                    (clean.low, "accuracy_low"),
+                    (clean.value, "accuracy"),
+                    (clean.high, "accuracy_high"),
                 )
             )
             axes.fill_between(severity, low, high, color=GREEN, alpha=0.22, linewidth=0)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from pipeline.config import PHASES
 from pipeline.evaluation.metrics import METRICS, figure_name
 from pipeline.reports.evaluation import Evaluation, GalleryImage
+from pipeline.storage.files import Json
 from pipeline.visuals.pages import p_value, write_page
 from pipeline.visuals.style import as_svg
 from pipeline.visuals.thumbnails import data_uri
@@ -56,20 +56,16 @@ def write_report(file: Path, evaluation: Evaluation, charts: dict[str, Figure]) 
     )
 
 
-def _flat(sections: dict[str, Any]) -> dict[str, Any]:
+def _flat(sections: Json) -> Json:
     """Settings by dotted key."""
-    flat: dict[str, Any] = {}
-    for section, values in sections.items():
-        if isinstance(values, dict):
-            flat |= {f"{section}.{key}": value for key, value in values.items()}
-        else:
-            flat[section] = values
+    flat: Json = {}
+    for name, value in sections.items():
+        flat |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
     return flat
 
 
-def _card(each: GalleryImage) -> dict[str, Any]:
-    named = {name: getattr(each, name) for name in ("path", "label", "prediction", "confidence", "label_probability")}
-    return named | {"image_uri": data_uri(each.image), "overlay_uri": data_uri(each.overlay)}
+def _card(each: GalleryImage) -> dict[str, object]:
+    return vars(each) | {"image_uri": data_uri(each.image), "overlay_uri": data_uri(each.overlay)}
 
 
 def summary(evaluation: Evaluation) -> str:
@@ -96,11 +92,11 @@ def _format_interval(figures: dict[str, float], name: str) -> str:
     return f"{figures[name]:.4f} ({figures[f'{name}_low']:.4f} to {figures[f'{name}_high']:.4f})"
 
 
-def headline(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+def headline(figures: Mapping[str, object]) -> list[tuple[str, str]]:
     """List label and name of each metric among the figures of a phase, as tables show them."""
     top_k = next((int(match[1]) for name in figures if (match := re.fullmatch(r"top(\d+)_accuracy", name))), 0)
-    labels = {figure_name(name, top_k): metric.label.format(k=top_k) for name, metric in METRICS.items()}
-    return [(label, name) for name, label in labels.items() if name in figures]
+    named = {figure_name(name, top_k): metric for name, metric in METRICS.items()}
+    return [(metric.label.format(k=top_k), name) for name, metric in named.items() if name in figures]
 
 
 def verdict(comparison: dict[str, float], confidence: float) -> str:
@@ -126,7 +122,7 @@ def calibration_note(calibration: dict[str, float], *, applied: bool) -> str:
     return f"The temperature fitted on the validation images is {temperature:.3f}: the model is {leaning}. {effect}"
 
 
-def top_confusions(counts: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
+def top_confusions(counts: np.ndarray, classes: list[str]) -> list[Json]:
     """List the most frequent mistakes of a confusion matrix int [classes, classes].
 
     Returns:
@@ -135,10 +131,8 @@ def top_confusions(counts: np.ndarray, classes: list[str]) -> list[dict[str, Any
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MAX_CONFUSIONS]
-    pairs = [
-        (row, column) for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True) if wrong[row, column]
-    ]
     return [
-        {"true": classes[row], "predicted": classes[column], "count": int(wrong[row, column]), "fraction": wrong[row, column] / counts[row].sum()}
-        for row, column in pairs
-    ]  # fmt: skip
+        {"true": classes[row], "predicted": classes[column], "count": int(count), "fraction": count / counts[row].sum()}
+        for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)
+        if (count := wrong[row, column])
+    ]

@@ -2,11 +2,11 @@
 
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
 from pipeline.config import PHASES
+from pipeline.storage.files import Json
 from pipeline.system.paths import CODE
 
 STAGES = ("prepare", "train", "finetune", "evaluate", "report")
@@ -58,6 +58,6 @@ def declaration(stage: str) -> Declaration:
     )
 
 
-def _path(entry: str | dict[str, Any]) -> str:
+def _path(entry: str | Json) -> str:
     """Return an entry's path; the entry may be a mapping from the path to DVC's options."""
     return entry if isinstance(entry, str) else next(iter(entry))

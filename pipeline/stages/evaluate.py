@@ -2,39 +2,29 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
 from pipeline.config import PHASES
+from pipeline.evaluation import tables
 from pipeline.evaluation.calibration import calibration_figures
+from pipeline.evaluation.corruptions import COLUMNS, accuracy_under_corruptions, corrupted_figures
 from pipeline.evaluation.metrics import prior_adjusted_accuracy
 from pipeline.evaluation.phase_result import PhaseResult, TestSet, evaluate_phase
-from pipeline.evaluation.robustness import COLUMNS, accuracy_under_corruptions, corrupted_figures
 from pipeline.evaluation.saved_model import check_saved_model
 from pipeline.evaluation.significance import compare_hits
-from pipeline.evaluation.summary import summarise
-from pipeline.evaluation.tables import (
-    confusion_table,
-    curves_table,
-    gallery,
-    per_class_table,
-    predictions_table,
-    reliability_table,
-)
 from pipeline.inputs.augmentation import fixed_views
-from pipeline.inputs.images import DecodedImages
-from pipeline.inputs.manifest import Manifest, class_indices, read_manifest
+from pipeline.inputs.manifest import class_indices, read_manifest
 from pipeline.models.parts import FrozenBelow, parts_for_feature_extraction, parts_for_finetuning
 from pipeline.models.saving import load_classifier
 from pipeline.stages.settings import EvaluateSettings, Places
 from pipeline.storage.cache import Cache
-from pipeline.storage.files import read_json, write_json
+from pipeline.storage.files import Json, read_json, write_json
 from pipeline.system.errors import PipelineError
 from pipeline.training.data import TrainingData, training_data
-from pipeline.training.features import FeatureCache
+from pipeline.training.features import open_images
 from pipeline.training.hardware import describe_environment, set_up
 
 log = logging.getLogger(__name__)
@@ -52,19 +42,15 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
     evaluate, seed = settings.evaluate, settings.seed
     set_up(settings.hardware, seed)
     cache, manifest = Cache(places.cache), read_manifest(inputs / "prepare")
-    test = _test_set(manifest, settings, places, cache)
-    train_validation = training_data(
-        manifest,
-        places.images,
-        settings.image_size,
-        cache=cache,
-        backbone=settings.backbone,
-        hardware=settings.hardware,
-    )
+    rows, classes = manifest.split("test"), manifest.classes
+    features = open_images(rows, places.images, settings, cache, title="decoding, test")
+    test = TestSet(rows, class_indices(rows, classes), features.images, classes, features)
+    train_validation = training_data(manifest, places.images, settings, cache)
     # Fine-tuning first: its cut is lower, and the features of the whole frozen backbone are computed from there.
     results = {phase: _result(phase, inputs, test, train_validation, settings) for phase in reversed(PHASES)}
     best = read_json(inputs / "finetune" / "metrics.json")["best"]
-    metrics = _metrics(results, best, test, train_validation, settings)
+    training = train_validation.labels[train_validation.train_indices]
+    metrics = {"best": best} | _metrics(results, test.labels, training, settings)
     passes = len(fixed_views(evaluate.tta, settings.image_size))
     metrics["saved_model"], milliseconds = check_saved_model(results[best], test, passes)
     robustness = _robustness(results[best], test, settings)
@@ -75,34 +61,20 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
     write_json(out / "metrics.json", metrics)
     write_json(out / "calibration.json", _temperatures(results, settings))
     write_json(out / "speed.json", {"prediction_milliseconds": milliseconds, "passes": passes})
-    predictions_table(results, best, test).to_parquet(out / "predictions.parquet", index=False)
+    tables.predictions_table(results, best, test).to_parquet(out / "predictions.parquet", index=False)
     for name, table in {
-        "per_class": per_class_table(results, test, evaluate.confidence),
-        "confusion": confusion_table(results, test),
-        "reliability": reliability_table(results[best], test, evaluate),
-        "curves": curves_table(results[best], test),
+        "per_class": tables.per_class_table(results, test, evaluate.confidence),
+        "confusion": tables.confusion_table(results, test),
+        "reliability": tables.reliability_table(results[best], test, evaluate),
+        "curves": tables.curves_table(results[best], test),
         "corruptions": robustness,
     }.items():
         table.to_csv(out / f"{name}.csv", index=False)
-    shown = gallery(results[best], test, evaluate.gallery)
-    shown.table.to_csv(out / "gallery.csv", index=False)
-    np.savez_compressed(out / "gallery.npz", images=shown.images, heatmaps=shown.heatmaps)
+    shown, images, maps = tables.gallery(results[best], test, evaluate.gallery)
+    shown.to_csv(out / "gallery.csv", index=False)
+    np.savez_compressed(out / "gallery.npz", images=images, heatmaps=maps)
     _log_figures(metrics)
     return describe_environment()
-
-
-def _test_set(manifest: Manifest, settings: EvaluateSettings, places: Places, cache: Cache) -> TestSet:
-    rows, hardware = manifest.split("test"), settings.hardware
-    images = DecodedImages(
-        places.images,
-        rows,
-        settings.image_size,
-        cache,
-        budget_gib=hardware.image_cache_gib,
-        title="decoding, test",
-    )
-    features = FeatureCache(images, cache, backbone=settings.backbone, hardware=hardware)
-    return TestSet(rows, class_indices(rows, manifest.classes), images, manifest.classes, features)
 
 
 def _result(
@@ -114,18 +86,16 @@ def _result(
             f"{inputs / phase} was trained on the classes {classes}, the test images have {test.classes}; run {phase} "
             "again"
         )
-    precision = settings.hardware.precision
+    precision, frozen = settings.hardware.precision, settings.freeze_batch_norm
     if phase == "train":
         parts = parts_for_feature_extraction(model, settings.backbone, precision)
     else:
         first_layer = read_json(inputs / phase / "metrics.json")["first_layer"]
-        parts = parts_for_finetuning(
-            model, first_layer, freeze_batch_norm=settings.freeze_batch_norm, precision=precision
-        )
+        parts = parts_for_finetuning(model, first_layer, freeze_batch_norm=frozen, precision=precision)
     return evaluate_phase(model, parts, test=test, train_validation=train_validation, evaluate=settings.evaluate)
 
 
-def _temperatures(results: dict[str, PhaseResult], settings: EvaluateSettings) -> dict[str, Any]:
+def _temperatures(results: dict[str, PhaseResult], settings: EvaluateSettings) -> Json:
     """Temperature of each model, alone and with test-time augmentation, and whether they are applied."""
     evaluate = settings.evaluate
     tta = {"kind": evaluate.tta} | {phase: results[phase].averaged.temperature for phase in PHASES}
@@ -137,19 +107,21 @@ def _temperatures(results: dict[str, PhaseResult], settings: EvaluateSettings) -
 
 
 def _metrics(
-    results: dict[str, PhaseResult],
-    best: str,
-    test: TestSet,
-    train_validation: TrainingData,
-    settings: EvaluateSettings,
-) -> dict[str, Any]:
-    """Each phase's figures, and the difference between the two on the same images."""
-    evaluate, labels = settings.evaluate, test.labels
-    training = train_validation.labels[train_validation.train_indices]
-    metrics: dict[str, Any] = {"best": best}
+    results: dict[str, PhaseResult], labels: np.ndarray, training: np.ndarray, settings: EvaluateSettings
+) -> Json:
+    """Each phase's figures, and the difference between the two on the same images.
+
+    Args:
+        results: of each phase.
+        labels: of the test images, int [n].
+        training: labels of the training images, int [m].
+        settings: of this stage.
+    """
+    evaluate = settings.evaluate
+    metrics: Json = {}
     for phase in PHASES:
         result = results[phase]
-        metrics[phase] = summarise(labels, result.probabilities, evaluate, settings.seed)
+        metrics[phase] = tables.summarise(labels, result.probabilities, evaluate, settings.seed)
         metrics[phase]["prior_adjusted_accuracy"] = prior_adjusted_accuracy(labels, result.predicted, training)
         metrics[phase]["calibration"] = {
             "temperature": result.averaged.temperature,
@@ -162,22 +134,23 @@ def _metrics(
 
 
 def _robustness(result: PhaseResult, test: TestSet, settings: EvaluateSettings) -> pd.DataFrame:
-    if settings.evaluate.corruptions == "none":
+    evaluate, size = settings.evaluate, settings.image_size
+    if evaluate.corruptions == "none":
         return pd.DataFrame(columns=COLUMNS)
     network = FrozenBelow(result.parts.frozen, result.parts.trainable)
-    pixels = tf.TensorSpec((None, settings.image_size, settings.image_size, 3), tf.uint8)
+    pixels = tf.TensorSpec((None, size, size, 3), tf.uint8)
     predict = tf.function(lambda batch: network(batch, training=False), input_signature=[pixels])
     with result.parts.in_their_arithmetic():
         return accuracy_under_corruptions(
             test.images,
             test.labels,
             predict=lambda batch: predict(batch).numpy(),
-            evaluate=settings.evaluate,
+            evaluate=evaluate,
             seed=settings.seed,
         )
 
 
-def _log_figures(metrics: dict[str, Any]) -> None:
+def _log_figures(metrics: Json) -> None:
     for phase in PHASES:
         figures = metrics[phase]
         log.info(

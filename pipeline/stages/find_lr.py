@@ -57,14 +57,7 @@ def range_test(config: Config, phase: str, places: Places, inputs: Path) -> Rang
     """
     strategy = set_up(config.hardware, config.seed)
     context = FitContext(config.seed, config.augment, config.hardware, strategy)
-    data = training_data(
-        read_manifest(inputs / "prepare"),
-        places.images,
-        config.image_size,
-        cache=Cache(places.cache),
-        backbone=config.backbone,
-        hardware=config.hardware,
-    )
+    data = training_data(read_manifest(inputs / "prepare"), places.images, config, Cache(places.cache))
     with strategy.scope():
         task = _phase_1(config, data, places) if phase == "train" else _phase_2(config, data, inputs)
     find_lr = config.find_lr
@@ -73,15 +66,14 @@ def range_test(config: Config, phase: str, places: Places, inputs: Path) -> Rang
 
 def _losses(task: PhaseFit, context: FitContext, find_lr: FindLrConfig) -> list[float]:
     """The loss of each batch while the rate rises."""
-    parts, phase, steps = task.parts, task.phase, find_lr.steps
-    network_inputs = make_inputs(parts, task.data, phase, context)
+    parts, steps = task.parts, find_lr.steps
+    network_inputs = make_inputs(parts, task.data, task.phase, context)
     network = network_inputs.network
     rising = keras.optimizers.schedules.ExponentialDecay(find_lr.low, steps - 1, find_lr.high / find_lr.low)
-    epochs = range(math.ceil(steps / math.ceil(len(task.data.train_indices) / phase.batch_size)))
+    epochs = range(math.ceil(steps / math.ceil(len(task.data.train_indices) / task.phase.batch_size)))
     losses: list[float] = []
     with parts.in_their_arithmetic(), context.strategy.scope(), progress("learning rate", steps) as advance:
-        jit = context.hardware.jit_compile
-        compile_network(network, parts, phase, rising, rate_factors=task.rate_factors, jit=jit)
+        compile_network(network, task, rising, jit=context.hardware.jit_compile)
         for images, targets in training_batches(network_inputs, task, context, epochs).take(steps):
             network.reset_metrics()
             losses.append(float(network.train_on_batch(images, targets, return_dict=True)["loss"]))
@@ -94,7 +86,7 @@ def _losses(task: PhaseFit, context: FitContext, find_lr: FindLrConfig) -> list[
 
 def _phase_1(config: Config, data: TrainingData, places: Places) -> PhaseFit:
     size, weights = config.image_size, places.weights
-    model = build_classifier(config.backbone, config.train, size, data.class_count, weights=weights)
+    model = build_classifier(config.backbone, config.train, size, len(data.classes), weights=weights)
     return PhaseFit(parts_for_feature_extraction(model, config.backbone, config.hardware.precision), data, config.train)
 
 

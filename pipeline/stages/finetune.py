@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from pipeline.finetuning.finetuner import FineTuner
-from pipeline.finetuning.phases import describe_depths, finetune_rounds
+from pipeline.finetuning.phases import finetune_rounds
 from pipeline.finetuning.selection import better_phase
 from pipeline.inputs.manifest import read_manifest
 from pipeline.models.classifier import BACKBONE
@@ -18,11 +18,11 @@ from pipeline.stages.settings import FinetuneSettings, Places
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import read_json, write_json
 from pipeline.system.errors import PipelineError
-from pipeline.training.augmentation_preview import write_preview
+from pipeline.training import Row
 from pipeline.training.data import TrainingData, training_data
 from pipeline.training.fit import FitContext
 from pipeline.training.hardware import describe_environment, set_up
-from pipeline.training.history import Row, summary, write_rates
+from pipeline.training.outputs import summary, write_history, write_preview
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +61,7 @@ def run(
     backbone = model.get_layer(BACKBONE)
 
     def data_at(size: int) -> TrainingData:
-        return training_data(
-            manifest,
-            places.images,
-            size,
-            cache=Cache(places.cache),
-            backbone=settings.backbone,
-            hardware=settings.hardware,
-        )
+        return training_data(manifest, places.images, replace(settings, image_size=size), Cache(places.cache))
 
     data = data_at(settings.image_size)
     rounds = finetune_rounds(settings.finetune, settings.backbone, backbone, len(data.train_indices))
@@ -85,7 +78,7 @@ def run(
     rows = [row for each in tuned.rounds for row in each.rows]
     metrics = summary(rows, tuned.kept, tuned.parts.trainable, model) | {
         "unfreeze": rounds[-1].settings.unfreeze,
-        "unfreeze_rounds": describe_depths(rounds),
+        "unfreeze_rounds": ", then ".join(str(each.settings.unfreeze) for each in rounds),
         "first_layer": rounds[-1].first_layer,
         "phase_epochs": [len(each.rows) for each in tuned.rounds],
         "kept_share": tuned.kept["alpha"],
@@ -97,9 +90,7 @@ def run(
             "one. A lower finetune.learning_rate may help (python -m pipeline.find_lr), or more images"
         )
     save_classifier(model, classes, out / "model.keras")
-    pd.DataFrame(rows).to_csv(out / "history.csv", index=False)
-    rates = np.concatenate([each.rates for each in tuned.rounds])
-    write_rates(rows, rates, out / "rates.csv")
+    write_history(rows, np.concatenate([each.rates for each in tuned.rounds]), out)
     write_json(out / "metrics.json", metrics)
-    write_preview(settings.augment, data, settings.seed, out / "augmentation.npz", mixed=True)
+    write_preview(data, context, out / "augmentation.npz", mixed=True)
     return describe_environment() | {"finetune.precision": tuned.parts.precision}

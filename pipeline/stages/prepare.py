@@ -3,7 +3,6 @@
 import logging
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -12,10 +11,9 @@ from pipeline.data.drift import class_counts, drift, drift_warnings, imbalance
 from pipeline.data.inspection import inspect
 from pipeline.data.listing import Listing
 from pipeline.data.sources import list_source
-from pipeline.data.splits import SPLITS
 from pipeline.inputs.manifest import CLASSES, MANIFEST
 from pipeline.stages.settings import Places, PrepareSettings
-from pipeline.storage.files import write_json
+from pipeline.storage.files import Json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +46,12 @@ def run(settings: PrepareSettings, places: Places, out: Path) -> dict[str, str]:
     return {"pillow": version("Pillow")}
 
 
-def summarise(curated: Curated, listing: Listing, counts: pd.DataFrame) -> dict[str, Any]:
+def summarise(curated: Curated, listing: Listing, counts: pd.DataFrame) -> Json:
     """Count images, in all and by split, class and format, and summarise their sizes and problems."""
     manifest = curated.manifest
-    by_split = manifest["split"].value_counts()
     return {
         "images": len(manifest),
-        **{f"{split}_images": int(by_split.get(split, 0)) for split in SPLITS},
+        **{f"{split}_images": int(count) for split, count in counts.sum().items()},
         "classes": len(listing.classes),
         "quarantined": len(curated.quarantined),
         "left_out": sum(listing.left_out.values()),
@@ -64,12 +61,9 @@ def summarise(curated: Curated, listing: Listing, counts: pd.DataFrame) -> dict[
         "median_height": float(manifest["height"].median()),
         "smallest_side": int(manifest[["width", "height"]].to_numpy().min()),
         "largest_side": int(manifest[["width", "height"]].to_numpy().max()),
-        "formats": {name: int(count) for name, count in sorted(manifest["format"].value_counts().items())},
-        "class_counts": {split: {name: int(count) for name, count in counts[split].items()} for split in SPLITS},
-        "class_shares": {
-            split: {name: float(share) for name, share in (counts[split] / counts[split].sum()).items()}
-            for split in SPLITS
-        },
+        "formats": manifest["format"].value_counts().sort_index().to_dict(),
+        "class_counts": counts.to_dict(),
+        "class_shares": (counts / counts.sum()).to_dict(),
     }
 
 

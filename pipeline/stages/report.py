@@ -7,14 +7,11 @@ import pandas as pd
 
 from pipeline.config import PHASES
 from pipeline.inputs.manifest import read_manifest
-from pipeline.reports.data_charts import plot_samples, plot_splits
-from pipeline.reports.duplicates_page import write_duplicates
-from pipeline.reports.evaluation import Evaluation
+from pipeline.reports.evaluation import Evaluation, read_table
 from pipeline.reports.evaluation_charts import evaluation_charts
 from pipeline.reports.evaluation_page import summary, write_report
-from pipeline.reports.label_issues_page import write_label_issues
-from pipeline.reports.tables import read_table
-from pipeline.reports.training_charts import plot_variants, training_curves
+from pipeline.reports.review_pages import write_duplicates, write_label_issues
+from pipeline.reports.training_charts import plot_samples, plot_splits, plot_variants, training_curves
 from pipeline.stages.settings import Places, ReportSettings
 from pipeline.storage.files import read_json
 from pipeline.visuals.style import write_png

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
-
 from pipeline.inputs.manifest import read_manifest
 from pipeline.models.classifier import build_classifier
 from pipeline.models.parts import parts_for_feature_extraction
@@ -12,12 +10,12 @@ from pipeline.models.saving import save_classifier
 from pipeline.stages.settings import Places, TrainSettings
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import write_json
-from pipeline.training.augmentation_preview import write_preview
+from pipeline.training import Row
 from pipeline.training.data import training_data
 from pipeline.training.fit import FitContext, PhaseFit, fit_phase
 from pipeline.training.hardware import describe_environment, set_up
-from pipeline.training.history import Row, summary, write_rates
 from pipeline.training.label_issues import find_label_issues
+from pipeline.training.outputs import summary, write_history, write_preview
 
 
 def run(
@@ -47,27 +45,18 @@ def run(
     """
     strategy = set_up(settings.hardware, settings.seed)
     manifest = read_manifest(inputs / "prepare")
-    data = training_data(
-        manifest,
-        places.images,
-        settings.image_size,
-        cache=Cache(places.cache),
-        backbone=settings.backbone,
-        hardware=settings.hardware,
-    )
+    data = training_data(manifest, places.images, settings, Cache(places.cache))
     with strategy.scope():
-        model = build_classifier(
-            settings.backbone, settings.train, settings.image_size, len(manifest.classes), weights=places.weights
-        )
+        size, count = settings.image_size, len(manifest.classes)
+        model = build_classifier(settings.backbone, settings.train, size, count, weights=places.weights)
     parts = parts_for_feature_extraction(model, settings.backbone, settings.hardware.precision)
     context = FitContext(settings.seed, settings.augment, settings.hardware, strategy, listener, checkpoints)
     fitted = fit_phase(PhaseFit(parts, data, settings.train), context)
 
     save_classifier(model, manifest.classes, out / "model.keras")
-    pd.DataFrame(fitted.rows).to_csv(out / "history.csv", index=False)
-    write_rates(fitted.rows, fitted.rates, out / "rates.csv")
+    write_history(fitted.rows, fitted.rates, out)
     write_json(out / "metrics.json", summary(fitted.rows, fitted.kept, parts.trainable, model))
-    write_preview(settings.augment, data, settings.seed, out / "augmentation.npz", mixed=False)
+    write_preview(data, context, out / "augmentation.npz", mixed=False)
     rows = manifest.split("train", "validation")
     issues = find_label_issues(parts, data, rows, settings.seed, enabled=settings.train.label_issues)
     issues.to_csv(out / "label_issues.csv", index=False)

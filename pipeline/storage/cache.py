@@ -5,16 +5,14 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipeline.storage.files import is_writable, read_json, write_json
+from pipeline.storage.files import Json, is_writable, read_json, whole_folder, write_json
 from pipeline.storage.shards import Append, Rows, open_shards, rows_bytes, write_shards
 from pipeline.system.errors import PipelineError
 
@@ -35,7 +33,7 @@ class CacheEntry:
     """Size in bytes."""
     used: float
     """Time of the last use, in seconds since the epoch."""
-    holds: dict[str, Any]
+    holds: Json
     """Its kind, what it depends on, and its number, shape and type of rows."""
 
 
@@ -49,12 +47,12 @@ class Cache:
         """`folder`: created when the first entry is built."""
         self.folder = folder
 
-    def has(self, kind: str, depends: dict[str, Any]) -> bool:
+    def has(self, kind: str, depends: Json) -> bool:
         """Return whether an entry exists, intact or damaged."""
         return (self.folder / _name(kind, depends) / _ENTRY).exists()
 
     def rows(
-        self, kind: str, depends: dict[str, Any], *, shape: tuple[int, ...], dtype: str, build: Callable[[Append], None]
+        self, kind: str, depends: Json, *, shape: tuple[int, ...], dtype: str, build: Callable[[Append], None]
     ) -> Rows:
         """Return the rows of an entry, which is built if necessary, by one process while others wait.
 
@@ -70,7 +68,14 @@ class Cache:
         """
         folder = self.folder / _name(kind, depends)
         if not is_writable(self.folder):
-            return self._open_read_only(folder, kind)
+            # No lock can be written, and none is needed, since entries appear complete.
+            try:
+                return _open(folder)
+            except (OSError, ValueError, KeyError) as error:
+                raise PipelineError(
+                    f"cache_folder: {self.folder} can't be written to, and the {kind} in {folder.name} are damaged or missing ({error}); "
+                    "make it writable, or set another cache_folder"
+                ) from error
         with self._locked(folder.name):
             if folder.exists():
                 try:
@@ -81,27 +86,15 @@ class Cache:
             for leftover in self.folder.glob(f".{folder.name}-*"):
                 # Left by a builder that was killed.
                 shutil.rmtree(leftover)
-            unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=self.folder))
-            try:
-                _write(unfinished, {"kind": kind, **depends}, shape, dtype, build)
-                unfinished.replace(folder)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+            with whole_folder(folder) as unfinished:
+                shards = write_shards(unfinished, shape, dtype, build)
+                count = sum(shard["rows"] for shard in shards)
+                holds = {"kind": kind, **depends, "rows": count, "shape": "x".join(map(str, shape)), "dtype": dtype}
+                entry = {"holds": holds, "shape": list(shape), "dtype": dtype, "shards": shards}
+                write_json(unfinished / _ENTRY, entry)
             return _open(folder, verify=False)
 
-    def _open_read_only(self, folder: Path, kind: str) -> Rows:
-        """Open an entry where no lock can be written; none is needed, since entries appear complete."""
-        try:
-            return _open(folder)
-        except (OSError, ValueError, KeyError) as error:
-            raise PipelineError(
-                f"cache_folder: {self.folder} can't be written to, and the {kind} in {folder.name} are damaged or missing ({error}); "
-                "make it writable, or set another cache_folder"
-            ) from error
-
-    def fits(
-        self, kind: str, depends: dict[str, Any], *, count: int, shape: tuple[int, ...], dtype: str, gib: float
-    ) -> bool:
+    def fits(self, kind: str, depends: Json, *, count: int, shape: tuple[int, ...], dtype: str, gib: float) -> bool:
         """Return whether an entry is within `gib` GiB, and exists or can be written to the disk.
 
         Args:
@@ -162,26 +155,16 @@ class Cache:
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._lock(name))
         try:
-            lock.acquire(timeout=0)
+            held = lock.acquire(timeout=0)
         except Timeout:
             log.info("cache: waiting for another process that builds %s", name)
-            lock.acquire()
-        try:
+            held = lock.acquire()
+        with held:
             yield
-        finally:
-            lock.release()
 
 
-def _name(kind: str, depends: dict[str, Any]) -> str:
+def _name(kind: str, depends: Json) -> str:
     return f"{kind}-{hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]}"
-
-
-def _write(
-    folder: Path, holds: dict[str, Any], shape: tuple[int, ...], dtype: str, build: Callable[[Append], None]
-) -> None:
-    shards = write_shards(folder, shape, dtype, build)
-    layout = {"rows": sum(shard["rows"] for shard in shards), "shape": "x".join(map(str, shape)), "dtype": dtype}
-    write_json(folder / _ENTRY, {"holds": holds | layout, "shape": list(shape), "dtype": dtype, "shards": shards})
 
 
 def _open(folder: Path, *, verify: bool = True) -> Rows:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypedDict
 
 import ml_dtypes  # noqa: F401  (registers bfloat16 with NumPy)
 import numpy as np
@@ -18,6 +18,15 @@ _SHARD_BYTES = 256 * 2**20
 
 Append = Callable[[np.ndarray], None]
 """Appends rows, an array [b, *shape]."""
+
+
+class Shard(TypedDict):
+    """A file of rows."""
+
+    rows: int
+    """Number of its rows."""
+    sha256: str
+    """Checksum of its bytes, in hexadecimal."""
 
 
 class Rows:
@@ -55,9 +64,7 @@ def rows_bytes(count: int, shape: tuple[int, ...], dtype: str) -> int:
     return count * math.prod(shape) * np.dtype(dtype).itemsize
 
 
-def write_shards(
-    folder: Path, shape: tuple[int, ...], dtype: str, build: Callable[[Append], None]
-) -> list[dict[str, Any]]:
+def write_shards(folder: Path, shape: tuple[int, ...], dtype: str, build: Callable[[Append], None]) -> list[Shard]:
     """Write the rows that `build` appends, arrays [b, *shape], to files in `folder`.
 
     Returns:
@@ -68,9 +75,7 @@ def write_shards(
     return writer.shards
 
 
-def open_shards(
-    folder: Path, shape: tuple[int, ...], dtype: str, shards: list[dict[str, Any]], *, verify: bool = True
-) -> Rows:
+def open_shards(folder: Path, shape: tuple[int, ...], dtype: str, shards: list[Shard], *, verify: bool = True) -> Rows:
     """Open the rows that `write_shards` wrote.
 
     Args:
@@ -103,7 +108,7 @@ class _Writer:
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: np.dtype):
         self.folder, self.shape, self.dtype = folder, shape, dtype
-        self.shards: list[dict[str, Any]] = []
+        self.shards: list[Shard] = []
         self._per_shard = max(1, _SHARD_BYTES // (math.prod(shape) * dtype.itemsize))
         self._file: BinaryIO | None = None
 

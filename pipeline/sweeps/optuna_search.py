@@ -21,9 +21,9 @@ from pipeline.jobs.trial import OBJECTIVES
 from pipeline.sweeps.optuna_report import log_search
 from pipeline.sweeps.sweep import PersistentLauncher
 from pipeline.system import processes
-from pipeline.system.environment import TRIAL
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
+from pipeline.system.processes import TRIAL
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pipeline.system.errors import PipelineError
 from pipeline.system.signals import install_handlers, interrupted
@@ -11,7 +11,7 @@ from pipeline.system.signals import install_handlers, interrupted
 Result = TypeVar("Result")
 
 
-def run_command(command: Callable[..., Result], *args: Any) -> Result:
+def run_command(command: Callable[..., Result], *args: object) -> Result:
     """Call `command` with `args`, and end the process if it fails.
 
     The exit status is 1 after a PipelineError or a file error, with a message, and 130 after an interruption.
@@ -33,6 +33,31 @@ def run_command(command: Callable[..., Result], *args: Any) -> Result:
     # Also reached where a library's callback has swallowed the exception.
     print("\nInterrupted", file=sys.stderr)
     sys.exit(130)
+
+
+def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add the positional argument `overrides`, with an example of one."""
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"of the configuration, such as {example}")
+
+
+def add_selection(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """Add `--filter`, `--sweep` and `--runs`, of which one selects experiments; `parse_selection` parses them."""
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--filter", help="MLflow's filter, such as \"params.`backbone.name` = 'vgg16'\"")
+    choice.add_argument(
+        "--sweep", nargs="?", const="", help="a sweep's jobs: a part of its command line; alone, the latest sweep"
+    )
+    choice.add_argument("--runs", nargs="+", metavar="ID", help="these MLflow runs")
+    return choice
+
+
+def parse_selection(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line; argparse gives `--runs` all words that follow, overrides too."""
+    args = parser.parse_intermixed_args()
+    if args.runs:
+        args.overrides += [word for word in args.runs if "=" in word]
+        args.runs = [word for word in args.runs if "=" not in word]
+    return args
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:

@@ -51,14 +51,15 @@ def take_share(workers: int) -> None:
 
 
 def _restrict_to(number: int, workers: int) -> None:
+    cores, gpus = "all", "none"
     if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        _all_cores.append(len(cores))
-        os.sched_setaffinity(0, part(cores, number, workers))
-    gpus = _gpus()
-    if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(part(gpus, number, workers))
-    log.info("worker %d of %d: cores %s, GPUs %s", number + 1, workers, *_describe_share(has_gpus=bool(gpus)))
+        available = sorted(os.sched_getaffinity(0))
+        _all_cores.append(len(available))
+        os.sched_setaffinity(0, part(available, number, workers))
+        cores = ",".join(map(str, part(available, number, workers)))
+    if names := _gpus():
+        gpus = os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(part(names, number, workers))
+    log.info("worker %d of %d: cores %s, GPUs %s", number + 1, workers, cores, gpus)
 
 
 def part(items: list[Item], number: int, workers: int) -> list[Item]:
@@ -72,11 +73,6 @@ def _gpus() -> list[str]:
     if visible is not None:
         return [name for name in visible.split(",") if name.strip()]
     return [str(number) for number, _ in enumerate(sorted(Path("/proc/driver/nvidia/gpus").glob("*")))]
-
-
-def _describe_share(*, has_gpus: bool) -> tuple[str, str]:
-    cores = ",".join(map(str, sorted(os.sched_getaffinity(0)))) if hasattr(os, "sched_getaffinity") else "all"
-    return cores, os.environ["CUDA_VISIBLE_DEVICES"] if has_gpus else "none"
 
 
 def on_all_cores(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 256) -> Iterator[Result]:

@@ -1,13 +1,25 @@
-"""Identities of processes: which one works on a run, and whether it still lives."""
+"""Identities of processes, and the environment variables by which they communicate."""
 
+import json
 import os
 import socket
 from pathlib import Path
 
 import psutil
 
+from pipeline.system.errors import PipelineError
+
 TAG = "process"
 """Tag of a run in MLflow with the identity of its process."""
+SWEEP = "PIPELINE_SWEEP"
+"""Variable with the name of the sweep that a job belongs to: its command line."""
+TRIAL = "PIPELINE_TRIAL"
+"""Variable with a job's trial as JSON (see `pipeline.jobs.trial`); Hydra passes it to other processes and machines."""
+TF_CONFIG_EXAMPLE = (
+    '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}, '
+    "on each machine with its own index"
+)
+"""A value of TF_CONFIG, for error messages."""
 
 
 def own() -> str:
@@ -33,6 +45,20 @@ def is_alive(process: str) -> bool:
     """Return whether a process is surely running; False where this can't be seen from here."""
     *place, number, started = process.split("/")
     return place == list(_place()) and _started(int(number)) == started
+
+
+def worker_index() -> int:
+    """Return this process's number among the workers of a training: 0 for the chief, and where there are no others.
+
+    Raises:
+        PipelineError: TF_CONFIG is not in TensorFlow's format.
+    """
+    text = os.environ.get("TF_CONFIG")
+    try:
+        task = json.loads(text)["task"] if text else {"index": 0}
+        return int(task["index"]) if task.get("type", "worker") == "worker" else 0
+    except (ValueError, KeyError, TypeError) as error:
+        raise PipelineError(f"TF_CONFIG: invalid value {text!r} ({error}); expected {TF_CONFIG_EXAMPLE}") from error
 
 
 def _started(number: int) -> str:

@@ -24,7 +24,7 @@ _PHASE_METRICS = {"kept_epoch", "val_loss", "val_accuracy", "trainable_parameter
 
 
 def epoch_metrics(row: dict[str, float]) -> list[Metric]:
-    """Figures of an epoch (see `pipeline.training.history.Row`) as MLflow's metrics of now."""
+    """Figures of an epoch (see `pipeline.training.Row`) as MLflow's metrics of now."""
     now, step = mlflow.utils.time.get_current_time_millis(), int(row["epoch"])
     named = {name: row[column] for column, name in _EPOCH_METRICS.items()} | {"learning_rate": row["learning_rate"]}
     return [Metric(name, value, now, step) for name, value in named.items()]

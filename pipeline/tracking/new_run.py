@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 from pipeline.config import Config, TrackingConfig, experiment_settings
 from pipeline.storage.files import file_sha256
 from pipeline.system import processes
-from pipeline.system.environment import SWEEP, TRIAL
 from pipeline.system.paths import CODE, LOCKS
+from pipeline.system.processes import SWEEP, TRIAL
 from pipeline.tracking.metric_names import flatten
 
 # Parameters that one call of log_batch accepts.

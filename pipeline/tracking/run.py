@@ -63,7 +63,7 @@ class ExperimentRun:
             self.log_stage(root / name)
 
     def report_epoch(self, row: dict[str, float]) -> None:
-        """Log an epoch's figures in the background, once; see `pipeline.training.history.Row`."""
+        """Log an epoch's figures in the background, once; see `pipeline.training.Row`."""
         if row["epoch"] not in self._reported:
             self._reported.add(int(row["epoch"]))
             self._outbox.put(epoch_metrics(row))

@@ -10,7 +10,7 @@ import tensorflow as tf
 from pipeline.config import PhaseConfig
 from pipeline.system.errors import DivergedError
 from pipeline.system.signals import interrupted
-from pipeline.training.history import Row, seven_digits
+from pipeline.training import Row, seven_digits
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +46,6 @@ class EpochRecorder(keras.callbacks.Callback):
         """One for each completed epoch."""
         self._advance, self._epochs = advance, epochs
         self._images, self._batch_size, self._diverged_above = images, batch_size, diverged_above
-        self._epoch = 0
-
-    def on_epoch_begin(self, epoch: int, _logs: Logs = None) -> None:
-        """Remember the epoch's number for messages."""
-        self._epoch = self._epochs[epoch] + 1
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Stop where the process was interrupted or the loss has diverged; `logs` has the epoch's mean loss so far."""
@@ -60,7 +55,8 @@ class EpochRecorder(keras.callbacks.Callback):
         assert logs is not None
         self._advance(min(self._batch_size, self._images - batch * self._batch_size))
         if not np.isfinite(logs["loss"]) or (batch >= _MIN_BATCHES and logs["loss"] > self._diverged_above):
-            self._raise_diverged(f"training loss {logs['loss']:.4g} after {batch + 1} batches")
+            epoch = self._epochs.start + len(self.rows) + 1
+            raise _diverged(epoch, f"training loss {logs['loss']:.4g} after {batch + 1} batches")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Record and log the epoch's figures."""
@@ -74,13 +70,14 @@ class EpochRecorder(keras.callbacks.Callback):
         log.info("epoch %d of %d  %s", row["epoch"], self._epochs.stop, figures)
         self._advance(0, note=f"epoch {row['epoch']} of {self._epochs.stop}, val_accuracy {row['val_accuracy']:.3f}")
         if not all(np.isfinite(value) for value in row.values()):
-            self._raise_diverged(figures)
+            raise _diverged(int(row["epoch"]), figures)
 
-    def _raise_diverged(self, figures: str) -> None:
-        raise DivergedError(
-            f"The training diverged in epoch {self._epoch} ({figures}); lower the learning rate of this phase "
-            "(python -m pipeline.find_lr suggests one), or give it a longer warm-up"
-        )
+
+def _diverged(epoch: int, figures: str) -> DivergedError:
+    return DivergedError(
+        f"The training diverged in epoch {epoch} ({figures}); lower the learning rate of this phase "
+        "(python -m pipeline.find_lr suggests one), or give it a longer warm-up"
+    )
 
 
 class EarlyStoppingWithEma(keras.callbacks.EarlyStopping):

@@ -10,17 +10,16 @@ import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.storage.files import whole_file
-from pipeline.system.environment import worker_index
+from pipeline.storage.files import Json, whole_file
 from pipeline.system.errors import PipelineError
+from pipeline.system.processes import worker_index
+from pipeline.training import Row
 from pipeline.training.callbacks import EpochRecorder, Logs
-from pipeline.training.history import Row
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +36,7 @@ class Checkpoint:
     ended: bool
     """Whether it was the fit's last epoch, by early stopping or by number."""
     rows: list[Row]
-    stopping: dict[str, Any]
+    stopping: Json
     """EarlyStopping's counts."""
     variables: list[np.ndarray]
     """Weights, states of random generators, and the optimizer's variables, its step among them."""
@@ -52,10 +51,10 @@ def write_checkpoint(checkpoint: Checkpoint, file: Path) -> None:
         OSError: such as a full disk; the file is then as it was.
     """
     scalars = {name: getattr(checkpoint, name) for name in ("epochs", "ended", "rows", "stopping")}
-    arrays: dict[str, Any] = {f"variable_{index}": array for index, array in enumerate(checkpoint.variables)}
+    arrays = {f"variable_{index}": array for index, array in enumerate(checkpoint.variables)}
     arrays |= {f"best_{index}": array for index, array in enumerate(checkpoint.best_weights)}
     with whole_file(file) as unfinished, open(unfinished, "wb") as out:
-        np.savez(out, scalars=np.array(json.dumps(scalars)), **arrays)
+        np.savez(out, allow_pickle=False, scalars=np.array(json.dumps(scalars)), **arrays)
         out.flush()
         os.fsync(out.fileno())
 
@@ -72,12 +71,8 @@ def read_checkpoint(file: Path) -> Checkpoint | None:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         log.warning("The checkpoint %s is damaged (%s): this training starts from the beginning", file, error)
         return None
-    return Checkpoint(**scalars, variables=_listed(arrays, "variable"), best_weights=_listed(arrays, "best"))
-
-
-def _listed(arrays: dict[str, np.ndarray], kind: str) -> list[np.ndarray]:
-    count = sum(name.startswith(f"{kind}_") for name in arrays)
-    return [arrays[f"{kind}_{index}"] for index in range(count)]
+    variables, best = ([arrays[name] for name in arrays if name.startswith(kind)] for kind in ("variable_", "best_"))
+    return Checkpoint(**scalars, variables=variables, best_weights=best)
 
 
 class EpochCheckpoint(keras.callbacks.Callback):

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
-from pipeline.config import AugmentConfig, BackboneConfig, FinetuneConfig, HardwareConfig, PhaseConfig
+from pipeline.config import FinetuneConfig, PhaseConfig
 from pipeline.inputs.images import DecodedImages
 from pipeline.inputs.manifest import Manifest, class_indices
 from pipeline.storage.cache import Cache
 from pipeline.system.errors import PipelineError
-from pipeline.training.features import FeatureCache
+from pipeline.training.features import FeatureCache, NetworkSettings, open_images
 
 
 @dataclass(frozen=True)
@@ -32,39 +32,21 @@ class TrainingData:
     features: FeatureCache
     """Of `images`."""
 
-    @property
-    def class_count(self) -> int:
-        """Number of classes."""
-        return len(self.classes)
 
-    def images_seen(self, augment: AugmentConfig, phase: PhaseConfig) -> int:
-        """Count the images that a phase sees, each variant of a training image as one."""
-        return len(self.images) + (variants_seen(augment, phase) - 1) * len(self.train_indices)
-
-
-def variants_seen(augment: AugmentConfig, phase: PhaseConfig) -> int:
-    """Return how many variants of each training image a phase sees, the plain one included."""
-    return min(augment.views + 1, phase.epochs)
-
-
-def training_data(
-    manifest: Manifest, folder: Path, size: int, *, cache: Cache, backbone: BackboneConfig, hardware: HardwareConfig
-) -> TrainingData:
+def training_data(manifest: Manifest, folder: Path, settings: NetworkSettings, cache: Cache) -> TrainingData:
     """Decode the training and validation images of a manifest.
 
     Args:
         manifest: of the prepared data set.
         folder: that its paths start from.
-        size: side of the square in pixels.
+        settings: size, backbone and budgets.
         cache: where decoded images and features are kept.
-        backbone: what computes features.
-        hardware: budgets, and how features are computed.
     """
     rows = manifest.split("train", "validation")
-    images = DecodedImages(folder, rows, size, cache, budget_gib=hardware.image_cache_gib, title="decoding")
+    features = open_images(rows, folder, settings, cache, title="decoding")
     train, validation = (np.flatnonzero(rows["split"] == split) for split in ("train", "validation"))
-    features = FeatureCache(images, cache, backbone=backbone, hardware=hardware)
-    return TrainingData(images, train, validation, class_indices(rows, manifest.classes), manifest.classes, features)
+    labels = class_indices(rows, manifest.classes)
+    return TrainingData(features.images, train, validation, labels, manifest.classes, features)
 
 
 def class_weights(phase: PhaseConfig, labels: np.ndarray, classes: Sequence[str]) -> dict[int, float] | None:

@@ -3,9 +3,11 @@
 import functools
 import hashlib
 import logging
-from typing import Any
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import pandas as pd
 
 from pipeline.config import BackboneConfig, HardwareConfig
 from pipeline.inputs.augmentation import Variants
@@ -13,7 +15,7 @@ from pipeline.inputs.batches import FeatureInputs, ImageInputs, Inputs, Variants
 from pipeline.inputs.images import DecodedImages
 from pipeline.models.parts import FrozenPart, Infer
 from pipeline.storage.cache import GIB, Cache
-from pipeline.storage.files import file_sha256
+from pipeline.storage.files import Json, file_sha256
 from pipeline.storage.shards import Append, Rows, rows_bytes
 from pipeline.system.paths import CODE
 from pipeline.system.terminal import progress
@@ -31,20 +33,35 @@ def _code() -> str:
     return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
 
 
+class NetworkSettings(Protocol):
+    """Settings that features depend on: those of a stage, or the whole configuration."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square in pixels."""
+
+    @property
+    def backbone(self) -> BackboneConfig:
+        """The network."""
+
+    @property
+    def hardware(self) -> HardwareConfig:
+        """Budgets of the cache, and how features are computed."""
+
+
 class FeatureCache:
     """Cached features of one set of images."""
 
-    def __init__(self, images: DecodedImages, cache: Cache, *, backbone: BackboneConfig, hardware: HardwareConfig):
+    def __init__(self, images: DecodedImages, cache: Cache, settings: NetworkSettings):
         """Create it without computing anything.
 
         Args:
             images: that features are computed of.
             cache: where features are kept.
-            backbone: what the frozen parts are parts of.
-            hardware: the budget `feature_cache_gib`, and how features are computed.
+            settings: the backbone, the budget `hardware.feature_cache_gib`, and how features are computed.
         """
         self.images = images
-        self._cache, self._backbone, self._hardware = cache, backbone, hardware
+        self._cache, self._backbone, self._hardware = cache, settings.backbone, settings.hardware
 
     def fits(self, part: FrozenPart, count: int) -> bool:
         """Return whether features are worth caching: `part` computes some, and those of `count` images fit the budget.
@@ -103,7 +120,7 @@ class FeatureCache:
             cached.append((rows, np.arange(len(indices)) if number else indices))
         return FeatureInputs(cached)
 
-    def _depends(self, number: int) -> dict[str, Any]:
+    def _depends(self, number: int) -> Json:
         """All that features of a variant depend on but for the frozen part, and for how images are augmented."""
         return {
             **self.images.depends,
@@ -116,7 +133,7 @@ class FeatureCache:
             "view": number,
         }
 
-    def _rows(self, part: FrozenPart, images: Inputs, depends: dict[str, Any]) -> Rows:
+    def _rows(self, part: FrozenPart, images: Inputs, depends: Json) -> Rows:
         """The cache's entry of a part's outputs, computed if it is missing."""
 
         def build(append: Append) -> None:
@@ -130,7 +147,7 @@ class FeatureCache:
         depends = depends | {"part": part.digest}
         return self._cache.rows(KIND, depends, shape=part.shape, dtype=part.dtype, build=build)
 
-    def _start(self, part: FrozenPart, images: Inputs, depends: dict[str, Any]) -> tuple[Inputs, Infer]:
+    def _start(self, part: FrozenPart, images: Inputs, depends: Json) -> tuple[Inputs, Infer]:
         """Start of a part's computation: the outputs of the highest lower part that is cached, else images."""
         for digest, make_lower in part.lower_parts():
             if self._cache.has(KIND, depends | {"part": digest}):
@@ -138,3 +155,20 @@ class FeatureCache:
                 rows = self._rows(lower, images, depends)
                 return FeatureInputs([(rows, np.arange(len(images)))]), part.continue_from(lower)
         return images, part.from_pixels
+
+
+def open_images(
+    rows: pd.DataFrame, folder: Path, settings: NetworkSettings, cache: Cache, *, title: str
+) -> FeatureCache:
+    """Decode images, and return the cache of their features.
+
+    Args:
+        rows: of the manifest.
+        folder: that its paths start from.
+        settings: size, backbone and budgets.
+        cache: where decoded images and features are kept.
+        title: of the progress bar.
+    """
+    budget = settings.hardware.image_cache_gib
+    images = DecodedImages(folder, rows, settings.image_size, cache, budget_gib=budget, title=title)
+    return FeatureCache(images, cache, settings)

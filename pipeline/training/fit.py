@@ -16,10 +16,10 @@ from pipeline.inputs.batches import ImageInputs, Inputs, Labels, Plan, balanced,
 from pipeline.inputs.mixup import Mixing
 from pipeline.models.parts import AtTwoSizes, FrozenBelow, Parts
 from pipeline.system.terminal import progress
+from pipeline.training import Row
 from pipeline.training.callbacks import EarlyStoppingWithEma, EpochRecorder, EpochReporter, EpochSeeds
 from pipeline.training.checkpoint import EpochCheckpoint
-from pipeline.training.data import TrainingData, class_weights, variants_seen
-from pipeline.training.history import Row
+from pipeline.training.data import TrainingData, class_weights
 from pipeline.training.optimizers import Rates, make_optimizer
 
 log = logging.getLogger(__name__)
@@ -104,8 +104,8 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
     rates = Rates(phase, steps)
     weights = class_weights(phase, data.labels[data.train_indices], data.classes)
     with parts.in_their_arithmetic(), context.strategy.scope(), progress("epoch 1", phase.epochs * count) as advance:
-        compile_network(network, parts, phase, rates, rate_factors=task.rate_factors, jit=context.hardware.jit_compile)
-        loss_of_guessing = math.log(max(2, data.class_count)) * max(weights.values() if weights else [1.0])
+        compile_network(network, task, rates, jit=context.hardware.jit_compile)
+        loss_of_guessing = math.log(max(2, len(data.classes))) * max(weights.values() if weights else [1.0])
         limit = phase.diverged_above * (loss_of_guessing + float(sum(network.losses)))
         recorder = EpochRecorder(advance, epochs, images=count, batch_size=batch_size, diverged_above=limit)
         stopping = EarlyStoppingWithEma(phase)
@@ -113,7 +113,7 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
         checkpoint = EpochCheckpoint(file, parts.trainable, recorder=recorder, stopping=stopping, epochs=phase.epochs)
         done = checkpoint.restore(network)
         advance(done * count)
-        labels = Labels(data.labels[data.validation_indices], data.class_count)
+        labels = Labels(data.labels[data.validation_indices], len(data.classes))
         validating = batches(validation, in_order(len(validation)), batch_size, labels=labels)
         network.fit(
             training_batches(inputs, task, context, epochs[done:] or epochs[-1:]),
@@ -140,9 +140,10 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
 
 def make_inputs(parts: Parts, data: TrainingData, phase: PhaseConfig, context: FitContext) -> PhaseInputs:
     """Make the inputs of a phase: cached features where they fit, else the images themselves."""
-    augment, features = context.augment, data.features
-    variants, count = Variants(augment, context.seed), variants_seen(augment, phase)
-    seen = data.images_seen(augment, phase)
+    augment, features, variants = context.augment, data.features, Variants(context.augment, context.seed)
+    # Variants of each training image that the phase sees, the plain one included; and all images, each variant as one.
+    count = min(augment.views + 1, phase.epochs)
+    seen = len(data.images) + (count - 1) * len(data.train_indices)
     # MixUp and CutMix are for convolutions, not for a head alone.
     mixed = mixes(augment) and parts.upper is not None
     if mixes(augment) and not mixed:
@@ -150,14 +151,13 @@ def make_inputs(parts: Parts, data: TrainingData, phase: PhaseConfig, context: F
     if mixed or not features.fits(parts.frozen, seen):
         if not mixed:
             features.warn_if_too_large(parts.frozen, seen)
-        new_each_epoch = varies(augment) and (mixed or parts.frozen.empty)
         # Features that are too large to be cached are of the same variants as if they were.
-        fixed = 1 if mixed or parts.frozen.empty else count
+        number = (None if varies(augment) else 1) if mixed or parts.frozen.empty else count
         drawn = variants.of(len(data.train_indices), data.images.size)
         return PhaseInputs(
             ImageInputs(data.images, data.train_indices, drawn),
             ImageInputs(data.images, data.validation_indices, [None]),
-            None if new_each_epoch else fixed,
+            number,
             FrozenBelow(parts.frozen, parts.trainable),
             mixed,
         )
@@ -180,7 +180,7 @@ def training_batches(inputs: PhaseInputs, task: PhaseFit, context: FitContext, e
     if inputs.mixed:
         _warn_of_lonely_classes(plan, labels, phase.batch_size, epochs.start)
     mixing = Mixing(context.augment, seed) if inputs.mixed else None
-    targets = Labels(labels, data.class_count, smoothing=phase.label_smoothing, mixing=mixing)
+    targets = Labels(labels, len(data.classes), smoothing=phase.label_smoothing, mixing=mixing)
     return batches(inputs.training, plan, phase.batch_size, epochs=epochs, labels=targets)
 
 
@@ -196,29 +196,19 @@ def _warn_of_lonely_classes(plan: Plan, labels: np.ndarray, batch_size: int, epo
 
 
 def compile_network(
-    network: keras.Model,
-    parts: Parts,
-    phase: PhaseConfig,
-    rates: keras.optimizers.schedules.LearningRateSchedule,
-    *,
-    rate_factors: Mapping[int, float],
-    jit: bool,
+    network: keras.Model, task: PhaseFit, rates: keras.optimizers.schedules.LearningRateSchedule, *, jit: bool
 ) -> None:
-    """Compile a network for a phase, in place; within the strategy's scope.
+    """Compile a network for a fit, in place; within the strategy's scope.
 
     Args:
         network: to compile.
-        parts: of the classifier, whose arithmetic decides on loss scaling.
-        phase: which optimizer.
+        task: which optimizer, with which factors on the rate, and the arithmetic, which decides on loss scaling.
         rates: the learning rate by step.
-        rate_factors: see `PhaseFit`.
         jit: whether XLA compiles the training step.
     """
-    loss_scaling = parts.arithmetic.policy == "mixed_float16"
+    scaling, variables = task.parts.arithmetic.policy == "mixed_float16", network.trainable_variables
     network.compile(
-        optimizer=make_optimizer(
-            phase, rates, network.trainable_variables, rate_factors=rate_factors, loss_scaling=loss_scaling
-        ),
+        optimizer=make_optimizer(task.phase, rates, variables, rate_factors=task.rate_factors, loss_scaling=scaling),
         loss=keras.losses.CategoricalCrossentropy(),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile=jit,

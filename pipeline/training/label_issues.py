@@ -94,29 +94,24 @@ def cross_validate(
         for others, held_out in divisions:
             training = np.random.default_rng(seed).permutation(common[others])[:max_images]
             if len(np.unique(labels[training])) > 1:
-                _predict_fold(features, labels, training, common[held_out], probabilities)
+                scaler, model = _fit_fold(features, labels, training)
+                for indices in _chunks(common[held_out]):
+                    probabilities[indices] = 0
+                    predicted = model.predict_proba(scaler.transform(features(indices)))
+                    probabilities[np.ix_(indices, model.classes_)] = predicted
             advance()
     return probabilities
 
 
-def _predict_fold(
-    features: Callable[[np.ndarray], np.ndarray],
-    labels: np.ndarray,
-    training: np.ndarray,
-    held_out: np.ndarray,
-    probabilities: np.ndarray,
-) -> None:
-    """Fill in the probabilities of the images held out."""
+def _fit_fold(
+    features: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, training: np.ndarray
+) -> tuple[StandardScaler, LogisticRegression]:
     scaler = StandardScaler(copy=False)
     for indices in _chunks(training):
         # Fitted to all at once it takes twice their memory beside them.
         scaler.partial_fit(features(indices))
     model = LogisticRegression(C=_C, max_iter=100)
-    model.fit(scaler.transform(features(training)), labels[training])
-    for indices in _chunks(held_out):
-        predicted = np.zeros((len(indices), probabilities.shape[1]), np.float32)
-        predicted[:, model.classes_] = model.predict_proba(scaler.transform(features(indices)))
-        probabilities[indices] = predicted
+    return scaler, model.fit(scaler.transform(features(training)), labels[training])
 
 
 def _chunks(indices: np.ndarray) -> list[np.ndarray]:

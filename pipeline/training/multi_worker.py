@@ -2,14 +2,13 @@
 
 import logging
 import os
-from typing import Any
 
 import tensorflow as tf
 
 from pipeline.config import HardwareConfig
-from pipeline.system.environment import TF_CONFIG_EXAMPLE, worker_index
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import threads
+from pipeline.system.processes import TF_CONFIG_EXAMPLE, worker_index
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +16,7 @@ log = logging.getLogger(__name__)
 class Workers(tf.distribute.MultiWorkerMirroredStrategy):
     """TensorFlow's strategy, made to work with Keras 3 (3.15)."""
 
-    def reduce(self, reduce_op: tf.distribute.ReduceOp | str, value: Any, axis: int | None = None) -> Any:
+    def reduce(self, reduce_op: tf.distribute.ReduceOp | str, value: object, axis: int | None = None) -> object:
         """Reduce as TensorFlow does; Keras also reduces whole batches, and a step's figures without an axis."""
         if isinstance(value, tuple):
             return tuple(self.experimental_local_results(each)[0] for each in value)
@@ -67,7 +66,7 @@ def broadcast(number: int) -> int:
     summand = tf.constant(number if worker_index() == 0 else 0)
 
     @tf.function
-    def total() -> Any:
+    def total() -> object:
         return strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("sum", summand))
 
     # Each of the chief's GPUs is a replica, and adds the number once.

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from pipeline.config import PhaseConfig
@@ -32,7 +32,7 @@ def make_optimizer(
         loss_scaling: scale the loss, since gradients are float16, in which small ones vanish.
     """
     kind = getattr(keras.optimizers, _NAMES.get(settings.optimizer, settings.optimizer.capitalize()))
-    options: dict[str, Any] = {
+    options: dict[str, object] = {
         "learning_rate": rates,
         "global_clipnorm": settings.clip_norm,
         "use_ema": settings.ema is not None,
@@ -56,11 +56,11 @@ def _by_variable(kind: type) -> type:
     """Derive from an optimizer one with a rate for each variable, also for weight decay, where Keras's has one."""
 
     class ByVariable(kind):
-        def __init__(self, factors: Sequence[float], decays: Sequence[float], **options: Any):
+        def __init__(self, factors: Sequence[float], decays: Sequence[float], **options: object):
             super().__init__(weight_decay=None, **options)
             self.factors, self.decays = tuple(factors), tuple(decays)
 
-        def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
+        def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
             index = self._get_variable_index(variable)
             rate = keras.ops.cast(learning_rate, variable.dtype) * self.factors[index]
             if self.decays[index]:
@@ -90,7 +90,7 @@ class Rates(keras.optimizers.schedules.LearningRateSchedule):
             self.rise, self.start = round(_ONE_CYCLE_RISE * self.steps), _ONE_CYCLE_START
         self.every, self.factor = settings.step_epochs * steps_per_epoch, settings.step_factor
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: tf.Tensor | np.ndarray | int) -> tf.Tensor:
         """Return the rate of a step, counted from 0, or of an array of steps: float32 of the same shape."""
         step = ops.cast(step, "float32")
         rising = self.start + (1 - self.start) * step / max(1, self.rise)

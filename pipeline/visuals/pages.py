@@ -1,21 +1,20 @@
 """HTML pages of one file each, which load nothing, follow the colour scheme, and can be printed."""
 
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from pipeline.storage.files import whole_file
 
 
-def write_page(template: str, file: Path, **content: Any) -> None:
+def write_page(template: str, file: Path, **content: object) -> None:
     """Render a template of the folder templates/ to `file`."""
     with whole_file(file) as unfinished:
         # A file's name may not be valid UTF-8; a page has to be.
         unfinished.write_text(render(template, **content), encoding="utf-8", errors="replace")
 
 
-def render(template: str, **content: Any) -> str:
+def render(template: str, **content: object) -> str:
     """Render a template of the folder templates/; HTML escapes all text, except charts that it marks as safe."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),

@@ -2,10 +2,9 @@
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,21 +25,13 @@ class Thumbnail:
     lines: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Group:
-    """Images side by side."""
-
-    title: str
-    cards: list[Thumbnail]
-
-
-def write_thumbnails(file: Path, title: str, introduction: str, groups: Iterable[Group]) -> None:
-    """Write a page with one group below the other; an unreadable image has a remark in its place."""
-    content = [{"title": group.title, "cards": list(on_all_cores(_card, group.cards))} for group in groups]
+def write_thumbnails(file: Path, title: str, introduction: str, groups: Mapping[str, Sequence[Thumbnail]]) -> None:
+    """Write a page with one group, by title, below the other; an unreadable image has a remark in its place."""
+    content = {heading: list(on_all_cores(_card, thumbnails)) for heading, thumbnails in groups.items()}
     write_page("thumbnails.html", file, title=title, introduction=introduction, groups=content)
 
 
-def _card(card: Thumbnail) -> dict[str, Any]:
+def _card(card: Thumbnail) -> dict[str, object]:
     return {
         "name": _printable(card.file.name),
         "heading": card.heading,

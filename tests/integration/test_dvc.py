@@ -43,7 +43,8 @@ REACHED = {
     ("models",): TRAINED,
     ("training",): TRAINED,
     ("finetuning",): {"finetune"},
-    ("evaluation",): {"evaluate"},
+    # The report takes names and order of the metrics from it.
+    ("evaluation",): {"evaluate", "report"},
     ("config",): {"configure"},
 }
 

@@ -14,7 +14,7 @@ from pipeline.deployment.classifier import load
 from pipeline.deployment.find_model import Calibration, ModelReference
 from pipeline.evaluation.calibration import at_temperature
 from pipeline.evaluation.phase_result import predict
-from pipeline.evaluation.summary import summarise
+from pipeline.evaluation.tables import summarise
 from pipeline.inputs.decoding import pixels
 from pipeline.inputs.manifest import class_indices, read_manifest
 from pipeline.jobs.stage import places_of

@@ -1,7 +1,7 @@
 """The stages' inputs and fits on a test's configuration, without jobs, tracking and result files."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -19,10 +19,10 @@ from pipeline.stages import finetune, prepare, train
 from pipeline.stages.settings import Places, stage_settings
 from pipeline.storage.cache import Cache
 from pipeline.system.paths import resolve
+from pipeline.training import Row
 from pipeline.training.data import TrainingData, training_data
 from pipeline.training.fit import FitContext, PhaseFit, fit_phase
 from pipeline.training.hardware import set_up
-from pipeline.training.history import Row
 
 
 def places(config: Config) -> Places:
@@ -54,14 +54,8 @@ def prepared(config: Config) -> Manifest:
 
 def data_of(config: Config, size: int | None = None) -> TrainingData:
     """The training data at `size` pixels; None: at the configuration's."""
-    return training_data(
-        prepared(config),
-        places(config).images,
-        size or config.image_size,
-        cache=Cache(places(config).cache),
-        backbone=config.backbone,
-        hardware=config.hardware,
-    )
+    sized = replace(config, image_size=size or config.image_size)
+    return training_data(prepared(config), places(config).images, sized, Cache(places(config).cache))
 
 
 def classifier(config: Config, classes: int = 3) -> keras.Model:

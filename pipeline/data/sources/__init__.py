@@ -3,13 +3,13 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.config import CurationConfig, DatasetConfig
 from pipeline.data.listing import Listing
+from pipeline.data.sources.bundled import write_digits, write_tfds
 from pipeline.data.sources.folder import ENDINGS, list_folder, walk
 from pipeline.data.sources.table import list_table, table_paths
 from pipeline.storage.files import file_sha256, file_state
@@ -23,14 +23,9 @@ def image_folder(dataset: DatasetConfig) -> Path:
     Raises:
         PipelineError: `dataset.path` does not exist, or is a file instead of a folder or the reverse.
     """
-    # Heavy imports, needed by these sources alone.
     if dataset.source == "digits":
-        from pipeline.data.sources.digits import write_digits
-
         return write_digits(resolve("data/digits"))
     if dataset.source == "tfds":
-        from pipeline.data.sources.tfds import write_tfds
-
         return write_tfds(dataset.tfds or "", resolve("data"))
     path = _path(dataset)
     if dataset.source == "csv":
@@ -85,7 +80,8 @@ def listing_digest(dataset: DatasetConfig) -> str:
         folder, table = image_folder(dataset), table_file(dataset)
         if table:
             digest.update(file_sha256(table).encode())
-        for path in table_paths(table, dataset.columns) if table else _image_paths(folder):
+        images = (path for path, _ in walk(folder) if os.path.splitext(path)[1].lower() in ENDINGS)
+        for path in table_paths(table, dataset.columns) if table else images:
             size, changed = file_state(os.path.join(folder, path))
             digest.update(os.fsencode(f"{path}\0{size}\0{changed}\n"))
     return digest.hexdigest()
@@ -94,10 +90,6 @@ def listing_digest(dataset: DatasetConfig) -> str:
 def _path(dataset: DatasetConfig) -> Path:
     assert dataset.path is not None, "validation requires a path for folders and tables"
     return resolve(dataset.path)
-
-
-def _image_paths(folder: Path) -> Iterator[str]:
-    return (path for path, _ in walk(folder) if os.path.splitext(path)[1].lower() in ENDINGS)
 
 
 def _with_groups(listing: Listing, pattern: str) -> Listing:

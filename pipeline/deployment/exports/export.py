@@ -7,23 +7,21 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 from pipeline.config import ExportConfig
 from pipeline.deployment.classifier import Classifier
-from pipeline.deployment.exports.formats import FORMATS, Exported, Format, size_bytes
-from pipeline.deployment.exports.parity import Agreement, check_parity, decode_files, milliseconds
+from pipeline.deployment.exports.formats import FORMATS, Exported
+from pipeline.deployment.exports.parity import check_parity, decode_files, milliseconds
 from pipeline.deployment.exports.sample import Sample
-from pipeline.storage.files import whole_folder, write_json
+from pipeline.storage.files import Json, whole_folder, write_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import table_console
 
 RESULT = "parity.json"
-Summaries = dict[str, dict[str, Any]]
+Summaries = dict[str, Json]
 """By format, and for the classifier itself (`keras`): latency_ms; of formats also size_mib and `Agreement`'s fields."""
 
 
@@ -47,15 +45,20 @@ def export_classifier(
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RESULT).exists())):
         raise PipelineError(f"{folder} is not an earlier export, and would be replaced; name another folder, --out DIR")
     # What is not installed is reported before anything is computed.
-    converters = {each.name: each.converter() for each in formats}
+    implementations = [each.implementation() for each in formats]
     images = decode_files(sample.representative, classifier.image_size)
     summaries: Summaries = {"keras": {"latency_ms": milliseconds(classifier, images[0])}}
     with whole_folder(folder) as unfinished:
-        for each in formats:
+        for each, implementation in zip(formats, implementations, strict=True):
             target = unfinished / each.target
-            exported = _convert(each, converters[each.name], classifier, images, target)
+            exported = _convert(each.name, implementation, classifier, images, target)
             agreement = check_parity(each, exported, classifier, sample, margins=margins)
-            summaries[each.name] = _export_summary(target, milliseconds(exported, images[0]), agreement)
+            size = sum(file.stat().st_size for file in (target, *target.rglob("*")) if file.is_file())
+            summaries[each.name] = {
+                "size_mib": size / 2**20,
+                "latency_ms": milliseconds(exported, images[0]),
+                **asdict(agreement),
+            }
         write_json(unfinished / "classifier.json", classifier.description())
         write_json(
             unfinished / RESULT,
@@ -64,7 +67,9 @@ def export_classifier(
     return summaries
 
 
-def _convert(kind: Format, converter: ModuleType, classifier: Classifier, images: np.ndarray, target: Path) -> Exported:
+def _convert(
+    name: str, implementation: type[Exported], classifier: Classifier, images: np.ndarray, target: Path
+) -> Exported:
     """Run a converter, whose output is of use only where it fails, and read back what it wrote."""
     output = io.StringIO()
     level = logging.root.manager.disable
@@ -72,19 +77,15 @@ def _convert(kind: Format, converter: ModuleType, classifier: Classifier, images
         with contextlib.redirect_stdout(output), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             logging.disable(logging.WARNING)
-            converter.write(classifier, images, target)
+            implementation.write(classifier, images, target)
             # Some converters write what their runtime can't compute; reading it finds out.
-            return converter.read(target)
+            return implementation(target)
     except Exception as error:  # Converters raise anything.
         raise PipelineError(
-            f"{kind.name}: its converter failed on this network: {error or type(error).__name__}\n{output.getvalue()}"
+            f"{name}: its converter failed on this network: {error or type(error).__name__}\n{output.getvalue()}"
         ) from error
     finally:
         logging.disable(level)
-
-
-def _export_summary(target: Path, latency: float, agreement: Agreement) -> dict[str, Any]:
-    return {"size_mib": size_bytes(target) / 2**20, "latency_ms": latency, **asdict(agreement)}
 
 
 def print_summaries(summaries: Summaries) -> None:

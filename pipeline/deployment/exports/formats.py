@@ -1,16 +1,17 @@
-"""The formats that a classifier is exported to, one module each, written by its own ecosystem's converter.
-
-Each module has `write(classifier, images, target)` and `read(target)`, which returns an `Exported`.
-"""
+"""The formats that a classifier is exported to, each a class, written and read by its own ecosystem's libraries."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
+
+if TYPE_CHECKING:
+    # It loads TensorFlow, and the command line needs the names alone.
+    from pipeline.deployment.classifier import Classifier
 
 
 class Predictor(Protocol):
@@ -23,8 +24,15 @@ class Predictor(Protocol):
 class Exported(Predictor, Protocol):
     """A classifier read back from an export, by the format's own runtime."""
 
-    description: dict[str, Any]
+    description: Json
     """As `pipeline.deployment.classifier.Classifier.description` returns it, from the format's own metadata."""
+
+    def __init__(self, target: Path):
+        """Read the file or folder `target`."""
+
+    @staticmethod
+    def write(classifier: "Classifier", images: np.ndarray, target: Path, /) -> None:
+        """Write the file or folder `target`, by the format's own converter; `images` are examples of the input."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,8 @@ class Format:
     exact: bool = True
     """Whether it computes in float32, as the classifier does."""
 
-    def converter(self) -> ModuleType:
-        """Import the module that writes and reads the format.
+    def implementation(self) -> type[Exported]:
+        """Import the class that writes and reads the format.
 
         Raises:
             PipelineError: its libraries are not installed.
@@ -46,20 +54,16 @@ class Format:
         try:
             # Each loads a converter of its own, which takes seconds and need not be installed.
             if self.name == "saved_model":
-                from pipeline.deployment.exports import saved_model
+                from pipeline.deployment.exports.saved_model import SavedModel
 
-                return saved_model
-            if self.name == "tflite":
-                from pipeline.deployment.exports import tflite
+                return SavedModel
+            if self.name == "onnx":
+                from pipeline.deployment.exports.onnx import OnnxRuntime
 
-                return tflite
-            if self.name == "tflite_int8":
-                from pipeline.deployment.exports import tflite_int8
+                return OnnxRuntime
+            from pipeline.deployment.exports.tflite import LiteRT, LiteRTInt8
 
-                return tflite_int8
-            from pipeline.deployment.exports import onnx
-
-            return onnx
+            return LiteRT if self.exact else LiteRTInt8
         except ModuleNotFoundError as error:
             raise PipelineError(
                 f"{self.name} needs {error.name}, which is not installed; "
@@ -67,18 +71,10 @@ class Format:
             ) from error
 
 
-FORMATS = {
-    each.name: each
-    for each in (
-        Format("saved_model", "saved_model"),
-        Format("tflite", "model.tflite"),
-        Format("tflite_int8", "model_int8.tflite", exact=False),
-        Format("onnx", "model.onnx"),
-    )
-}
-
-
-def size_bytes(target: Path) -> int:
-    """Size of an export, a file or a folder."""
-    files = target.rglob("*") if target.is_dir() else [target]
-    return sum(file.stat().st_size for file in files if file.is_file())
+_ALL = (
+    Format("saved_model", "saved_model"),
+    Format("tflite", "model.tflite"),
+    Format("tflite_int8", "model_int8.tflite", exact=False),
+    Format("onnx", "model.onnx"),
+)
+FORMATS = {each.name: each for each in _ALL}

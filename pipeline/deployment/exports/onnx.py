@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import sqrt
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -17,23 +16,7 @@ import tf2onnx  # noqa: F401  (Keras's export needs it, with a worse message whe
 from pipeline.deployment.classifier import Classifier
 from pipeline.models.folding import folded
 from pipeline.models.freezing import all_layers
-
-
-def write(classifier: Classifier, images: np.ndarray, target: Path) -> None:
-    """Write the file `target`."""
-    network = folded(classifier.model, "float32")
-    for layer in all_layers(network):
-        if getattr(layer, "activation", None) is keras.activations.gelu:
-            layer.activation = _gelu
-    # Keras exports no model that was never called.
-    network(images[:1])
-    with _garbage_collected_often():
-        network.export(str(target), format="onnx", verbose=False)
-    model = onnx.load(target)
-    properties = {name: json.dumps(value, ensure_ascii=False) for name, value in classifier.description().items()}
-    onnx.helper.set_model_props(model, properties)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, target)
+from pipeline.storage.files import Json
 
 
 def _gelu(x: keras.KerasTensor) -> keras.KerasTensor:
@@ -62,7 +45,7 @@ class OnnxRuntime:
     def __init__(self, target: Path):
         self._session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
         properties = self._session.get_modelmeta().custom_metadata_map
-        self.description: dict[str, Any] = {name: json.loads(value) for name, value in properties.items()}
+        self.description: Json = {name: json.loads(value) for name, value in properties.items()}
         [entry] = self._session.get_inputs()
         self._input = entry.name
 
@@ -71,5 +54,19 @@ class OnnxRuntime:
         [probabilities] = self._session.run(None, {self._input: images})
         return probabilities
 
-
-read = OnnxRuntime
+    @staticmethod
+    def write(classifier: Classifier, images: np.ndarray, target: Path) -> None:
+        """Write the file `target`."""
+        network = folded(classifier.model, "float32")
+        for layer in all_layers(network):
+            if getattr(layer, "activation", None) is keras.activations.gelu:
+                layer.activation = _gelu
+        # Keras exports no model that was never called.
+        network(images[:1])
+        with _garbage_collected_often():
+            network.export(str(target), format="onnx", verbose=False)
+        model = onnx.load(target)
+        properties = {name: json.dumps(value, ensure_ascii=False) for name, value in classifier.description().items()}
+        onnx.helper.set_model_props(model, properties)
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, target)

@@ -96,11 +96,10 @@ def _problem(kind: Format, agreement: Agreement, margins: ExportConfig) -> str |
         return "predicts NaN or infinity"
     same = agreement.same_class
     if not kind.exact:
-        if same < margins.int8_agreement:
-            return (
-                f"agrees with the classifier on {same:.1%}, less than export.int8_agreement={margins.int8_agreement:g}"
-            )
-        return None
+        least = margins.int8_agreement
+        if same >= least:
+            return None
+        return f"agrees with the classifier on {same:.1%}, less than export.int8_agreement={least:g}"
     if same < 1:
         return f"has another most probable class on {1 - same:.1%}"
     if agreement.largest_difference > margins.tolerance:

@@ -1,29 +1,22 @@
 """TensorFlow's SavedModel, for TensorFlow Serving and all that loads one; `assets.extra/` holds the description."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from pipeline.deployment.classifier import Classifier
-from pipeline.storage.files import read_json, write_json
+from pipeline.storage.files import Json, read_json, write_json
 
 # Of a SavedModel, this folder is the user's own.
 _DESCRIPTION = Path("assets.extra/classifier.json")
-
-
-def write(classifier: Classifier, _images: np.ndarray, target: Path) -> None:
-    """Write the folder `target`."""
-    classifier.model.export(str(target), format="tf_saved_model", verbose=False)
-    write_json(target / _DESCRIPTION, classifier.description())
 
 
 class SavedModel:
     """See `pipeline.deployment.exports.formats.Exported`."""
 
     def __init__(self, target: Path):
-        self.description: dict[str, Any] = read_json(target / _DESCRIPTION)
+        self.description: Json = read_json(target / _DESCRIPTION)
         # Its functions live as long as it does.
         self._loaded = tf.saved_model.load(str(target))
         self._predict = self._loaded.signatures["serving_default"]
@@ -34,5 +27,8 @@ class SavedModel:
         [probabilities] = self._predict(**{self._input: tf.constant(images)}).values()
         return probabilities.numpy()
 
-
-read = SavedModel
+    @staticmethod
+    def write(classifier: Classifier, _images: np.ndarray, target: Path) -> None:
+        """Write the folder `target`."""
+        classifier.model.export(str(target), format="tf_saved_model", verbose=False)
+        write_json(target / _DESCRIPTION, classifier.description())

@@ -1,11 +1,12 @@
-"""Predictions as rows: CSV and JSON lines as they come, or a table in the terminal."""
+"""Output of predictions: rows, as CSV and JSON lines or as a table in the terminal; heat maps, and a gallery."""
 
 import csv
 import json
 import sys
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO, cast
@@ -13,11 +14,35 @@ from typing import TextIO, cast
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.deployment.prediction.predictions import Batch, Prediction, Unreadable, top_classes
+from pipeline.deployment.classifier import Classifier
+from pipeline.deployment.prediction.gallery import Gallery, HeatmapWriter
+from pipeline.deployment.prediction.predictions import (
+    STANDARD_INPUT,
+    Batch,
+    Prediction,
+    Unreadable,
+    expand_paths,
+    predict,
+    top_classes,
+)
 from pipeline.storage.files import whole_file
-from pipeline.system.terminal import table_console
+from pipeline.system.terminal import progress, table_console
 
-Cell = str | float | None
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files that predictions are written to."""
+
+    rows: Path | None = None
+    """File of the rows; None: standard output."""
+    format: str = "csv"
+    """One of `ROW_WRITERS`."""
+    top: int = 1
+    """Number of classes in a row."""
+    heatmaps: Path | None = None
+    """Folder of heat maps; None: none."""
+    gallery: Path | None = None
+    """File of the gallery; None: none."""
 
 
 @contextmanager
@@ -31,7 +56,7 @@ def open_output(file: Path | None) -> Iterator[TextIO]:
         yield stream
 
 
-class RowWriter(ABC):
+class RowWriter(AbstractContextManager["RowWriter"]):
     """Writes predictions as rows, within a `with` block."""
 
     def __init__(self, stream: TextIO, classes: list[str], top: int):
@@ -40,21 +65,18 @@ class RowWriter(ABC):
         self._columns = ["path", "class", "probability", "error", "calibrated"]
         self._columns += [f"{name}_{place}" for place in range(2, self._top + 1) for name in ("class", "probability")]
 
-    def __enter__(self) -> "RowWriter":
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:  # noqa: B027 (only a table has an end)
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         pass
 
     @abstractmethod
     def add(self, batch: Batch) -> None:
         """Write one row per image."""
 
-    def _cells(self, each: Prediction | Unreadable) -> dict[str, Cell]:
+    def _cells(self, each: Prediction | Unreadable) -> dict[str, object]:
         """One image's cells, by column."""
         if isinstance(each, Unreadable):
             return {"path": each.path, "error": each.error}
-        row: dict[str, Cell] = {"path": each.path, "error": "", "calibrated": _calibrated(each)}
+        row: dict[str, object] = {"path": each.path, "error": "", "calibrated": _calibrated(each)}
         for place, (name, probability) in enumerate(top_classes(each, self._classes, self._top), 1):
             suffix = f"_{place}" if place > 1 else ""
             row |= {f"class{suffix}": name, f"probability{suffix}": probability}
@@ -132,3 +154,33 @@ class _UnixLines:
 def _calibrated(prediction: Prediction) -> float | None:
     """The calibrated probability of the most probable class."""
     return None if prediction.calibrated is None else round(float(prediction.calibrated.max()), 6)
+
+
+def predict_files(words: Sequence[str], classifier: Classifier, outputs: Outputs, batch_size: int) -> int:
+    """Predict all images that words of the command line name; return how many could not be read."""
+    paths: Iterable[str] = expand_paths(words)
+    total = None
+    if STANDARD_INPUT in words:
+        # As the file system has them, whatever the locale.
+        cast(TextIOWrapper, sys.stdin).reconfigure(encoding="utf-8", errors="surrogateescape")
+    else:
+        paths = list(paths)
+        total = len(paths)
+    gallery = Gallery(classifier)
+    heatmaps = HeatmapWriter(outputs.heatmaps, classifier) if outputs.heatmaps else None
+    failed = 0
+    with ExitStack() as stack:
+        stream = stack.enter_context(open_output(outputs.rows))
+        rows = stack.enter_context(ROW_WRITERS[outputs.format](stream, classifier.classes, outputs.top))
+        advance = stack.enter_context(progress("predicting", total))
+        for batch in predict(paths, classifier, batch_size):
+            rows.add(batch)
+            if outputs.gallery:
+                gallery.add(batch)
+            if heatmaps:
+                heatmaps.add(batch)
+            failed += sum(isinstance(each, Unreadable) for each in batch)
+            advance(len(batch), note=f"{failed} unreadable" if failed else None)
+    if outputs.gallery:
+        gallery.write(outputs.gallery)
+    return failed

@@ -1,9 +1,11 @@
-"""The gate of the registry: parity of the challenger's export, and a rule on test images shared with the champion."""
+"""Registration of a comparison's best model: as challenger, and as champion if it passes the gate.
+
+The gate is parity of the challenger's export, and a rule on test images shared with the champion.
+"""
 
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,10 @@ from pipeline.comparison.costs import COSTS
 from pipeline.comparison.experiments import Experiment
 from pipeline.comparison.ranking import PREDICTIONS
 from pipeline.config import Config, RegisterConfig
+from pipeline.deployment.registration.model_card import write_card
+from pipeline.deployment.registration.registry import CHAMPION, Registry
 from pipeline.evaluation.significance import Difference, compare_hits
+from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
 from pipeline.tracking import artifact, run_metrics
 
@@ -23,11 +28,30 @@ class Decision:
 
     promoted: bool
     reason: str
-    numbers: dict[str, Any]
+    numbers: Json
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Json:
         """As it is logged."""
         return {"promoted": self.promoted, "reason": self.reason, **self.numbers}
+
+
+def register_experiment(best: Experiment, registry: Registry, config: Config) -> str:
+    """Register an experiment's model, judge it against the champion, and record the decision; return it in a sentence.
+
+    Raises:
+        PipelineError: the store can't be used, or the experiment's run has no model.
+    """
+    champion = registry.version_of(CHAMPION)
+    if champion and champion.run_id == best.run_id:
+        return f"{registry.name}: the best one, {best.name}, is champion already, as version {champion.number}"
+    with tempfile.TemporaryDirectory() as folder:
+        version = registry.register_challenger(best.run_id, write_card(best, Path(folder)))
+    decision = judge(best, champion.run_id if champion else None, config)
+    registry.record(version, decision.record())
+    if decision.promoted:
+        registry.promote(version)
+    place = "champion" if decision.promoted else "challenger"
+    return f"{registry.name}: {best.name} is version {version.number}, {place}. {decision.reason}"
 
 
 def judge(challenger: Experiment, champion: str | None, config: Config) -> Decision:
@@ -52,11 +76,11 @@ def compare_with_champion(champion: str | None, challenger: Experiment, config: 
         return Decision(promoted=True, reason="It is the first, and its export predicts as it does.", numbers={})
     cost, confidence = config.register.cost, config.evaluate.confidence
     try:
-        old, new = (_TestedRun.read(run_id, cost) for run_id in (champion, challenger.run_id))
-        difference = compare_predictions(old.predictions, new.predictions, confidence)
+        (old, old_cost), (new, new_cost) = (_tested_run(run_id, cost) for run_id in (champion, challenger.run_id))
+        difference = compare_hits(*hits_on_same_images(old, new), confidence)
     except PipelineError as error:
         return Decision(promoted=False, reason=str(error), numbers={})
-    return decide(difference, (old.cost, new.cost), config.register, confidence)
+    return decide(difference, (old_cost, new_cost), config.register, confidence)
 
 
 def decide(difference: Difference, costs: tuple[float, float], register: RegisterConfig, confidence: float) -> Decision:
@@ -91,11 +115,6 @@ def decide(difference: Difference, costs: tuple[float, float], register: Registe
     return Decision(promoted, reason, numbers)
 
 
-def compare_predictions(champion: pd.DataFrame, challenger: pd.DataFrame, confidence: float) -> Difference:
-    """The challenger's accuracy less the champion's, on the same images; see `hits_on_same_images`."""
-    return compare_hits(*hits_on_same_images(champion, challenger), confidence)
-
-
 def hits_on_same_images(champion: pd.DataFrame, challenger: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Which images each predicts right, bool [n], in one order.
 
@@ -117,27 +136,23 @@ def hits_on_same_images(champion: pd.DataFrame, challenger: pd.DataFrame) -> tup
     return (first["label"] == first["prediction"]).to_numpy(), (second["label"] == second["prediction"]).to_numpy()
 
 
-@dataclass(frozen=True)
-class _TestedRun:
-    """A run, as the rule sees it."""
+def _tested_run(run_id: str, cost: str) -> tuple[pd.DataFrame, float]:
+    """Read a run's predictions and its cost from MLflow.
 
-    predictions: pd.DataFrame
-    cost: float
-
-    @classmethod
-    def read(cls, run_id: str, cost: str) -> "_TestedRun":
-        """Read it from MLflow; raises PipelineError where the run is gone, or lacks something."""
-        file = artifact(f"runs:/{run_id}", PREDICTIONS)
-        value = None if file is None else run_metrics(run_id).get(COSTS[cost].metric)
-        if file is None or value is None:
-            raise PipelineError(
-                f"The run {run_id} of champion or challenger is gone, or lacks its predictions ({PREDICTIONS}) or its {cost}; "
-                "where it is the champion's, use --rollback, or delete the alias in MLflow."
-            )
-        return cls(pd.read_parquet(file), value)
+    Raises:
+        PipelineError: the run is gone, or lacks something.
+    """
+    file = artifact(f"runs:/{run_id}", PREDICTIONS)
+    value = None if file is None else run_metrics(run_id).get(COSTS[cost].metric)
+    if file is None or value is None:
+        raise PipelineError(
+            f"The run {run_id} of champion or challenger is gone, or lacks its predictions ({PREDICTIONS}) or its {cost}; "
+            "where it is the champion's, use --rollback, or delete the alias in MLflow."
+        )
+    return pd.read_parquet(file), value
 
 
-def _parity(challenger: Experiment, config: Config) -> dict[str, Any]:
+def _parity(challenger: Experiment, config: Config) -> Json:
     """Measure the distance of the model's export, which is thrown away, from the model.
 
     Raises:

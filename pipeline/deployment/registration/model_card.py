@@ -4,12 +4,12 @@ Source: M. Mitchell et al., Model Cards for Model Reporting, 2019.
 """
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from pipeline.comparison.experiments import Experiment
 from pipeline.reports.evaluation_page import headline
+from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
 from pipeline.visuals.pages import figure, render
 
@@ -23,15 +23,13 @@ def write_card(experiment: Experiment, folder: Path) -> list[Path]:
         PipelineError: the run has lost the figures of its classes.
     """
     content = _card(experiment)
-    written = []
-    for ending in ("md", "html"):
-        file = folder / f"card.{ending}"
-        file.write_text(render(f"card.{ending}", **content), encoding="utf-8")
-        written.append(file)
-    return written
+    files = [folder / "card.md", folder / "card.html"]
+    for file in files:
+        file.write_text(render(file.name, **content), encoding="utf-8")
+    return files
 
 
-def _card(experiment: Experiment) -> dict[str, Any]:
+def _card(experiment: Experiment) -> Json:
     """The content of the templates card.md and card.html."""
     params, metrics, tags = experiment.params, experiment.metrics, experiment.tags
     test = {name.removeprefix("test/"): value for name, value in metrics.items() if name.startswith("test/")}

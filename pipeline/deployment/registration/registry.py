@@ -4,13 +4,13 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.config import TrackingConfig
+from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
 from pipeline.tracking import connect, mask_secrets, unusable
 
@@ -87,7 +87,7 @@ class Registry:
             ) from error
         return _version(version)
 
-    def record(self, version: Version, decision: dict[str, Any]) -> None:
+    def record(self, version: Version, decision: Json) -> None:
         """Keep a decision with its numbers, in the version's tags and as a file of its run, one per decision."""
         for name, value in decision.items():
             text = value if isinstance(value, str) else json.dumps(value)

@@ -11,10 +11,10 @@ import pytest
 from scipy import stats
 
 from pipeline import compare
-from pipeline.comparison.best import pareto_front, winner
 from pipeline.comparison.costs import COSTS
 from pipeline.comparison.experiments import Experiment, find, select
-from pipeline.comparison.ranking import rank
+from pipeline.comparison.plots import pareto_front
+from pipeline.comparison.ranking import rank, winner
 from pipeline.comparison.rows import differing_keys, make_rows
 from pipeline.config import RegisterConfig
 from pipeline.config.compose import composed

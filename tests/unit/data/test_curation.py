@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pipeline.reports.review_pages import write_duplicates
 
 from pipeline.data.curation import COLUMNS, Curated, curate
 from pipeline.data.inspection import inspect
 from pipeline.data.leaks import LeakError
 from pipeline.data.sources import list_images
-from pipeline.reports.duplicates_page import write_duplicates
 from tests.support.datasets import dataset, photo, recompressed
 
 
@@ -145,8 +145,8 @@ def test_duplicates_tie_groups_together(tmp_path):
 
 
 def test_the_page_shows_the_doubtful_groups_first_and_says_what_it_leaves_out(folder, monkeypatch):
-    monkeypatch.setattr("pipeline.reports.duplicates_page._MAX_GROUPS", 2)
-    monkeypatch.setattr("pipeline.reports.duplicates_page._MAX_MEMBERS", 2)
+    monkeypatch.setattr("pipeline.reports.review_pages._MAX_GROUPS", 2)
+    monkeypatch.setattr("pipeline.reports.review_pages._MAX_MEMBERS", 2)
     for number in range(3):
         shutil.copy(folder / "train" / "x" / "1.jpg", folder / "train" / "x" / f"copy-{number}.jpg")
     shutil.copy(folder / "train" / "x" / "2.jpg", folder / "train" / "x" / "<b>.jpg")

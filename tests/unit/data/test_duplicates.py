@@ -10,8 +10,16 @@ import pytest
 from PIL import Image, ImageOps
 
 from pipeline.config import NearDuplicatesConfig
-from pipeline.data.duplicates import chain_pairs, close_pairs, connected_groups, find_pairs
-from pipeline.data.perceptual_hash import HASH_BYTES, SIDE, downscale, hashes
+from pipeline.data.duplicates import (
+    HASH_BYTES,
+    SIDE,
+    chain_pairs,
+    close_pairs,
+    connected_groups,
+    downscale,
+    find_pairs,
+    perceptual_hashes,
+)
 from tests.support.datasets import photo, recompressed
 
 NEAR = NearDuplicatesConfig(find=True, distance=36, mirrored=False, min_side=64, min_detail=2.0)
@@ -23,7 +31,7 @@ def cropped(image: Image.Image, share: float) -> Image.Image:
 
 
 def found_pairs(images: list[Image.Image], near: NearDuplicatesConfig = NEAR) -> dict[tuple[int, int], str]:
-    bits, mirrored, detail = hashes(np.stack([downscale(image, 16)[0] for image in images]))
+    bits, mirrored, detail = perceptual_hashes(np.stack([downscale(image, 16)[0] for image in images]))
     table = pd.DataFrame(
         {
             "sha256": [hashlib.sha256(image.tobytes() + bytes(image.size)).hexdigest() for image in images],
@@ -38,21 +46,21 @@ def found_pairs(images: list[Image.Image], near: NearDuplicatesConfig = NEAR) ->
 
 def test_the_hash_is_imagehashs_own():
     greys = np.stack([downscale(photo(number), 16)[0] for number in range(20)])
-    own, _, _ = hashes(greys)
+    own, _, _ = perceptual_hashes(greys)
     theirs = np.stack([imagehash.phash(Image.fromarray(grey), hash_size=16).hash.ravel() for grey in greys])
     assert np.array_equal(np.unpackbits(own, axis=1).astype(bool), theirs)
 
 
 def test_looking_at_the_reduced_picture_hardly_changes_the_hash():
     images = [photo(number, 500, 375) for number in range(10)]
-    own, _, _ = hashes(np.stack([downscale(image, 16)[0] for image in images]))
+    own, _, _ = perceptual_hashes(np.stack([downscale(image, 16)[0] for image in images]))
     theirs = np.packbits([imagehash.phash(image, hash_size=16).hash.ravel() for image in images], axis=1)
     assert np.bitwise_count(own ^ theirs).sum(axis=1).max() <= 12
 
 
 def test_the_mirrored_hash_is_that_of_the_mirrored_picture():
     greys = np.stack([downscale(photo(number), 16)[0] for number in range(10)])
-    assert np.array_equal(hashes(greys)[1], hashes(greys[:, :, ::-1])[0])
+    assert np.array_equal(perceptual_hashes(greys)[1], perceptual_hashes(greys[:, :, ::-1])[0])
 
 
 def test_copies_of_every_kind_are_found_and_nothing_else():

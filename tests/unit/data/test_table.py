@@ -89,7 +89,7 @@ def test_a_table_is_prepared_like_a_folder(table, tmp_path, configure):
     import pandas as pd
 
     from pipeline.stages import prepare
-    from pipeline.stages.settings import Places, PrepareSettings
+    from pipeline.stages.settings import Places, stage_settings
     from tests.support.images import draw
 
     rows = ["path,label,patient"]
@@ -100,7 +100,7 @@ def test_a_table_is_prepared_like_a_folder(table, tmp_path, configure):
     config.dataset = table("\n".join([*rows, "gone.png,a,p99"]) + "\n", "dataset.groups=patient")
     (tmp_path / "prepare").mkdir()
     places = Places(tmp_path, table_file(config.dataset), weights=None, cache=tmp_path / "cache")
-    prepare.run(PrepareSettings.of(config), places, tmp_path / "prepare")
+    prepare.run(stage_settings("prepare", config), places, tmp_path / "prepare")
     manifest = pd.read_parquet(tmp_path / "prepare" / "manifest.parquet")
     assert len(manifest) == 60
     assert (manifest.groupby("group")["split"].nunique() == 1).all()

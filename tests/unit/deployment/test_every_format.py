@@ -41,9 +41,9 @@ def test_every_backbone_answers_alike_in_every_format(name, kind, tmp_path):
     images = np.random.default_rng(1).integers(0, 256, (4, config.image_size, config.image_size, 3), dtype=np.uint8)
     model = telling(build_classifier(config.backbone, config.train, config.image_size, 3), images)
     classifier = Classifier(model, ["a", "b", "c"], Calibration(), origin="a test")
-    target, module = tmp_path / FORMATS[kind].target, FORMATS[kind].converter()
-    module.write(classifier, images, target)
-    exported = module.read(target)
+    target, implementation = tmp_path / FORMATS[kind].target, FORMATS[kind].implementation()
+    implementation.write(classifier, images, target)
+    exported = implementation(target)
     np.testing.assert_allclose(
         logits(exported.probabilities(images)), logits(classifier.probabilities(images)), atol=1e-3
     )

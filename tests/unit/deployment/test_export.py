@@ -86,7 +86,7 @@ def test_an_export_that_answers_otherwise_is_not_written(classifier, sample, tmp
 def test_the_gate_sees_another_model_and_a_lost_description(classifier, sample, tmp_path):
     kind, out = FORMATS["saved_model"], tmp_path / "exports"
     export_classifier(classifier, ["saved_model"], sample, margins=MARGINS, folder=out)
-    exported = kind.converter().read(out / "saved_model")
+    exported = kind.implementation()(out / "saved_model")
     another = keras.models.clone_model(classifier.model)
     another.set_weights(classifier.model.get_weights())
     last = another.get_layer("head").layers[-1]
@@ -98,7 +98,7 @@ def test_the_gate_sees_another_model_and_a_lost_description(classifier, sample, 
     description = out / "saved_model" / "assets.extra" / "classifier.json"
     write_json(description, read_json(description) | {"classes": ["green", "blue", "red"]})
     with pytest.raises(PipelineError, match="description is wrong in classes"):
-        check_parity(kind, kind.converter().read(out / "saved_model"), classifier, sample, margins=MARGINS)
+        check_parity(kind, kind.implementation()(out / "saved_model"), classifier, sample, margins=MARGINS)
 
 
 def test_agreement_is_counted():

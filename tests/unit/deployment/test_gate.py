@@ -7,11 +7,11 @@ import pytest
 from pipeline.comparison.experiments import Experiment
 from pipeline.config import RegisterConfig
 from pipeline.deployment.registration.gate import (
-    compare_predictions,
     compare_with_champion,
     decide,
     hits_on_same_images,
 )
+from pipeline.evaluation.significance import compare_hits
 from pipeline.system.errors import PipelineError
 from pipeline.tracking import connect
 
@@ -53,7 +53,7 @@ def right(count, of=1000):
     ],
 )
 def test_the_rule(champion, challenger, costs, promoted, why):
-    difference = compare_predictions(predictions(champion), predictions(challenger), 0.95)
+    difference = compare_hits(*hits_on_same_images(predictions(champion), predictions(challenger)), 0.95)
     assert difference.value == pytest.approx(challenger.mean() - champion.mean())
     decision = decide(difference, costs, REGISTER, 0.95)
     assert decision.promoted is promoted

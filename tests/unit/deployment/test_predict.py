@@ -176,7 +176,7 @@ def test_a_classifier_that_is_not_there_is_named_before_tensorflow_is_imported(c
     ("arguments", "said"),
     [
         (["runs:/nothing", "a.png"], "has no such model"),
-        (["a.png", "--top", "0"], "at least 1"),
+        (["a.png", "--top", "0"], "expected an integer >= 1"),
         (["a.png", "--top", "many"], "'many'"),
         (["old.h5", "a.png"], "'old.h5' is not a classifier"),
         (["models:/x@champion"], "name images as well"),

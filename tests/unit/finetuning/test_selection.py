@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from pipeline.finetuning.selection import better_phase, interpolate
-from pipeline.training.history import Row
+from pipeline.training import Row
+from pipeline.training.fit import Fitted
 
 # Two classes, separated by one weight of the first logit; at 0.6 between -1 and 4 it meets the soft labels.
 INPUTS = np.ones((4, 1), np.float32)
@@ -25,9 +26,9 @@ def interpolated(network, first: float, last: float, alphas: list[float]) -> tup
     network.set_weights([np.array([[last, 0.0]])])
     validation = tf.data.Dataset.from_tensor_slices((INPUTS, LABELS)).batch(3)
     metrics = network.evaluate(validation, verbose=0, return_dict=True)
-    end = {"alpha": 1, "val_loss": metrics["loss"], "val_accuracy": metrics["accuracy"]}
+    end = {"val_loss": metrics["loss"], "val_accuracy": metrics["accuracy"]}
     start = [np.array([[first, 0.0]], np.float32)]
-    best = interpolate(network, network, start=start, end=end, alphas=alphas, validation=validation)
+    best = interpolate(Fitted([end], end, np.empty(0), network, validation), network, start, alphas)
     kept = network.evaluate(validation, verbose=0, return_dict=True)
     assert (kept["loss"], kept["accuracy"]) == pytest.approx((best["val_loss"], best["val_accuracy"]), rel=1e-6)
     return best, float(network.get_weights()[0][0, 0])

@@ -51,6 +51,7 @@ def test_rounds_continue_from_one_another_on_one_axis(tuned):
     assert rates["epoch"].tolist() == [3, 3, 4, 4, 5, 5, 6, 6, 7, 7]
     metrics = read_json(out / "metrics.json")
     assert metrics["phase_epochs"] == [2, 1, 2]
+    assert metrics["unfreeze_rounds"] == "-1, then all, then all"
     assert metrics["val_loss"] == history["val_loss"].min()
     # Whatever size it was trained at, it is a classifier of images of image_size.
     model, _ = load_classifier(out / "model.keras")

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.reports.label_issues_page import write_label_issues
-from pipeline.reports.tables import read_table
+from pipeline.reports.evaluation import read_table
+from pipeline.reports.review_pages import write_label_issues
 from pipeline.training.label_issues import COLUMNS, cross_validate, rank
 from tests.support.training import places, run_stages
 

@@ -4,8 +4,9 @@ import re
 
 import numpy as np
 import pytest
+from sklearn.metrics import confusion_matrix
 
-from pipeline.evaluation.summary import confusion, per_class
+from pipeline.evaluation.tables import per_class
 from pipeline.reports.evaluation_charts import confusion_chart, per_class_chart
 from pipeline.visuals.style import INK, as_svg, write_png
 
@@ -15,7 +16,7 @@ def test_classes_as_many_as_there_are(count, tmp_path):
     classes = [f"<class> & ${number}$" for number in range(count)]
     labels = np.arange(count).repeat(3)
     predicted = np.where(np.arange(len(labels)) % 3 == 0, (labels + 1) % count, labels)
-    counts, table = confusion(labels, predicted, classes), per_class(labels, predicted, classes, 0.95)
+    counts, table = confusion_matrix(labels, predicted), per_class(labels, predicted, classes, 0.95)
     for name, figure in (("confusion", confusion_chart(counts, classes, "Test")), ("bars", per_class_chart(table, "Test"))):  # fmt: skip
         svg = as_svg(figure)
         assert svg.startswith("<svg")

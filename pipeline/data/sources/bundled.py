@@ -1,0 +1,127 @@
+"""Data sets that bring their own images, written once as a folder: scikit-learn's digits, and TensorFlow Datasets."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock
+from PIL import Image
+
+from pipeline.data.listing import SPLIT_ALIASES
+from pipeline.storage.files import whole_folder
+from pipeline.system.errors import PipelineError
+from pipeline.system.terminal import progress
+
+if TYPE_CHECKING:
+    from tensorflow_datasets.core import DatasetBuilder
+
+log = logging.getLogger(__name__)
+
+_ENDINGS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"GIF8": "gif", b"RIFF": "webp", b"BM": "bmp"}
+
+
+def write_digits(folder: Path) -> Path:
+    """Write 1,797 handwritten digits as `folder/<digit>/<number>.png` (8x8, grey), unless the folder exists; return it.
+
+    Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits (UCI Machine Learning Repository), test
+    images.
+    """
+    return _write_once(folder, folder.with_name(f"{folder.name}.lock"), _write_digits)
+
+
+def write_tfds(name: str, folder: Path) -> Path:
+    """Write the images of `name` (such as tf_flowers:3.0.1) below `folder`, unless they are there.
+
+    Files are `<split>/<class>/<number>.<ending>`, or `<class>/<number>.<ending>` where the data set has a single split.
+
+    Returns:
+        The data set's folder.
+
+    Raises:
+        PipelineError: the package is missing, or the data set does not exist or is not of images with one label each.
+    """
+    target = folder / "tfds" / name.replace(":", "-").replace("/", "-")
+    # One lock for all of them, since they share a folder of downloads.
+    return _write_once(target, folder / "tfds.lock", partial(_write_tfds, name, folder / "tensorflow_datasets"))
+
+
+def _write_once(folder: Path, lock: Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a folder that does not exist, in one process while others wait; return the folder."""
+    if not folder.is_dir():
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            if not folder.is_dir():
+                with whole_folder(folder) as unfinished:
+                    write(unfinished)
+    return folder
+
+
+def _write_digits(folder: Path) -> None:
+    # Takes a second to import, and is seldom needed.
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+        # Values are 0 to 16.
+        grey = np.round(pixels * 255 / 16).astype(np.uint8)
+        target = folder / str(label) / f"{number:04}.png"
+        target.parent.mkdir(exist_ok=True)
+        Image.fromarray(grey).save(target)
+
+
+def _write_tfds(name: str, downloads: Path, folder: Path) -> None:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise PipelineError(
+            "dataset=tfds needs the package tensorflow-datasets, which is not installed: pip install tensorflow-datasets"
+        ) from error
+    builder = _prepared_builder(tfds, name, downloads)
+    image, label = builder.info.supervised_keys
+    # Class names become folder names.
+    names = [each.replace("/", "_") for each in builder.info.features[label].names]
+    splits = {name: SPLIT_ALIASES[name] for name in builder.info.splits if name in SPLIT_ALIASES}
+    single = set(splits.values()) == {"train"}
+    for name, split in splits.items():
+        home = folder if single else folder / split
+        for each in names:
+            (home / each).mkdir(parents=True, exist_ok=True)
+        # The published bytes: the pipeline has its own decoder.
+        examples = builder.as_dataset(
+            split=name,
+            shuffle_files=False,
+            decoders=tfds.decode.PartialDecoding({image: True, label: True}, {image: tfds.decode.SkipDecoding()}),
+        )
+        with progress(f"writing {builder.name}, {name}", builder.info.splits[name].num_examples) as advance:
+            for number, example in enumerate(tfds.as_numpy(examples)):
+                data = example[image]
+                ending = next((ending for start, ending in _ENDINGS.items() if data.startswith(start)), "jpg")
+                (home / names[example[label]] / f"{number:07}.{ending}").write_bytes(data)
+                advance()
+
+
+def _prepared_builder(tfds: ModuleType, name: str, downloads: Path) -> "DatasetBuilder":
+    """Return the builder of a data set, which has been downloaded."""
+    try:
+        builder = tfds.builder(name, data_dir=downloads)
+    except Exception as error:  # Each kind of builder raises its own errors for names and versions.
+        raise PipelineError(f"dataset.tfds: TensorFlow Datasets has no {name!r}: {error}") from error
+    keys = builder.info.supervised_keys
+    features = builder.info.features
+    if not keys or not (
+        isinstance(features[keys[0]], tfds.features.Image) and isinstance(features[keys[1]], tfds.features.ClassLabel)
+    ):
+        raise PipelineError(
+            f"dataset.tfds: {name!r} is not a data set of images with one label each; it has {', '.join(features)}"
+        )
+    log.info("downloading and preparing %s, unless that was done before", name)
+    builder.download_and_prepare()
+    if "train" not in builder.info.splits:
+        raise PipelineError(
+            f"dataset.tfds: {name!r} has no split called train; it has {', '.join(builder.info.splits)}"
+        )
+    return builder
