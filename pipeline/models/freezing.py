@@ -130,8 +130,8 @@ def freeze(backbone: keras.Model) -> None:
 def unfreeze(backbone: keras.Model, first: int, *, freeze_batch_norm: bool) -> list[keras.layers.Layer]:
     """Make the layers from index `first` on trainable and all below frozen.
 
-    BatchNormalization is frozen layer by layer. Keras 3 passes `training=True` to the layers of a nested model, whatever
-    the model was called with; then only a frozen BatchNormalization keeps its statistics.
+    BatchNormalization is frozen layer by layer. Keras 3 passes `training=True` to the layers of a nested model,
+    whatever the model was called with; then only a frozen BatchNormalization keeps its statistics.
 
     Returns:
         the trainable layers that have weights.

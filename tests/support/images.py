@@ -9,7 +9,7 @@ from PIL import Image
 COLOURS = {"blue": (40, 60, 200), "green": (40, 170, 60), "red": (200, 50, 40)}
 
 
-def draw(colour: tuple[int, int, int], number: int, size: int = 40) -> Image.Image:
+def draw(colour: tuple[int, ...], number: int, size: int = 40) -> Image.Image:
     """A noisy image of one colour, each number another one."""
     noise = np.random.default_rng([number, *colour]).integers(-40, 40, (size, size, 3))
     return Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8))

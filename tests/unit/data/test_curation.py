@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from pipeline.reports.review_pages import write_duplicates
 
 from pipeline.data.curation import COLUMNS, Curated, curate
 from pipeline.data.inspection import inspect
 from pipeline.data.leaks import LeakError
 from pipeline.data.sources import list_images
+from pipeline.reports.review_pages import write_duplicates
 from tests.support.datasets import dataset, photo, recompressed
 
 

@@ -231,7 +231,7 @@ def test_malformed_requests_are_refused_and_the_server_stays(server, trained, ex
             ({"inputs": []}, "application/json"),
             ({"inputs": {}}, "application/json"),
             ({"inputs": 3}, "application/json"),
-            ({"inputs": {"image": [text]}}, "application/json"),
+            ({"inputs": {"file": [text]}}, "application/json"),
             ({"dataframe_records": []}, "application/json"),
             ({"dataframe_records": [{"image": text}] * 257}, "application/json"),
             ({"dataframe_records": [{"image": text}, {"image": "no"}]}, "application/json"),
