@@ -5,13 +5,12 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from pipeline.config import Config
 from pipeline.data.sources import listing_digest
 from pipeline.stages import COMPUTING, declaration
 from pipeline.stages.settings import stage_settings
-from pipeline.storage.files import file_sha256, files_below
+from pipeline.storage.files import Json, file_sha256, files_below
 from pipeline.system.paths import CODE, resolve
 
 RESULTS = 1
@@ -100,5 +99,5 @@ def content_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _key(parts: dict[str, Any]) -> str:
+def _key(parts: Json) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -6,12 +6,11 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
 from pipeline.config import Config
-from pipeline.storage.files import read_json, write_json
+from pipeline.storage.files import Json, read_json, write_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.processes import TRIAL, worker_index
 
@@ -56,7 +55,7 @@ class JobResult:
     """The objectives of searches, once it has trained; see `pipeline.jobs.trial.OBJECTIVES`."""
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> "JobResult":
+    def from_dict(cls, content: Json) -> "JobResult":
         """The inverse of `dataclasses.asdict`; raises ValueError, TypeError or KeyError for other content."""
         return cls(**content | {"status": JobStatus(content["status"])})
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -27,7 +27,7 @@ from pipeline.config.compose import (
 from pipeline.jobs.identity import experiment_key
 from pipeline.jobs.job import JobResult, JobStatus, reason, run_job
 from pipeline.jobs.resolved import OUTPUTS, read_config, read_digests
-from pipeline.storage.files import is_writable
+from pipeline.storage.files import Json, is_writable
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import take_share
 from pipeline.system.paths import main_checkout
@@ -163,7 +163,7 @@ class HydraJob:
         self.stage = stage
         self.__name__ = "job"
 
-    def __call__(self, cfg: DictConfig) -> dict[str, Any]:
+    def __call__(self, cfg: DictConfig) -> Json:
         """Run the job.
 
         Returns:

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -11,7 +10,7 @@ from pipeline.config.validate import check
 from pipeline.jobs.identity import Digests
 from pipeline.stages import STAGES
 from pipeline.stages.settings import stage_settings
-from pipeline.storage.files import read_json, whole_file, write_json
+from pipeline.storage.files import Json, read_json, whole_file, write_json
 from pipeline.system.errors import PipelineError
 
 OUTPUTS = Path("outputs")
@@ -49,6 +48,6 @@ def read_digests() -> Digests:
     return {file.stem: read_json(file)["sha256"] for file in sorted(_DIGESTS.glob("*.json"))}
 
 
-def _write(settings: dict[str, Any], file: Path) -> None:
+def _write(settings: Json, file: Path) -> None:
     with whole_file(file) as unfinished:
         unfinished.write_text(OmegaConf.to_yaml(OmegaConf.create(settings)), encoding="utf-8")

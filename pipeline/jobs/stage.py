@@ -18,7 +18,7 @@ from pipeline.jobs.results import RUN, SharedResults
 from pipeline.jobs.trial import pruner
 from pipeline.stages import STAGES, TRAININGS, declaration
 from pipeline.stages.settings import Places, stage_settings
-from pipeline.storage.files import file_sha256, files_below, is_writable, read_json, whole_folder, write_json
+from pipeline.storage.files import Json, file_sha256, files_below, is_writable, read_json, whole_folder, write_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
 from pipeline.tracking import ExperimentRun, StageContext, ledger_of, open_run
@@ -236,7 +236,7 @@ class _Stopwatch:
         return self._before + perf_counter() - self._started
 
 
-def _files(folder: Path) -> dict[str, dict[str, Any]]:
+def _files(folder: Path) -> dict[str, Json]:
     """Size and sha256 of each file in a folder, by its path there."""
     return {
         file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": file_sha256(file)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import PHASES
-from pipeline.storage.files import read_json
+from pipeline.storage.files import Json, read_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.processes import TRIAL
 from pipeline.training import Row
@@ -57,7 +57,7 @@ def figures(folder: Path) -> dict[str, float]:
     return {"val_accuracy": best["val_accuracy"], "val_loss": best["val_loss"], "seconds": seconds}
 
 
-def _pruner(settings: dict[str, Any]) -> Any:
+def _pruner(settings: Json) -> Any:
     import optuna
 
     startup, warmup = settings["startup_trials"], settings["warmup_epochs"]

@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from getpass import getuser
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pandas as pd
@@ -12,12 +11,13 @@ from mlflow.exceptions import MlflowException
 from omegaconf import OmegaConf
 
 from pipeline.config import Config
+from pipeline.storage.files import Json
 from pipeline.tracking.metric_names import BATCH
 from pipeline.tracking.new_run import origin
 from pipeline.tracking.store import connect, unusable
 
 
-def log_rate_range(config: Config, folder: Path, figures: dict[str, Any]) -> None:
+def log_rate_range(config: Config, folder: Path, figures: Json) -> None:
     """Log a learning-rate range test.
 
     Args:

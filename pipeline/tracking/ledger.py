@@ -4,9 +4,8 @@ Kept in the cache folder, so that a result's own files never change.
 """
 
 from pathlib import Path
-from typing import Any
 
-from pipeline.storage.files import is_writable, read_json, write_json
+from pipeline.storage.files import Json, is_writable, read_json, write_json
 
 
 class Ledger:
@@ -40,7 +39,7 @@ class Ledger:
         entry = {"store": self._store, "run_id": run_id, "stages": stages | {folder.name: _stage_key(folder)}}
         write_json(self._file, entry)
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> Json:
         try:
             entry = read_json(self._file)
         except (OSError, ValueError):

@@ -4,17 +4,17 @@ import tempfile
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import mlflow
 
+from pipeline.storage.files import Json
 from pipeline.system.paths import CODE
 
 # Packages that loading a logged model needs: hydra-core for this package's errors.
 _SERVING = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "Pillow", "hydra-core")
 
 
-def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: dict[str, Any] | None = None) -> None:
+def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: Json | None = None) -> None:
     """Log a saved classifier to the active run, as a model from files' bytes to classes.
 
     Args:

@@ -8,7 +8,7 @@ import mlflow
 from mlflow.entities import Metric
 
 from pipeline.config import PHASES
-from pipeline.storage.files import read_json
+from pipeline.storage.files import Json, read_json
 
 BATCH = 1000
 """Metrics that one call of log_batch accepts."""
@@ -30,7 +30,7 @@ def epoch_metrics(row: dict[str, float]) -> list[Metric]:
     return [Metric(name, value, now, step) for name, value in named.items()]
 
 
-def stage_metrics(stage: str, figures: dict[str, Any]) -> dict[str, float]:
+def stage_metrics(stage: str, figures: Json) -> dict[str, float]:
     """A stage's metrics.json under MLflow's names.
 
     Returns:
@@ -60,7 +60,7 @@ def model_metrics(root: Path, best: str) -> dict[str, float]:
     }
 
 
-def flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(settings: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested dictionaries, by their keys joined with dots."""
     for name, value in settings.items():
         if isinstance(value, dict):

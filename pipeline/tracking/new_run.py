@@ -7,14 +7,13 @@ import subprocess
 from dataclasses import asdict, dataclass
 from getpass import getuser
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from mlflow.entities import Param
 from omegaconf import OmegaConf
 
 from pipeline.config import Config, TrackingConfig, experiment_settings
-from pipeline.storage.files import file_sha256
+from pipeline.storage.files import Json, file_sha256
 from pipeline.system import processes
 from pipeline.system.paths import CODE, LOCKS
 from pipeline.system.processes import SWEEP, TRIAL
@@ -46,7 +45,7 @@ class RunRecord:
         return cls(run_id, key, title, config.dataset.name, config.tracking, processes.own())
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> "RunRecord":
+    def from_dict(cls, content: Json) -> "RunRecord":
         """The inverse of `dataclasses.asdict`; raises TypeError or KeyError for other content."""
         return cls(**content | {"tracking": TrackingConfig(**content["tracking"])})
 

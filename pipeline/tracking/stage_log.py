@@ -1,7 +1,6 @@
 """Log a stage's files to a run in MLflow."""
 
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pandas as pd
@@ -9,7 +8,7 @@ from mlflow.entities import Metric, RunTag
 
 from pipeline.config import PHASES
 from pipeline.inputs.manifest import images_digest, read_manifest
-from pipeline.storage.files import file_sha256, files_below, read_json
+from pipeline.storage.files import Json, file_sha256, files_below, read_json
 from pipeline.tracking.logged_model import log_model
 from pipeline.tracking.metric_names import BATCH, epoch_metrics, model_metrics, stage_metrics
 from pipeline.tracking.new_run import RunRecord
@@ -55,15 +54,15 @@ class StageLog:
         tags = {f"{stage}.computed_by": computed["run_id"]} | tags
         self._client.log_batch(self._run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
-    def _log_prepare(self, folder: Path, _computed: dict[str, Any]) -> _Logged:
+    def _log_prepare(self, folder: Path, _computed: Json) -> _Logged:
         self._log_data(folder / "manifest.parquet")
         return stage_metrics("prepare", read_json(folder / "metrics.json")), {}
 
-    def _log_training(self, folder: Path, computed: dict[str, Any]) -> _Logged:
+    def _log_training(self, folder: Path, computed: Json) -> _Logged:
         self._log_epochs(folder / "history.csv")
         return stage_metrics(folder.name, read_json(folder / "metrics.json")), computed["environment"]
 
-    def _log_finetune(self, folder: Path, computed: dict[str, Any]) -> _Logged:
+    def _log_finetune(self, folder: Path, computed: Json) -> _Logged:
         metrics, tags = self._log_training(folder, computed)
         figures = read_json(folder / "metrics.json")
         depth = figures["unfreeze_rounds"]
@@ -71,11 +70,11 @@ class StageLog:
         self._client.update_run(self._run_id, name=self._run.name(depth))
         return metrics, tags | {"best_phase": figures["best"], "unfreeze": depth}
 
-    def _log_evaluate(self, folder: Path, _computed: dict[str, Any]) -> _Logged:
+    def _log_evaluate(self, folder: Path, _computed: Json) -> _Logged:
         figures = read_json(folder / "metrics.json")
         return stage_metrics("evaluate", figures) | model_metrics(folder.parent, figures["best"]), {}
 
-    def _log_report(self, folder: Path, _computed: dict[str, Any]) -> _Logged:
+    def _log_report(self, folder: Path, _computed: Json) -> _Logged:
         """Log the last stage, which makes the run complete."""
         root = folder.parent
         self._log_models(root, read_json(root / "finetune" / "metrics.json")["best"])

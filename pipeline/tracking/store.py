@@ -4,7 +4,6 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import mlflow
@@ -13,6 +12,7 @@ from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
 from pipeline.config import TrackingConfig
+from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import main_checkout, resolve
 from pipeline.tracking.metric_names import flatten
@@ -94,7 +94,7 @@ def run_artifact(tracking: TrackingConfig, run_id: str, path: str) -> Path | Non
     return artifact(f"runs:/{run_id}", path)
 
 
-def log_exports(tracking: TrackingConfig, run_id: str, results: dict[str, dict[str, Any]]) -> None:
+def log_exports(tracking: TrackingConfig, run_id: str, results: dict[str, Json]) -> None:
     """Add figures of a model's exports to its run, as `export/<format>/size_mib`; a run that is gone is a warning."""
     try:
         client, _ = connect(tracking)

@@ -32,8 +32,10 @@ def test_a_sweep_of_the_whole_pipeline_and_its_repeat(command, tmp_path, images)
     folders = [folder for folder in (tmp_path / "runs").iterdir() if folder.is_dir()]
     assert len(folders) == 3
     assert sum((folder / "evaluate").exists() for folder in folders) == 2
-    assert all((folder / "pipeline.log").read_text().count("epoch 1 of 1") == 1 for folder in folders)
-
+    # Phase 1 is the same in all three: one job computes it.
+    logs = [(folder / "pipeline.log").read_text() for folder in folders]
+    assert sorted(log.count("epoch 1 of 1") for log in logs) == [0, 0, 1]
+    assert all((folder / "train" / "model.keras").exists() for folder in folders)
     assert "2 done, 1 failed" in first.stderr
 
     again = command(*sweep)
