@@ -1,6 +1,6 @@
 # make repro      set up what is missing, then run every stage that is not up to date
 # make test       the same set-up with the test tools, then all tests but the slowest; ARGS="-n 0 tests/unit/data"
-# make test-all   the slowest too: all backbones
+# make test-all   the slow tests too, and those that start servers and clusters; all 42 backbones: ARGS="-m every_backbone"
 # make lint       style, types, import rules and prose
 # make ui         this checkout's runs in MLflow, on port 5000
 # make serve      MLflow's scoring server with the champion, on PORT=5001; without one, the best model so far
@@ -29,8 +29,8 @@ test: $(VENV)/.installed-$(LOCK) $(VENV)/.installed-requirements-dev.lock
 	@# Three workers keep two cores busy: some wait for DVC. A file stays with one worker, since its tests share an experiment.
 	python -m pytest -n 3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
-test-all: override ARGS += -m ""
 test-all: test
+	python -m pytest -n 3 --dist=loadfile --no-loadscope-reorder -m "slow or server or cluster"
 
 lint: $(VENV)/.installed-requirements-dev.lock
 	ruff check .

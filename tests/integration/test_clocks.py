@@ -25,6 +25,7 @@ def clock(monkeypatch):
     return moved
 
 
+@pytest.mark.slow
 def test_no_metric_is_lost_and_none_doubled_and_a_later_run_is_told_from_an_earlier_one(configure, tmp_path, clock):
     config = configure("backbone=scratch_cnn", "train.epochs=5")
     client = mlflow.MlflowClient(config.tracking.uri)

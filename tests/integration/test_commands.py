@@ -59,6 +59,7 @@ def test_a_sweep_of_the_whole_pipeline_and_its_repeat(command, tmp_path, images)
     assert best.stdout.strip() in {run.info.run_id for run in done}
 
 
+@pytest.mark.slow
 def test_jobs_at_the_same_time_keep_apart(command, tmp_path, images):
     """Two processes, two experiments, a tracking store that neither has seen; and one experiment twice at once."""
     processes = [

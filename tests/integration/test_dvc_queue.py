@@ -22,6 +22,7 @@ def checkout(tmp_path):
                 process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_queued_experiments_land_in_this_checkouts_store(checkout):
     checkout.edit("params.yaml", "backbone: scratch_cnn", "backbone: {name: null, weights: null}")

@@ -49,6 +49,7 @@ def test_a_study_for_two_objectives_goes_on_in_postgresql(command, tmp_path, ima
     assert {file.path for file in logged} >= {"search/trials.csv", "search/history.png"}
 
 
+@pytest.mark.slow
 def test_a_grid_has_each_point_once_and_then_ends(command, tmp_path, images):
     storage = f"sqlite:///{tmp_path}/optuna.db"
     grid = search(

@@ -95,6 +95,7 @@ def test_dead_runs_are_marked_by_whoever_starts_next_and_others_are_left_alone(c
     }
 
 
+@pytest.mark.slow
 def test_two_commands_with_the_same_sweep_at_once_do_each_job_once(command, tmp_path, images):
     sweep = [sys.executable, "-m", "pipeline.train", "-m", *small(images, tmp_path, "seed=1,2")]
     commands = [
@@ -170,6 +171,7 @@ def test_every_launcher_gives_the_same_and_knows_what_the_others_did(command, tm
     assert {run.info.status for run in runs(tmp_path)} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_a_search_continues_its_study_and_ends_bad_trials(command, tmp_path, images):
     settings = [
         "hydra/sweeper=optuna",
