@@ -55,7 +55,7 @@ class Checkout:
     def commit(self, message: str) -> None:
         """Commit all that has changed."""
         self._git("add", "-A")
-        self._git("commit", "-q", "-m", message)
+        self._git("commit", "-q", "--allow-empty", "-m", message)
 
     def dvc(self, *arguments: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE) -> str:
         """Run one of DVC's commands, which has to succeed; returns what it prints."""
