@@ -28,10 +28,18 @@ REPRESENTATIVE = [
     "vgg16",
     "xception",
 ]
-EVERY = [
-    pytest.param(name, marks=[] if name in REPRESENTATIVE else [pytest.mark.every_backbone])
-    for name in GROUPS["backbone"]
-]
+# The fast tests train a plain network, one with residual branches and one with depthwise convolutions.
+FAST = {"scratch_cnn", "efficientnet_lite0", "resnet50", "vgg16"}
+
+
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    """When a backbone is tested."""
+    if name in FAST:
+        return []
+    return [pytest.mark.slow if name in REPRESENTATIVE else pytest.mark.every_backbone]
+
+
+EVERY = [pytest.param(name, marks=marks(name)) for name in GROUPS["backbone"]]
 
 
 @pytest.fixture(autouse=True)
