@@ -90,14 +90,7 @@ def test_evaluation_agrees_with_training_on_the_validation_images(experiment, ph
     config, manifest = experiment.config, read_manifest(experiment.root / "prepare")
     model, _ = load_classifier(experiment.root / phase / "model.keras")
     reported, precision = experiment.json(phase, "metrics.json"), config.hardware.precision
-    data = training_data(
-        manifest,
-        places_of(config).images,
-        config.image_size,
-        cache=Cache(Path(config.cache_folder)),
-        backbone=config.backbone,
-        hardware=config.hardware,
-    )
+    data = training_data(manifest, places_of(config).images, config, Cache(Path(config.cache_folder)))
     if phase == "train":
         parts = parts_for_feature_extraction(model, config.backbone, precision)
     else:
