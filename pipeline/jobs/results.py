@@ -61,9 +61,6 @@ class SharedResults:
             return False
         with whole_folder(target) as unfinished:
             copy_files(source, unfinished)
-        with suppress(OSError):
-            # Pruning removes what was used longest ago.
-            os.utime(source / RUN)
         return True
 
     def add(self, stage: str, key: str, source: Path) -> None:
@@ -79,10 +76,12 @@ class SharedResults:
 
 def damaged_files(folder: Path) -> list[str]:
     """The files of a result that are missing, or not as run.json says."""
+    try:
+        files = read_json(folder / RUN)["files"].items()
+    except (ValueError, KeyError):
+        return [RUN]
     return [
-        name
-        for name, file in read_json(folder / RUN)["files"].items()
-        if not (folder / name).exists() or file_sha256(folder / name) != file["sha256"]
+        name for name, file in files if not (folder / name).exists() or file_sha256(folder / name) != file["sha256"]
     ]
 
 

@@ -46,6 +46,13 @@ def test_a_damaged_result_is_not_taken(tmp_path):
     assert not (tmp_path / "b" / "train").exists()
 
 
+def test_a_result_whose_description_is_damaged_is_not_taken(tmp_path):
+    shared = SharedResults(tmp_path / "cache")
+    shared.add("train", "k", result(tmp_path / "a" / "train"))
+    (tmp_path / "cache" / "stages" / "train-k" / "run.json").write_text("{")
+    assert not shared.take("train", "k", tmp_path / "b" / "train")
+
+
 def test_of_two_that_need_the_same_result_one_waits(tmp_path):
     order, shared = [], SharedResults(tmp_path / "cache")
     holding = threading.Event()
