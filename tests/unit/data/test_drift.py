@@ -73,3 +73,13 @@ def test_counts_hold_classes_and_splits_without_pictures():
         "train": {"w": 0, "x": 5, "y": 3}, "validation": {"w": 0, "x": 0, "y": 0}, "test": {"w": 0, "x": 2, "y": 0},
     }  # fmt: skip
     assert imbalance(counts["train"].loc[["x", "y"]]) == pytest.approx(5 / 3)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_each_split_is_compared_with_training(split):
+    mixes = {"train": (500, 500), "validation": (100, 100), "test": (100, 100)} | {split: (180, 20)}
+    found = drift(manifest(mixes), ["x", "y"])
+    assert {name: round(values["total_variation"], 6) for name, values in found.items()} == {
+        "validation": 0.0,
+        "test": 0.0,
+    } | {split: 0.4}

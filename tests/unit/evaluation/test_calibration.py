@@ -97,3 +97,8 @@ def test_a_cooled_classifier_gives_calibrated_probabilities():
     before = np.asarray(model(features, training=False))
     apply_temperature(model, 2.5)
     assert np.allclose(model(features, training=False), at_temperature(before, 2.5), atol=1e-6)
+
+
+def test_a_bin_holds_its_upper_edge():
+    probabilities = np.array([[0.5, 0.25, 0.25], [0.75, 0.25, 0.0], [0.76, 0.24, 0.0]])
+    assert reliability(np.zeros(3, int), probabilities, 4, 0.95)["images"].tolist() == [0, 1, 1, 1]

@@ -7,7 +7,7 @@ import pytest
 from pipeline.config import AugmentConfig
 from pipeline.config.compose import composed
 from pipeline.config.validate import check
-from pipeline.inputs.augmentation import DrawnVariants, draw_variant, fixed_views, mixes, varies
+from pipeline.inputs.augmentation import Variants, draw_variant, fixed_views, mixes, varies
 from pipeline.inputs.augmentation_ops import OPERATIONS, apply_operation
 from pipeline.inputs.mixup import Mixing
 from tests.support.augmentation import augmenting
@@ -90,10 +90,10 @@ def test_each_operation_does_something_to_those_that_drew_it(images, number):
 
 def test_everything_together_is_repeatable_in_any_batch(images):
     strong = check(composed(["augment=strong"])).augment
-    variants = DrawnVariants(strong, 9, 32, seed=3)
+    variants = Variants(strong, 9, 32, seed=3)
     together = variants[2].apply(images)
     some = np.array([7, 1, 4])
-    assert np.array_equal(DrawnVariants(strong, 9, 32, seed=3)[2].select(some).apply(images[some]), together[some])
+    assert np.array_equal(Variants(strong, 9, 32, seed=3)[2].select(some).apply(images[some]), together[some])
     assert not np.array_equal(variants[3].apply(images), together)
 
 
@@ -129,3 +129,10 @@ def test_mixing_mixes_labels_as_it_mixes_pixels(kind):
     assert not np.array_equal(mixed(1)[0], pixels)
     kinds = [len(np.unique(image)) for image in pixels]
     assert max(kinds) == (1 if kind == "mixup" else 2)
+
+
+@pytest.mark.parametrize("strength", ["rotation_degrees=90", "zoom_in=0.4", "brightness=0.4", "random_operations=2"])
+def test_each_variant_is_another_draw_of_every_operation(images, strength):
+    augment = check(composed(["augment=none", f"augment.{strength}"])).augment
+    variants = Variants(augment, 9, 32, seed=3)
+    assert not np.array_equal(variants[1].apply(images), variants[2].apply(images))

@@ -62,6 +62,10 @@ def test_separable_convolutions_with_a_bias_fold_too():
     x = keras.layers.BatchNormalization(scale=False)(keras.layers.DepthwiseConv2D(3, depth_multiplier=2)(x))
     model = keras.Model(inputs, x)
     trained_looking(model)
+    generator = np.random.default_rng(2)
+    for convolution in model.layers[1::2]:
+        # Initially zeros.
+        convolution.bias.assign(generator.normal(size=convolution.bias.shape))
     pixels = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
     fast = folded(model, "float32")
     assert not any(isinstance(layer, Affine) for layer in fast.layers)

@@ -1,9 +1,11 @@
 """Factors on the learning rate, by block."""
 
+from dataclasses import replace
+
 import keras
 import pytest
 
-from pipeline.models.freezing import rate_factors
+from pipeline.models.freezing import first_trainable, rate_factors, unfreeze
 from pipeline.system.errors import PipelineError
 from tests.support.training import classifier
 
@@ -13,7 +15,8 @@ def test_rate_factors_go_by_blocks_from_the_top(configure):
     keras.utils.set_random_seed(1)
     model, blocks = classifier(config), config.backbone.blocks
     backbone, head = model.get_layer("backbone"), model.get_layer("head")
-    factors = rate_factors(backbone, head, blocks, decay=0.5, named={"block7a": 0.1, "stem": 0.0})
+    settings = replace(config.finetune, rate_decay=0.5, rate_factors={"block7a": 0.1, "stem": 0.0})
+    factors = rate_factors(model, blocks, settings)
     kernel = {
         name: factors[id(backbone.get_layer(f"{name}_conv").kernel)]
         for name in ("stem", "block6d_project", "block7a_project")
@@ -22,4 +25,14 @@ def test_rate_factors_go_by_blocks_from_the_top(configure):
     assert factors[id(head.layers[-1].kernel)] == 1
     expected = r"block9 is not a block of this backbone; there are block7a, block6d, .*, block1a, stem, head"
     with pytest.raises(PipelineError, match=expected):
-        rate_factors(backbone, head, blocks, decay=1.0, named={"block9": 1})
+        rate_factors(model, blocks, replace(settings, rate_factors={"block9": 1}))
+
+
+@pytest.mark.parametrize("block", ["block7a", "block3b"])
+def test_a_block_is_unfrozen_from_its_first_layer_on(configure, block):
+    config = configure("backbone.weights=random")
+    backbone = classifier(config).get_layer("backbone")
+    trainable = unfreeze(backbone, first_trainable(backbone, block, config.backbone.blocks), freeze_batch_norm=True)
+    assert trainable[0] is backbone.get_layer(f"{block}_expand_conv")
+    below = [layer.trainable_weights for layer in backbone.layers[: backbone.layers.index(trainable[0])]]
+    assert not any(below)
