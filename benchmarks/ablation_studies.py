@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.sources.bundled import write_digits
+from pipeline.data.bundled import write_digits
 from pipeline.storage.files import whole_folder
 from pipeline.system.paths import CODE
 

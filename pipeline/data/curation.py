@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.config import CurationConfig
 from pipeline.data.duplicates import connected_groups, find_pairs
 from pipeline.data.inspection import STATISTICS, Inspection
-from pipeline.data.leaks import LeakError, Leaks, find_leaks, group_ids, group_names, has_conflicting_labels
+from pipeline.data.leaks import LeakError, Leaks, find_leaks, group_ids, group_names
 from pipeline.data.splits import assign_given_splits, cut_splits
 from pipeline.system.errors import PipelineError
 
@@ -55,7 +55,8 @@ def curate(inspection: Inspection, classes: list[str], dataset: CurationConfig, 
     pairs = find_pairs(images, inspection.hashes[rows], inspection.mirrored[rows], dataset.near_duplicates)
     same = connected_groups(len(images), pairs["first"].to_numpy(), pairs["second"].to_numpy())
     duplicates = _duplicates_table(images, pairs, same)
-    in_conflict = has_conflicting_labels(images["label"], same)
+    # All images of those that occur under several labels.
+    in_conflict = (images["label"].groupby(same).transform("nunique") > 1).to_numpy()
     groups = int(duplicates["group"].nunique())
     figures = {
         "duplicate_groups": groups,

@@ -168,9 +168,7 @@ def _close_in_round(words: np.ndarray, bits: np.ndarray, number: int, limit: int
     """Find the close pairs of one round, as first * n + second; the round's number seeds its draw of bits."""
     chosen = np.random.default_rng(number).permutation(HASH_BYTES * 8)[:_KEY_BITS]
     count = bits.shape[1]
-    keys = np.zeros(count, np.uint64)
-    for part in np.packbits(bits[chosen], axis=0):
-        keys = (keys << np.uint64(8)) | part
+    keys = np.ascontiguousarray(np.packbits(bits[chosen], axis=0).T).view(">u4").ravel().astype(np.uint64)
     # With the row in the low bits, the order is the same on every machine.
     ordered = np.sort((keys << np.uint64(32)) | np.arange(count, dtype=np.uint64))
     order = (ordered & np.uint64(2**32 - 1)).astype(np.int64)
@@ -185,10 +183,7 @@ def _close_in_round(words: np.ndarray, bits: np.ndarray, number: int, limit: int
 
 def _distance(words: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the number of bits in which hashes differ, uint16 [n]; hashes are columns of words, uint64 [4, n]."""
-    total = np.zeros(words.shape[1], np.uint16)
-    for one, other in zip(words, others, strict=True):
-        total += np.bitwise_count(one ^ other)
-    return total
+    return np.bitwise_count(words ^ others).sum(axis=0, dtype=np.uint16)
 
 
 def _ordered(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

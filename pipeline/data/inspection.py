@@ -87,11 +87,7 @@ def inspect(folder: Path, images: list[LabelledImage], cache_folder: Path, max_p
 
 
 def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return path.encode(errors="ignore").decode() == path
 
 
 def _unnameable(image: LabelledImage) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Images that are the same or belong together: conflicting labels, groups that stay whole, leaks between splits."""
+"""Images that are the same or belong together: groups that stay whole, and leaks between splits."""
 
 from dataclasses import dataclass
 
@@ -42,11 +42,6 @@ class LeakError(PipelineError):
             f"{len(self.leaks.removable)} of them from the splits that are trained on, dataset.on_leak=keep to keep and "
             "count them, or dataset.near_duplicates.find=false to compare only the bytes of files"
         )
-
-
-def has_conflicting_labels(labels: pd.Series, units: np.ndarray) -> np.ndarray:
-    """Return which images occur under several labels: bool [n], true for all images of such a unit."""
-    return (labels.astype(str).groupby(units).transform("nunique") > 1).to_numpy()
 
 
 def group_ids(pairs: pd.DataFrame, groups: pd.Series) -> np.ndarray:

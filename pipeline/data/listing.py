@@ -1,10 +1,17 @@
-"""The images that a data set lists, with their labels, wherever it comes from."""
+"""The images that a data set lists, with their labels: those of a folder, or of a CSV file with one row per image."""
 
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.config import ColumnsConfig
 from pipeline.system.errors import PipelineError
 
+ENDINGS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"}
 SPLIT_ALIASES = {
     "train": "train",
     "training": "train",
@@ -42,7 +49,166 @@ class Listing:
     """Number of other files by the reason why they were left out."""
 
 
-def check_classes(where: str, names: list[str], home: str) -> None:
+def list_folder(folder: Path) -> Listing:
+    """List all images below `folder`, sorted by path.
+
+    A folder `train/` with class sub-folders makes it a data set with splits (also `test/`, `validation/`, `val/`). Else
+    each sub-folder is a class. A class may have nested folders.
+
+    Raises:
+        PipelineError: no images, fewer than two classes, classes that differ only in case, or contradictory splits.
+    """
+    split_folders = _split_folders(folder)
+    depth = 2 if split_folders else 1
+    classes = {split: _folder_names(folder / home) for home, split in split_folders.items()}
+    training = sorted(classes["train"] if split_folders else _folder_names(folder))
+    images: list[LabelledImage] = []
+    left_out: dict[str, int] = {}
+    for path, problem in walk(folder):
+        parts = path.split("/")
+        ending = os.path.splitext(path)[1].lower()
+        if not problem and ending not in ENDINGS:
+            problem = f"ending {ending or '(none)'}"
+        if not problem and (len(parts) <= depth or (split_folders and parts[0] not in split_folders)):
+            problem = "outside the class folders"
+        if problem:
+            left_out[problem] = left_out.get(problem, 0) + 1
+        else:
+            images.append(LabelledImage(path, parts[depth - 1], split_folders.get(parts[0])))
+    if not images:
+        raise PipelineError(
+            f"{folder} has no images in class sub-folders; allowed endings are {' '.join(sorted(ENDINGS))}"
+        )
+    _check_classes(str(folder), training, "sub-folder")
+    for split, names in classes.items():
+        extra = sorted(names - set(training))
+        if extra:
+            raise PipelineError(
+                f"{folder}: {split}/ has classes that train/ lacks: {', '.join(map(repr, extra))}; rename or remove them"
+            )
+    return Listing(images, training, left_out)
+
+
+def walk(
+    folder: str | Path, prefix: str = "", above: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[tuple[str, str | None]]:
+    """Yield every visible file below `folder`, sorted: its relative path with forward slashes, and a problem or None.
+
+    Links are followed, except into a folder that contains them. A folder that can't be read is yielded as a problem.
+
+    Args:
+        folder: where to start.
+        prefix: of the relative paths.
+        above: device and inode of each folder that contains this one.
+    """
+    try:
+        status = os.stat(folder)
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            return
+        with os.scandir(folder) as entries:
+            children = sorted((child for child in entries if not _hidden(child.name)), key=lambda child: child.name)
+    except OSError as error:
+        yield prefix.rstrip("/"), f"folder that can't be read ({error.strerror})"
+        return
+    for child in children:
+        if _is_folder(child):
+            yield from walk(child.path, f"{prefix}{child.name}/", above | {here})
+        else:
+            yield prefix + child.name, None
+
+
+def _is_folder(child: os.DirEntry) -> bool:
+    try:
+        return child.is_dir()
+    except OSError:  # A link to itself counts as an unreadable file.
+        return False
+
+
+def _split_folders(folder: Path) -> dict[str, str]:
+    """Return the split that each sub-folder is, by name; none unless one is `train` and has folders."""
+    names = _folder_names(folder)
+    splits = {name: SPLIT_ALIASES[name.lower()] for name in sorted(names) if name.lower() in SPLIT_ALIASES}
+    if not any(_folder_names(folder / name) for name, split in splits.items() if split == "train"):
+        return {}
+    twice = sorted(name for name, split in splits.items() if list(splits.values()).count(split) > 1)
+    if twice:
+        raise PipelineError(f"{folder}: {' and '.join(twice)} mean the same split; keep one of them")
+    return splits
+
+
+def _folder_names(folder: Path) -> set[str]:
+    return {child.name for child in folder.iterdir() if child.is_dir() and not _hidden(child.name)}
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def list_table(file: Path, columns: ColumnsConfig, groups: str | None) -> Listing:
+    """List the images of a table, sorted by path.
+
+    Args:
+        file: the CSV file.
+        columns: names of its columns. The file may lack the split column.
+        groups: name of the column with groups, or None.
+
+    Raises:
+        PipelineError: columns or values are missing, a path occurs twice, or the classes can't be used.
+    """
+    images, problems = [], []
+    for number, row in _rows(file, [columns.path, columns.label, *filter(None, [groups])]):
+        path, label = row[columns.path] or "", row[columns.label] or ""
+        split_name = row.get(columns.split) or None if columns.split else None
+        split = SPLIT_ALIASES.get(split_name.lower()) if split_name else None
+        if not path or not label:
+            problems.append(f"row {number} has no {columns.label if path else columns.path}")
+        elif split_name and split is None:
+            problems.append(f"row {number} has the split {split_name!r}; allowed are {', '.join(SPLIT_ALIASES)}")
+        elif groups and not row[groups]:
+            problems.append(f"row {number} has no {groups}")
+        images.append(LabelledImage(path, label, split, row[groups] if groups else None))
+    if not images:
+        problems.append("the file has no rows")
+    problems += [
+        f"{path!r} occurs in {count} rows" for path, count in Counter(p.path for p in images).items() if count > 1
+    ]
+    without = [image.path for image in images if image.split is None]
+    if 0 < len(without) < len(images):
+        problems.append(f"{len(without)} rows have no {columns.split}, first {without[0]!r}; fill in all or none")
+    training = {image.label for image in images if image.split in (None, "train")}
+    extra = sorted({image.label for image in images} - training)
+    if extra and not problems:
+        problems.append(f"classes that no training row has: {', '.join(map(repr, extra))}")
+    if problems:
+        more = f"\n  and {len(problems) - 10} more" * (len(problems) > 10)
+        raise PipelineError(f"{file} can't be used:\n" + "\n".join(f"  - {each}" for each in problems[:10]) + more)
+    _check_classes(str(file), sorted(training), "row")
+    return Listing(sorted(images), sorted(training), {})
+
+
+def table_paths(file: Path, columns: ColumnsConfig) -> list[str]:
+    """Return the paths in a table, sorted."""
+    return sorted(row[columns.path] for _, row in _rows(file, [columns.path]) if row[columns.path])
+
+
+def _rows(file: Path, needed: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield each row with its number in a spreadsheet, where the header is row 1."""
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as opened:
+            reader = csv.DictReader(opened)
+            missing = [name for name in needed if name not in (reader.fieldnames or ())]
+            if missing:
+                raise PipelineError(
+                    f"{file} has no column {', '.join(map(repr, missing))}; it has {', '.join(reader.fieldnames or ()) or 'none'}: "
+                    "set the names in dataset.columns and dataset.groups"
+                )
+            yield from enumerate(reader, start=2)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise PipelineError(f"{file} is not a CSV file in UTF-8: {error}") from error
+
+
+def _check_classes(where: str, names: list[str], home: str) -> None:
     """Check that training classes are distinct and readable.
 
     Args:

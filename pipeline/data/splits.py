@@ -9,8 +9,6 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from pipeline.config import CurationConfig
 from pipeline.system.errors import PipelineError
 
-SPLITS = ("train", "validation", "test")
-"""The splits, in the order of their use."""
 # Whole groups are cut in steps of a twentieth of the images.
 _FOLDS = 20
 
@@ -72,11 +70,8 @@ def cut_splits(images: pd.DataFrame, dataset: CurationConfig, seed: int) -> pd.S
 
 def _check_class_sizes(labels: pd.Series, split: pd.Series, least: int) -> None:
     counts = labels[split == "train"].value_counts()
-    small = [
-        f"{label!r} has {counts.get(label, 0)}"
-        for label in sorted(labels.cat.categories)
-        if counts.get(label, 0) < least
-    ]
+    # Classes without an image are counted too, since labels are categorical.
+    small = [f"{label!r} has {counts[label]}" for label in sorted(counts.index) if counts[label] < least]
     if small:
         raise PipelineError(
             f"Too few readable images for training: at least {least} per class are needed, {', '.join(small)}; "

@@ -1,6 +1,7 @@
 """Configured data sets, and made photos with the spectrum of real ones."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,12 @@ from pipeline.config.validate import check
 
 def dataset(path, *overrides: str, source: str = "folder") -> DatasetConfig:
     return check(composed([f"dataset={source}", f"dataset.path={path}", *overrides])).dataset
+
+
+def table_dataset(folder: Path, text: str, *overrides: str) -> DatasetConfig:
+    """A data set of a CSV file images.csv in `folder`."""
+    (folder / "images.csv").write_text(text, encoding="utf-8")
+    return dataset(folder / "images.csv", *overrides, source="csv")
 
 
 def photo(number: int, width: int = 240, height: int = 180) -> Image.Image:

@@ -26,6 +26,13 @@ def write_images(folder: Path, per_class: int = 20, classes: tuple[str, ...] = t
     return folder
 
 
+def touch(*files: Path) -> None:
+    """Write files that are not images."""
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+
+
 def small_arguments(images: Path) -> list[str]:
     """Overrides for the shortest whole experiment."""
     short = ["image_size=32", "train.epochs=1", "finetune.epochs=1"]

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.data import inspection
 from pipeline.data.inspection import inspect
-from pipeline.data.sources.folder import list_folder
+from pipeline.data.listing import list_folder
 from tests.support.images import draw, write_images
 
 LIMIT = 10**8

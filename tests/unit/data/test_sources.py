@@ -1,94 +1,14 @@
-"""Labels from folders, splits where they are given, and a clear error for each useless folder."""
+"""Folders and tables as configured: where they are, their groups, and a digest that notices each change."""
 
 import os
 import shutil
 
 import pytest
 
-from pipeline.data.sources import image_folder, list_images, listing_digest
-from pipeline.data.sources.folder import list_folder
+from pipeline.data.sources import image_folder, list_images, listing_digest, table_file
 from pipeline.system.errors import PipelineError
-from tests.support.datasets import dataset
-from tests.support.images import draw, write_images
-
-
-def touch(*files):
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"x")
-
-
-def test_classes_are_sorted_and_pictures_by_path(images):
-    listing = list_folder(images)
-    assert listing.classes == ["blue", "green", "red"]
-    assert [image.path for image in listing.images] == sorted(image.path for image in listing.images)
-    assert {image.split for image in listing.images} == {None}
-
-
-def test_given_splits_under_any_of_their_names(tmp_path):
-    touch(*(tmp_path / split / label / "a.jpg" for split in ("Train", "test", "val") for label in "xy"))
-    found = {(image.split, image.label) for image in list_folder(tmp_path).images}
-    assert found == {(split, label) for split in ("train", "test", "validation") for label in "xy"}
-
-
-def test_nested_folders_upper_case_endings_and_every_format(tmp_path):
-    touch(
-        tmp_path / "x" / "deep" / "er" / "a.JPG",
-        tmp_path / "x" / "b.WebP",
-        tmp_path / "y" / "c.gif",
-        tmp_path / "y" / "d.BMP",
-    )
-    assert [(p.path, p.label) for p in list_folder(tmp_path).images] == [
-        ("x/b.WebP", "x"),
-        ("x/deep/er/a.JPG", "x"),
-        ("y/c.gif", "y"),
-        ("y/d.BMP", "y"),
-    ]
-
-
-def test_other_files_are_counted_with_the_reason(tmp_path):
-    touch(
-        tmp_path / "x" / "a.png",
-        tmp_path / "y" / "a.png",
-        tmp_path / "x" / "notes.txt",
-        tmp_path / "loose.png",
-        tmp_path / "x" / ".hidden.png",
-    )
-    assert list_folder(tmp_path).left_out == {"ending .txt": 1, "outside the class folders": 1}
-
-
-def test_a_class_may_be_called_train(tmp_path):
-    touch(tmp_path / "train" / "a.png", tmp_path / "bus" / "a.png", tmp_path / "test" / "a.png")
-    assert list_folder(tmp_path).classes == ["bus", "test", "train"]
-
-
-def test_two_classes_may_be_the_same_folder(tmp_path):
-    touch(tmp_path / "x" / "a.png", tmp_path / "y" / "b.png")
-    (tmp_path / "z").symlink_to(tmp_path / "y")
-    assert [image.path for image in list_folder(tmp_path).images] == ["x/a.png", "y/b.png", "z/b.png"]
-
-
-def test_a_loop_of_links_ends(tmp_path):
-    touch(tmp_path / "x" / "a.png", tmp_path / "y" / "b.png")
-    (tmp_path / "x" / "again").symlink_to(tmp_path)
-    assert [image.label for image in list_folder(tmp_path).images] == ["x", "y"]
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ([], "has no images"),
-        (["x/a.txt", "y/b.txt"], "has no images"),
-        (["x/a.png"], "has only one class"),
-        (["Cat/a.png", "cat/b.png"], "differ only in case"),
-        (["train/x/a.png", "train/y/a.png", "test/z/a.png"], "test/ has classes that train/ lacks: 'z'"),
-        (["train/x/a.png", "train/y/a.png", "val/x/a.png", "validation/y/a.png"], "mean the same split"),
-    ],
-)
-def test_useless_folders_are_refused(tmp_path, files, message):
-    touch(*(tmp_path / file for file in files))
-    with pytest.raises(PipelineError, match=message):
-        list_folder(tmp_path)
+from tests.support.datasets import dataset, table_dataset
+from tests.support.images import draw, touch, write_images
 
 
 def test_a_missing_folder_and_a_file_are_refused(tmp_path):
@@ -129,16 +49,43 @@ def test_a_path_without_a_group_is_named(tmp_path):
         list_images(dataset(tmp_path, r"dataset.groups='p\d'"))
 
 
-def test_a_folder_that_may_not_be_read_is_left_out_and_said(tmp_path, monkeypatch):
-    touch(tmp_path / "x" / "a.png", tmp_path / "y" / "b.png", tmp_path / "y" / "locked" / "c.png")
-    scandir = os.scandir
+def test_a_missing_table_and_a_missing_group_column(tmp_path):
+    with pytest.raises(PipelineError, match=r"dataset\.path: .* is not a file .* expected a CSV file"):
+        image_folder(dataset(tmp_path / "nowhere.csv", source="csv"))
+    with pytest.raises(PipelineError, match="has no column 'patient'"):
+        list_images(table_dataset(tmp_path, "path,label\n1.png,a\n2.png,b\n", "dataset.groups=patient"))
 
-    def refusing(path):
-        if str(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied")
-        return scandir(path)
 
-    monkeypatch.setattr("os.scandir", refusing)
-    listing = list_folder(tmp_path)
-    assert len(listing.images) == 2
-    assert listing.left_out == {"folder that can't be read (Permission denied)": 1}
+def test_the_digest_notices_rows_and_pictures(tmp_path):
+    text = "path,label\n1.png,a\n2.png,b\n"
+    digests = [listing_digest(table_dataset(tmp_path, text))]
+    assert listing_digest(table_dataset(tmp_path, text)) == digests[0]
+    (tmp_path / "1.png").write_bytes(b"x")
+    digests.append(listing_digest(table_dataset(tmp_path, text)))
+    digests.append(listing_digest(table_dataset(tmp_path, text + "3.png,a\n")))
+    assert len(set(digests)) == 3
+
+
+def test_a_table_is_prepared_like_a_folder(tmp_path, configure):
+    """Missing files are quarantined, and groups of the table are kept whole."""
+    import pandas as pd
+
+    from pipeline.stages import prepare
+    from pipeline.stages.settings import Places, stage_settings
+    from tests.support.images import draw
+
+    rows = ["path,label,patient"]
+    for number in range(60):
+        draw((number, 90, 90), number).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{'ab'[number % 2]},p{number // 4}")
+    config = configure()
+    config.dataset = table_dataset(tmp_path, "\n".join([*rows, "gone.png,a,p99"]) + "\n", "dataset.groups=patient")
+    (tmp_path / "prepare").mkdir()
+    places = Places(tmp_path, table_file(config.dataset), weights=None, cache=tmp_path / "cache")
+    prepare.run(stage_settings("prepare", config), places, tmp_path / "prepare")
+    manifest = pd.read_parquet(tmp_path / "prepare" / "manifest.parquet")
+    assert len(manifest) == 60
+    assert (manifest.groupby("group")["split"].nunique() == 1).all()
+    assert set(manifest["group"]) == {f"p{number}" for number in range(15)}
+    quarantined = pd.read_csv(tmp_path / "prepare" / "quarantine.csv", keep_default_na=False)
+    assert quarantined.to_dict("records") == [{"path": "gone.png", "reason": "No such file or directory", "sha256": ""}]

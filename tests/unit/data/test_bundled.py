@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.sources.bundled import write_tfds
-from pipeline.data.sources.folder import list_folder
+from pipeline.data.bundled import write_tfds
+from pipeline.data.listing import list_folder
 from pipeline.system.errors import PipelineError
 
 tfds = pytest.importorskip("tensorflow_datasets")

@@ -8,10 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.config import CurationConfig, DatasetConfig
-from pipeline.data.listing import Listing
-from pipeline.data.sources.bundled import write_digits, write_tfds
-from pipeline.data.sources.folder import ENDINGS, list_folder, walk
-from pipeline.data.sources.table import list_table, table_paths
+from pipeline.data.bundled import write_digits, write_tfds
+from pipeline.data.listing import ENDINGS, Listing, list_folder, list_table, table_paths, walk
 from pipeline.storage.files import file_sha256, file_state
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
