@@ -1,7 +1,7 @@
 """Stage configure: compose conf/ and params.yaml into each stage's settings, with `python -m pipeline.configure`."""
 
 from pipeline.config.compose import configuration
-from pipeline.jobs.resolved import write_settings
+from pipeline.stages.settings import write_settings
 from pipeline.system.cli import run_command
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Find a learning rate before training with it: `python -m pipeline.find_lr [overrides]`."""
 
 import argparse
+from pathlib import Path
 
 from pipeline.system.cli import add_overrides, run_command
 
@@ -23,7 +24,7 @@ def main() -> None:
 
 
 def find_lr(args: argparse.Namespace) -> None:
-    """Run the range test; see `python -m pipeline.find_lr --help`.
+    """Run the stages that the range test needs, then the test, and log it; see `python -m pipeline.find_lr --help`.
 
     Raises:
         PipelineError: the configuration, or whatever the stages before find wrong.
@@ -32,9 +33,22 @@ def find_lr(args: argparse.Namespace) -> None:
 
     config = configuration(args.overrides)
     # MLflow takes seconds to import: only for a configuration that is valid.
-    from pipeline.jobs.find_lr import find_lr
+    from pipeline.jobs.identity import Experiment, experiment_key, outside_digests
+    from pipeline.jobs.pipeline import run_through
+    from pipeline.jobs.stage import places_of
+    from pipeline.system.terminal import start_logging
+    from pipeline.tracking.new_run import log_rate_range
 
-    find_lr(config, args.phase)
+    digests = outside_digests(config)
+    key = experiment_key(config, digests)
+    root = Path("runs") / key
+    start_logging(root / "find_lr.log")
+    before = "train" if args.phase == "finetune" else "prepare"
+    run_through(before, Experiment(config, root, digests, key), repeat=False)
+    # TensorFlow and matplotlib take seconds to import: not before the stages, which report what is wrong first.
+    from pipeline.stages.find_lr import run
+
+    log_rate_range(config, root / "find_lr", run(config, args.phase, places_of(config), root))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 `python -m pipeline.watch`; light, since it runs every time.
 """
 
-from pipeline.jobs.identity import outside_digests
-from pipeline.jobs.resolved import read_config, write_digests
+from pipeline.jobs.identity import outside_digests, write_digests
+from pipeline.stages.settings import read_config
 from pipeline.system.cli import run_command
 
 if __name__ == "__main__":

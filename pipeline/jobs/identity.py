@@ -1,16 +1,16 @@
-"""Keys that name a stage's result, or an experiment, by everything that it depends on."""
+"""An experiment, and the keys that name it or a stage's result by everything that they depend on."""
 
 import functools
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.data.sources import listing_digest
 from pipeline.stages import COMPUTING, declaration
-from pipeline.stages.settings import stage_settings
-from pipeline.storage.files import Json, file_sha256, files_below
+from pipeline.stages.settings import OUTPUTS, stage_settings
+from pipeline.storage.files import Json, file_sha256, files_below, read_json, write_json
 from pipeline.system.paths import CODE, resolve
 
 RESULTS = 1
@@ -19,40 +19,67 @@ RESULTS = 1
 Digests = dict[str, str | None]
 """sha256 of what lies outside the checkout: `images`, and `weights` (None where no weights file is named)."""
 
+_WATCH = OUTPUTS / "watch"
+
 
 def outside_digests(config: Config) -> Digests:
-    """Digests of the images and of a weights file, which stage watch writes."""
+    """Digests of the images and of a weights file, as they are now."""
     backbone = config.backbone
     weights = file_sha256(resolve(backbone.weights)) if backbone.has_weights_file else None
     return {"images": listing_digest(config.dataset), "weights": weights}
 
 
-def stage_key(stage: str, config: Config, root: Path, digests: Digests) -> str:
-    """Name a stage's result by everything that it depends on.
+def write_digests(digests: Digests) -> None:
+    """Write each digest to a file of its own, for the stages that depend on it under DVC."""
+    for name, digest in digests.items():
+        write_json(_WATCH / f"{name}.json", {"sha256": digest})
 
-    Args:
-        stage: one of `pipeline.stages.STAGES`.
-        config: of which only the settings that the stage sees count.
-        root: folder of the earlier stages, whose files' content counts.
-        digests: see `outside_digests`.
 
-    Returns:
-        16 hexadecimal digits: settings, declared code, content of declared inputs, digests, locks and `RESULTS`.
+def read_digests() -> Digests:
+    """Read what stage watch wrote."""
+    return {file.stem: read_json(file)["sha256"] for file in sorted(_WATCH.glob("*.json"))}
 
-    Raises:
-        OSError: an input is missing.
-    """
-    declared = declaration(stage)
-    return _key(
-        {
-            "stage": stage,
-            "settings": asdict(stage_settings(stage, config)),
-            "code": code_digest(declared.code + declared.others),
-            "inputs": {name: content_digest(root / name) for name in declared.inputs},
-            "digests": {name: digests[name] for name in declared.digests},
-            "results": RESULTS,
-        }
-    )
+
+@dataclass(frozen=True)
+class Experiment:
+    """The experiment that a job works on, and where its outputs lie."""
+
+    config: Config
+    root: Path
+    """Folder of the stages' folders: a job's own, or DVC's outputs/."""
+    digests: Digests
+    key: str
+
+    @classmethod
+    def of(cls, config: Config, root: Path, digests: Digests | None = None) -> "Experiment":
+        """The experiment of a configuration; `digests` None: as they are now."""
+        digests = digests or outside_digests(config)
+        return cls(config, root, digests, experiment_key(config, digests))
+
+    def folder(self, stage: str) -> Path:
+        """Folder of a stage's outputs."""
+        return self.root / stage
+
+    def stage_key(self, stage: str) -> str:
+        """Name a stage's result by everything that it depends on.
+
+        Returns:
+            16 hexadecimal digits: settings, declared code, content of declared inputs, digests, locks and `RESULTS`.
+
+        Raises:
+            OSError: an input is missing.
+        """
+        declared = declaration(stage)
+        return _key(
+            {
+                "stage": stage,
+                "settings": asdict(stage_settings(stage, self.config)),
+                "code": code_digest(declared.code + declared.others),
+                "inputs": {name: content_digest(self.root / name) for name in declared.inputs},
+                "digests": {name: self.digests[name] for name in declared.digests},
+                "results": RESULTS,
+            }
+        )
 
 
 def experiment_key(config: Config, digests: Digests | None = None) -> str:

@@ -3,20 +3,23 @@
 import logging
 import os
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
 from filelock import FileLock
 
-from pipeline.config import Config
+from pipeline.config import PHASES, Config
+from pipeline.jobs.identity import Experiment
 from pipeline.storage.files import Json, read_json, write_json
-from pipeline.system.errors import PipelineError
+from pipeline.system.errors import PipelineError, PrunedError
 from pipeline.system.processes import TRIAL, worker_index
 
 log = logging.getLogger(__name__)
 
-OUTCOME = "outcome.json"
+OBJECTIVES = {"val_accuracy": "maximize", "val_loss": "minimize", "seconds": "minimize"}
+"""Objectives of a search, and the better direction of each."""
+_OUTCOME = "outcome.json"
 
 
 class JobStatus(StrEnum):
@@ -52,7 +55,7 @@ class JobResult:
     reason: str = ""
     """In one sentence; empty where the status says all."""
     figures: dict[str, float] = field(default_factory=dict)
-    """The objectives of searches, once it has trained; see `pipeline.jobs.trial.OBJECTIVES`."""
+    """The objectives of searches, once it has trained; see `OBJECTIVES`."""
 
     @classmethod
     def from_dict(cls, content: Json) -> "JobResult":
@@ -78,40 +81,37 @@ def run_job(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> 
 def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> JobResult:
     # MLflow takes seconds to import, and --help needs none of it.
     from pipeline.jobs.pipeline import is_complete, run_through
-    from pipeline.jobs.stage import Experiment
-    from pipeline.jobs.trial import PrunedError, figures
-    from pipeline.tracking import mark_dead_runs
+    from pipeline.tracking.run_finder import mark_dead_runs
 
     # Once, so that images which arrive meanwhile do not make it two experiments.
     experiment = Experiment.of(config, folder)
-    key, place = experiment.key, str(folder)
-    before = _read(folder)
-    if before and before.key != key:
-        before = None
+    begun = JobResult(JobStatus.BEGUN, str(folder), experiment.key)
+    before = _read(folder, experiment.key)
     cut_off = before is not None and before.status == JobStatus.BEGUN
     if cut_off:
         # Perhaps after the last stage: then nothing else is left to do.
         mark_dead_runs(config.tracking)
     if sweep:
         if is_complete(stage, experiment):
-            _write(JobResult(JobStatus.DONE, place, key, figures=figures(folder)))
-            return JobResult(JobStatus.SKIPPED, place, key, "complete", figures(folder))
+            done = replace(begun, status=JobStatus.DONE, figures=_figures(folder))
+            _write(done)
+            return replace(done, status=JobStatus.SKIPPED, reason="complete")
         if before and before.status == JobStatus.PRUNED and TRIAL in os.environ:
             return before
         if before and before.status == JobStatus.FAILED and not config.sweep.retry_failed:
             retry = f"{before.reason}; sweep.retry_failed=true tries again"
-            return JobResult(JobStatus.FAILED_BEFORE, place, key, retry)
-    _write(JobResult(JobStatus.BEGUN, place, key))
+            return replace(begun, status=JobStatus.FAILED_BEFORE, reason=retry)
+    _write(begun)
     try:
         run_through(stage, experiment, repeat=not sweep and not cut_off)
     except PrunedError as error:
-        result = JobResult(JobStatus.PRUNED, place, key, str(error))
+        result = replace(begun, status=JobStatus.PRUNED, reason=str(error))
     except Exception as error:
         if not getattr(error, "passes", False):
-            _write(JobResult(JobStatus.FAILED, place, key, reason(error)))
+            _write(replace(begun, status=JobStatus.FAILED, reason=reason(error)))
         raise
     else:
-        result = JobResult(JobStatus.DONE, place, key, figures=figures(folder))
+        result = replace(begun, status=JobStatus.DONE, figures=_figures(folder))
     _write(result)
     return result
 
@@ -127,13 +127,26 @@ def _write(result: JobResult) -> None:
         # Of workers that train together, the chief writes it.
         return
     try:
-        write_json(Path(result.folder) / OUTCOME, asdict(result))
+        write_json(Path(result.folder) / _OUTCOME, asdict(result))
     except OSError as error:
         log.warning("%s: outcome.json could not be written: %s", result.folder, error)
 
 
-def _read(folder: Path) -> JobResult | None:
+def _read(folder: Path, key: str) -> JobResult | None:
+    """Outcome of the last job in a folder; None where there was none, or one of another experiment."""
     try:
-        return JobResult.from_dict(read_json(folder / OUTCOME))
+        result = JobResult.from_dict(read_json(folder / _OUTCOME))
     except (OSError, ValueError, TypeError, KeyError):
         return None
+    return result if result.key == key else None
+
+
+def _figures(folder: Path) -> dict[str, float]:
+    """The objectives of a job that has trained: figures of its better phase, and the seconds of all training."""
+    phases = [folder / phase for phase in PHASES if (folder / phase / "metrics.json").exists()]
+    if not phases:
+        return {}
+    last = read_json(phases[-1] / "metrics.json")
+    best = read_json(folder / last.get("best", phases[-1].name) / "metrics.json")
+    seconds = sum(read_json(phase / "run.json")["seconds"] for phase in phases)
+    return {"val_accuracy": best["val_accuracy"], "val_loss": best["val_loss"], "seconds": seconds}

@@ -1,20 +1,15 @@
-"""Run the stages of an experiment in order, in one process."""
+"""Run the stages of an experiment in order, by one process, or by several that train together."""
 
 import logging
 import shutil
-from functools import partial
+import tempfile
+from pathlib import Path
 
 from filelock import FileLock
 
-from pipeline.jobs.stage import (
-    Experiment,
-    checkpoint_folder,
-    execute,
-    is_computed,
-    is_done,
-    remove_leftover_checkpoints,
-)
-from pipeline.stages import STAGES
+from pipeline.jobs.identity import Experiment
+from pipeline.jobs.stage import checkpoint_folder, execute, is_computed, is_done, run_body
+from pipeline.stages import STAGES, TRAININGS
 from pipeline.system.errors import UndeliveredError
 from pipeline.system.processes import worker_index
 
@@ -34,7 +29,8 @@ def is_complete(last: str | None, experiment: Experiment) -> bool:
 def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> None:
     """Run the stages up to `last` (None: all) whose results are missing.
 
-    Trainings that were cut off resume. Two processes on the same folder take turns.
+    Trainings that were cut off resume. Two processes on the same folder take turns. Of the workers of one training, the
+    chief runs the stages.
 
     Args:
         last: the last stage to run.
@@ -48,17 +44,15 @@ def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> No
     multi_worker = experiment.config.hardware.strategy == "multi_worker"
     if multi_worker:
         # TensorFlow is not imported before a training needs it.
-        from pipeline.jobs.multi_worker import join, run_worker
+        from pipeline.training.hardware import broadcast, join
 
         join(experiment.config.hardware)
         if worker_index():
-            run_worker(experiment, partial(checkpoint_folder, experiment=experiment))
+            _train_with_chief(experiment)
             return
     with FileLock(f"{experiment.root}.lock", is_singleton=True):
         logged = _run(last, experiment, repeat=repeat)
     if multi_worker:
-        from pipeline.training.multi_worker import broadcast
-
         # There is no further training.
         broadcast(0)
     if not logged:
@@ -68,17 +62,30 @@ def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> No
         )
 
 
+def _train_with_chief(experiment: Experiment) -> None:
+    """Take part in the chief's trainings until there is no further one; delete their files."""
+    from pipeline.training.hardware import broadcast
+
+    while number := broadcast(0):
+        stage = TRAININGS[number - 1]
+        log.info("worker %d: %s started", worker_index(), stage)
+        with tempfile.TemporaryDirectory() as out:
+            run_body(stage, experiment, Path(out), lambda _row: None, checkpoint_folder(stage, experiment))
+
+
 def _run(last: str | None, experiment: Experiment, *, repeat: bool) -> bool:
     """Run what is missing; returns whether the tracking store has everything."""
     named = STAGES if last is None else (last,)
-    forced = set(named) if repeat and all(is_done(stage, experiment) for stage in named) else set()
+    forced = named if repeat and all(is_done(stage, experiment) for stage in named) else ()
     logged = True
     for stage in stages_up_to(last):
-        if stage not in forced and is_done(stage, experiment):
-            log.info("%s: up to date: %s", stage, experiment.folder(stage))
-            remove_leftover_checkpoints(stage, experiment)
-        else:
+        if stage in forced or not is_done(stage, experiment):
             logged = execute(stage, experiment, repeat=stage in forced)
+            continue
+        log.info("%s: up to date: %s", stage, experiment.folder(stage))
+        if stage in TRAININGS:
+            # A process that is killed in its last moment leaves them.
+            shutil.rmtree(checkpoint_folder(stage, experiment), ignore_errors=True)
     for stage in STAGES[len(stages_up_to(last)) :]:
         # Computed from files that were replaced: it belongs to another experiment.
         if experiment.folder(stage).exists() and not is_computed(stage, experiment):

@@ -4,12 +4,10 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from pipeline.storage.files import file_sha256, files_below, is_writable, read_json, whole_folder
+from pipeline.storage.files import file_sha256, files_below, is_writable, locked, read_json, whole_folder
 
 log = logging.getLogger(__name__)
 
@@ -29,21 +27,10 @@ class SharedResults:
 
         The operating system releases the lock of a process that dies.
         """
-        if not is_writable(self._folder):
-            # Nobody can add to it; what is there took its place whole.
+        waiting = f"{stage}: another process is computing the same result; waiting for it"
+        # To what is read-only nobody can add; what is there took its place whole.
+        with locked(self._folder / f".{stage}-{key}.lock", waiting) if is_writable(self._folder) else nullcontext():
             yield
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._folder / f".{stage}-{key}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("%s: another process is computing the same result; waiting for it", stage)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
 
     def take(self, stage: str, key: str, target: Path) -> bool:
         """Copy a result to `target`, if it is there and its files are as they were written.
@@ -54,13 +41,14 @@ class SharedResults:
         source = self._folder / f"{stage}-{key}"
         if not (source / RUN).exists():
             return False
-        if damaged := damaged_files(source):
+        if damaged := _damaged_files(source):
             log.warning("cache: %s has damaged files (%s); computing %s again", source, ", ".join(damaged), stage)
             with suppress(OSError):
                 shutil.rmtree(source)
             return False
         with whole_folder(target) as unfinished:
-            copy_files(source, unfinished)
+            _copy_files(source, unfinished)
+        log.info("%s: computed before; its result was taken from the cache", stage)
         return True
 
     def add(self, stage: str, key: str, source: Path) -> None:
@@ -69,12 +57,12 @@ class SharedResults:
             return
         try:
             with whole_folder(self._folder / f"{stage}-{key}") as unfinished:
-                copy_files(source, unfinished)
+                _copy_files(source, unfinished)
         except OSError as error:
             log.warning("cache: the result of %s is not shared: %s", stage, error)
 
 
-def damaged_files(folder: Path) -> list[str]:
+def _damaged_files(folder: Path) -> list[str]:
     """The files of a result that are missing, or not as run.json says."""
     try:
         files = read_json(folder / RUN)["files"].items()
@@ -85,7 +73,7 @@ def damaged_files(folder: Path) -> list[str]:
     ]
 
 
-def copy_files(source: Path, target: Path) -> None:
+def _copy_files(source: Path, target: Path) -> None:
     """Copy a folder's files into another one, sharing their blocks where the file system can.
 
     They are copies either way: an edit in one place changes no other.

@@ -1,11 +1,12 @@
 """Run one stage: write its outputs whole or not at all, log them to the experiment's run, resume trainings."""
 
 import errno
+import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,15 +14,17 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.data.leaks import LeakError
 from pipeline.data.sources import image_folder, table_file
-from pipeline.jobs.identity import Digests, experiment_key, outside_digests, stage_key
+from pipeline.jobs.identity import Experiment
 from pipeline.jobs.results import RUN, SharedResults
-from pipeline.jobs.trial import pruner
 from pipeline.stages import STAGES, TRAININGS, declaration
 from pipeline.stages.settings import Places, stage_settings
-from pipeline.storage.files import Json, file_sha256, files_below, is_writable, read_json, whole_folder, write_json
-from pipeline.system.errors import PipelineError
+from pipeline.storage.files import file_sha256, files_below, is_writable, read_json, whole_folder, write_json
+from pipeline.system.errors import PipelineError, PrunedError
 from pipeline.system.paths import resolve
-from pipeline.tracking import ExperimentRun, StageContext, ledger_of, open_run
+from pipeline.system.processes import TRIAL
+from pipeline.tracking.ledger import ledger_of
+from pipeline.tracking.run import ExperimentRun, open_run
+from pipeline.tracking.run_finder import StageContext
 from pipeline.training import Row
 
 log = logging.getLogger(__name__)
@@ -32,37 +35,18 @@ _SECONDS = "seconds.json"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """The experiment that a job works on, and where its outputs lie."""
+def is_computed(stage: str, experiment: Experiment, key: str | None = None) -> bool:
+    """Return whether a stage's folder holds its result for these settings, code and inputs, all files whole.
 
-    config: Config
-    root: Path
-    """Folder of the stages' folders: a job's own, or DVC's outputs/."""
-    digests: Digests
-    key: str
-
-    @classmethod
-    def of(cls, config: Config, root: Path, digests: Digests | None = None) -> "Experiment":
-        """The experiment of a configuration; `digests` as `pipeline.jobs.identity.outside_digests` returns them."""
-        digests = digests or outside_digests(config)
-        return cls(config, root, digests, experiment_key(config, digests))
-
-    def stage_key(self, stage: str) -> str:
-        """Key of a stage's result; raises OSError where an input is missing."""
-        return stage_key(stage, self.config, self.root, self.digests)
-
-    def folder(self, stage: str) -> Path:
-        """Folder of a stage's outputs."""
-        return self.root / stage
-
-
-def is_computed(stage: str, experiment: Experiment) -> bool:
-    """Return whether a stage's folder holds its result for these settings, code and inputs, all files whole."""
+    Args:
+        stage: one of `pipeline.stages.STAGES`.
+        experiment: whose stage it is.
+        key: the stage's, where it is known already.
+    """
     folder = experiment.folder(stage)
     try:
         state = read_json(folder / RUN)
-        if state["stage_key"] != experiment.stage_key(stage):
+        if state["stage_key"] != (key or experiment.stage_key(stage)):
             return False
         files = state["files"].items()
         truncated = [name for name, file in files if (folder / name).stat().st_size != file["bytes"]]
@@ -95,7 +79,7 @@ def execute(stage: str, experiment: Experiment, *, repeat: bool = False) -> bool
     Raises:
         PipelineError: an input is missing, or an error of the stage's own.
     """
-    config, root = experiment.config, experiment.root
+    config, root, folder = experiment.config, experiment.root, experiment.folder(stage)
     needs = declaration(stage).needs
     for name in needs:
         if not (root / name).is_dir():
@@ -105,25 +89,20 @@ def execute(stage: str, experiment: Experiment, *, repeat: bool = False) -> bool
     log.info("%s: started", stage)
     started, key, shared = perf_counter(), experiment.stage_key(stage), SharedResults(resolve(config.cache_folder))
     try:
-        with shared.alone_with(stage, key), _checkpoints(stage, experiment) as checkpoints:
+        with shared.alone_with(stage, key), _checkpoints(stage, key, experiment) as checkpoints:
             if repeat and checkpoints:
                 # Of a process that was killed after its last epoch.
                 for leftover in checkpoints.glob("*.npz"):
                     leftover.unlink()
-            computed = not repeat and is_computed(stage, experiment)
-            if not computed and not repeat and shared.take(stage, key, root / stage):
-                computed = True
-                log.info("%s: computed before; its result was taken from the cache", stage)
+            computed = not repeat and (is_computed(stage, experiment, key) or shared.take(stage, key, folder))
             resumes = checkpoints is not None and any(checkpoints.glob("*.npz"))
             context = StageContext(experiment.key, stage, root, needs, resumes=resumes, computed=computed)
             with open_run(context, config) as run:
                 if not computed:
-                    _compute(stage, experiment, run, checkpoints)
-                    shared.add(stage, key, root / stage)
-                logged = run.log_stage(root / stage)
+                    _compute(stage, key, experiment, run, checkpoints)
+                    shared.add(stage, key, folder)
+                logged = run.log_stage(folder)
                 _log_later_stages(stage, experiment, run)
-            if checkpoints:
-                shutil.rmtree(checkpoints)
     except OSError as error:
         if error.errno not in _DISK:
             raise
@@ -131,7 +110,7 @@ def execute(stage: str, experiment: Experiment, *, repeat: bool = False) -> bool
             f"{stage}: {error}; nothing half-written was left in {root}. Free disk space, or make {resolve(config.cache_folder)} and {root} "
             "writable (cache_folder, hydra.run.dir); the same command then resumes"
         ) from error
-    log.info("%s: finished after %.0f s: %s", stage, perf_counter() - started, root / stage)
+    log.info("%s: finished after %.0f s: %s", stage, perf_counter() - started, folder)
     return logged
 
 
@@ -147,7 +126,7 @@ def _log_later_stages(stage: str, experiment: Experiment, run: ExperimentRun) ->
 def run_body(
     stage: str, experiment: Experiment, out: Path, listener: Callable[[Row], None], checkpoints: Path | None
 ) -> dict[str, str]:
-    """Call a stage's body, which is imported here: TensorFlow takes seconds, and no stage needs another's imports.
+    """Call a stage's body, which is imported here: TensorFlow takes seconds, and not every stage needs it.
 
     Returns:
         the environment that the result depends on: devices, threads, versions.
@@ -158,14 +137,11 @@ def run_body(
         from pipeline.stages import prepare
 
         return prepare.run(settings, places, out)
-    if stage == "train":
-        from pipeline.stages import train
+    if stage in TRAININGS:
+        from pipeline.stages import finetune, train
 
-        return train.run(settings, places, inputs, out, listener=listener, checkpoints=checkpoints)
-    if stage == "finetune":
-        from pipeline.stages import finetune
-
-        return finetune.run(settings, places, inputs, out, listener=listener, checkpoints=checkpoints)
+        run = train.run if stage == "train" else finetune.run
+        return run(settings, places, inputs, out, listener=listener, checkpoints=checkpoints)
     if stage == "evaluate":
         from pipeline.stages import evaluate
 
@@ -181,8 +157,8 @@ def places_of(config: Config) -> Places:
     return Places(image_folder(config.dataset), table_file(config.dataset), weights, resolve(config.cache_folder))
 
 
-def _compute(stage: str, experiment: Experiment, run: ExperimentRun, checkpoints: Path | None) -> None:
-    root, key = experiment.root, experiment.stage_key(stage)
+def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, checkpoints: Path | None) -> None:
+    root = experiment.root
     for leftover in root.glob(f".{stage}-*"):
         # Of a process that was killed: this one has locked the folder.
         shutil.rmtree(leftover, ignore_errors=True)
@@ -190,15 +166,20 @@ def _compute(stage: str, experiment: Experiment, run: ExperimentRun, checkpoints
     leaks_page.unlink(missing_ok=True)
     if stage in TRAININGS and experiment.config.hardware.strategy == "multi_worker":
         # TensorFlow is not imported before a training needs it.
-        from pipeline.training.multi_worker import broadcast
+        from pipeline.training.hardware import broadcast
 
         # The other workers wait for the number of the training that begins now.
         broadcast(TRAININGS.index(stage) + 1)
     stopwatch = _Stopwatch(checkpoints)
-    listeners: list[Callable[[Row], None]] = [stopwatch, run.report_epoch, *pruner()]
+    listeners = [stopwatch.save, run.report_epoch, *_pruner()]
+
+    def listen(row: Row) -> None:
+        for listener in listeners:
+            listener(row)
+
     with whole_folder(root / stage) as out:
         try:
-            environment = run_body(stage, experiment, out, lambda row: _notify(listeners, row), checkpoints)
+            environment = run_body(stage, experiment, out, listen, checkpoints)
         except LeakError as error:
             # People need it to decide; the stage itself writes nothing.
             from pipeline.reports.review_pages import write_duplicates
@@ -210,14 +191,12 @@ def _compute(stage: str, experiment: Experiment, run: ExperimentRun, checkpoints
             "stage_key": key,
             "seconds": round(stopwatch.seconds(), 3),
             "environment": environment,
-            "files": _files(out),
+            "files": {
+                file.relative_to(out).as_posix(): {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+                for file in files_below(out)
+            },
         }
         write_json(out / RUN, state)
-
-
-def _notify(listeners: list[Callable[[Row], None]], row: Row) -> None:
-    for listener in listeners:
-        listener(row)
 
 
 class _Stopwatch:
@@ -228,7 +207,7 @@ class _Stopwatch:
         self._started = perf_counter()
         self._before: float = read_json(self._file) if self._file and self._file.exists() else 0.0
 
-    def __call__(self, _row: Row) -> None:
+    def save(self, _row: Row) -> None:
         if self._file:
             write_json(self._file, self.seconds())
 
@@ -236,34 +215,47 @@ class _Stopwatch:
         return self._before + perf_counter() - self._started
 
 
-def _files(folder: Path) -> dict[str, Json]:
-    """Size and sha256 of each file in a folder, by its path there."""
-    return {
-        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
-        for file in files_below(folder)
-    }
+def _pruner() -> list[Callable[[Row], None]]:
+    """Listener that reports each epoch to the search, where this job is an Optuna trial of one that prunes; else none.
+
+    It raises PrunedError where the search ends this trial.
+    """
+    search = json.loads(os.environ.get(TRIAL) or "{}")
+    if not search.get("report"):
+        return []
+    import optuna
+
+    chosen = search["pruner"]
+    startup, warmup = chosen["startup_trials"], chosen["warmup_epochs"]
+    if chosen["name"] == "hyperband":
+        pruner = optuna.pruners.HyperbandPruner(min_resource=max(1, warmup))
+    else:
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
+    study = optuna.load_study(study_name=search["study"], storage=search["storage"], pruner=pruner)
+    running = optuna.trial.Trial(study, search["id"])
+
+    def report(row: Row) -> None:
+        running.report(row[search["report"]], int(row["epoch"]))
+        if running.should_prune():
+            raise PrunedError(
+                f"trial {search['number']} of {search['study']} was pruned after epoch {row['epoch']}: others were better by then"
+            )
+
+    return [report]
 
 
-def remove_leftover_checkpoints(stage: str, experiment: Experiment) -> None:
-    """Remove the checkpoints of a finished training, which a process leaves that is killed in its last moment."""
-    if stage in TRAININGS and checkpoint_folder(stage, experiment).exists():
-        with _checkpoints(stage, experiment) as checkpoints:
-            if checkpoints:
-                shutil.rmtree(checkpoints)
-
-
-def checkpoint_folder(stage: str, experiment: Experiment) -> Path:
-    """Folder of the checkpoints from which a training resumes, until its stage has ended."""
-    return resolve(experiment.config.cache_folder) / f"resume-{stage}-{experiment.stage_key(stage)}"
+def checkpoint_folder(stage: str, experiment: Experiment, key: str | None = None) -> Path:
+    """Folder of the checkpoints from which a training resumes, until its stage has ended; `key` as in `is_computed`."""
+    return resolve(experiment.config.cache_folder) / f"resume-{stage}-{key or experiment.stage_key(stage)}"
 
 
 @contextmanager
-def _checkpoints(stage: str, experiment: Experiment) -> Iterator[Path | None]:
-    """Folder of a training's checkpoints; None for other stages, and where nothing can be written."""
+def _checkpoints(stage: str, key: str, experiment: Experiment) -> Iterator[Path | None]:
+    """Folder of a training's checkpoints, removed after it; None for other stages, and where nothing can be written."""
     if stage not in TRAININGS:
         yield None
         return
-    folder = checkpoint_folder(stage, experiment)
+    folder = checkpoint_folder(stage, experiment, key)
     if not is_writable(folder.parent):
         log.warning("cache_folder: %s is not writable: if interrupted, %s will not be resumable", folder.parent, stage)
         yield None
@@ -273,6 +265,7 @@ def _checkpoints(stage: str, experiment: Experiment) -> Iterator[Path | None]:
         holds = {"kind": "resume", "backbone": f"{experiment.config.backbone.name} {stage}"}
         write_json(folder / "entry.json", {"holds": holds})
         yield folder
+        shutil.rmtree(folder)
     finally:
         if not any(folder.glob("*.npz")):
             shutil.rmtree(folder, ignore_errors=True)

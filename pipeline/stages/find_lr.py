@@ -1,7 +1,7 @@
 """Learning-rate range test (L. Smith, Cyclical Learning Rates, 2017): the loss while the learning rate rises."""
 
+import logging
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -9,19 +9,24 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import Config, FindLrConfig
-from pipeline.finetuning.finetuner import round_parts, round_rate_factors
+from pipeline.finetuning.finetuner import round_parts
 from pipeline.finetuning.phases import finetune_rounds
 from pipeline.inputs.manifest import read_manifest
 from pipeline.models.classifier import BACKBONE, build_classifier
+from pipeline.models.freezing import rate_factors
 from pipeline.models.parts import parts_for_feature_extraction
 from pipeline.models.saving import load_classifier
+from pipeline.reports.training_charts import plot_rate_range
 from pipeline.stages.settings import Places
 from pipeline.storage.cache import Cache
+from pipeline.storage.files import Json, whole_folder, write_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import progress
-from pipeline.training.data import TrainingData, training_data
+from pipeline.training.features import TrainingData, training_data
 from pipeline.training.fit import FitContext, PhaseFit, compile_network, make_inputs, training_batches
 from pipeline.training.hardware import set_up
+
+log = logging.getLogger(__name__)
 
 # Weight of a new batch in the moving average of the loss.
 _SMOOTHING = 0.1
@@ -31,26 +36,19 @@ _DIVERGED = 4.0
 _MARGIN = 10.0
 
 
-@dataclass(frozen=True)
-class RangeTest:
-    """Result of a learning-rate range test."""
-
-    table: pd.DataFrame
-    """A row for each batch: learning_rate, loss, and smoothed, its moving average."""
-    suggested: float
-    """A tenth of the rate at which the smoothed loss was lowest."""
-
-
-def range_test(config: Config, phase: str, places: Places, inputs: Path) -> RangeTest:
+def run(config: Config, phase: str, places: Places, inputs: Path) -> Json:
     """Train a phase's first steps at rates that rise from `find_lr.low` to `find_lr.high`, until the loss diverges.
 
-    Nothing is saved.
+    Writes rates.csv, find_lr.png and suggestion.json to the folder find_lr in `inputs`, and no model.
 
     Args:
         config: of the experiment.
         phase: train, or finetune (the first of its rounds).
         places: the images, and the cache.
         inputs: folder of the earlier stages.
+
+    Returns:
+        `phase`, and the rates `suggested` and `configured`.
 
     Raises:
         PipelineError: the loss is not a number from the start.
@@ -61,7 +59,24 @@ def range_test(config: Config, phase: str, places: Places, inputs: Path) -> Rang
     with strategy.scope():
         task = _phase_1(config, data, places) if phase == "train" else _phase_2(config, data, inputs)
     find_lr = config.find_lr
-    return suggest_rate(_losses(task, context, find_lr), find_lr.low, find_lr.high, find_lr.steps)
+    table, suggested = suggest_rate(_losses(task, context, find_lr), find_lr.low, find_lr.high, find_lr.steps)
+    configured, folder = getattr(config, phase).learning_rate, inputs / "find_lr"
+    figures = {"phase": phase, "suggested": suggested, "configured": configured}
+    with whole_folder(folder) as out:
+        table.to_csv(out / "rates.csv", index=False)
+        plot_rate_range(table, suggested, configured, out / "find_lr.png")
+        write_json(out / "suggestion.json", figures)
+    log.info(
+        "%s.learning_rate: %.2g is suggested, a tenth of where the loss was lowest; %.2g is configured, %s. See %s",
+        phase, suggested, configured, _compared(configured / suggested), folder / "find_lr.png",
+    )  # fmt: skip
+    return figures
+
+
+def _compared(ratio: float) -> str:
+    if abs(math.log10(ratio)) < 0.5:
+        return "about the same"
+    return f"{ratio:.1f} times that" if ratio > 1 else f"{1 / ratio:.1f} times less"
 
 
 def _losses(task: PhaseFit, context: FitContext, find_lr: FindLrConfig) -> list[float]:
@@ -95,7 +110,7 @@ def _phase_2(config: Config, data: TrainingData, inputs: Path) -> PhaseFit:
     backbone = model.get_layer(BACKBONE)
     first = finetune_rounds(config.finetune, config.backbone, backbone, len(data.train_indices))[0]
     parts = round_parts(model, first, config.hardware.precision)
-    factors = round_rate_factors(model, config.backbone, first.settings)
+    factors = rate_factors(model, config.backbone.blocks, first.settings)
     return PhaseFit(parts, data, first.settings, rate_factors=factors)
 
 
@@ -104,7 +119,7 @@ def smoothed(losses: list[float]) -> np.ndarray:
     return pd.Series(losses).ewm(alpha=_SMOOTHING).mean().to_numpy()
 
 
-def suggest_rate(losses: list[float], low: float, high: float, steps: int) -> RangeTest:
+def suggest_rate(losses: list[float], low: float, high: float, steps: int) -> tuple[pd.DataFrame, float]:
     """Suggest a learning rate from the losses of a range test's batches.
 
     Args:
@@ -112,6 +127,10 @@ def suggest_rate(losses: list[float], low: float, high: float, steps: int) -> Ra
         low: the first batch's rate.
         high: the rate of the batch number `steps`.
         steps: number of batches from `low` to `high`.
+
+    Returns:
+        a row for each batch, of learning_rate, loss, and smoothed, its moving average; and a tenth of the rate at which
+        the smoothed loss was lowest.
 
     Raises:
         PipelineError: the first loss is not a number.
@@ -122,4 +141,4 @@ def suggest_rate(losses: list[float], low: float, high: float, steps: int) -> Ra
     rates = low * (high / low) ** (np.arange(len(finite)) / (steps - 1))
     curve = smoothed(finite)
     table = pd.DataFrame({"learning_rate": rates, "loss": finite, "smoothed": curve})
-    return RangeTest(table, float(rates[curve.argmin()] / _MARGIN))
+    return table, float(rates[curve.argmin()] / _MARGIN)

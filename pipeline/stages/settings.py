@@ -1,7 +1,9 @@
-"""Settings of each stage: a dataclass with the part of the configuration that it sees."""
+"""Settings of each stage: a dataclass with the part of the configuration that it sees, and DVC's file of each."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+
+from omegaconf import OmegaConf
 
 from pipeline.config import (
     AugmentConfig,
@@ -14,7 +16,13 @@ from pipeline.config import (
     TrainConfig,
     experiment_settings,
 )
-from pipeline.storage.files import Json
+from pipeline.config.validate import check
+from pipeline.storage.files import Json, whole_file
+from pipeline.system.errors import PipelineError
+
+OUTPUTS = Path("outputs")
+"""Folder of DVC's results."""
+_SETTINGS = OUTPUTS / "settings"
 
 
 @dataclass(frozen=True)
@@ -104,3 +112,24 @@ def stage_settings(stage: str, config: Config) -> Settings:
     }
     kind = _KINDS[stage]
     return kind(**{each.name: values[each.name] for each in fields(kind)})
+
+
+def write_settings(config: Config) -> None:
+    """Write the whole configuration, and the settings of each stage, which DVC compares."""
+    # The whole one also has the folders and addresses that no result depends on.
+    settings = {"config": asdict(config)} | {stage: asdict(stage_settings(stage, config)) for stage in _KINDS}
+    for name, values in settings.items():
+        with whole_file(_SETTINGS / f"{name}.yaml") as unfinished:
+            unfinished.write_text(OmegaConf.to_yaml(OmegaConf.create(values)), encoding="utf-8")
+
+
+def read_config() -> Config:
+    """Read the configuration that stage configure wrote.
+
+    Raises:
+        PipelineError: the stage has not run yet.
+    """
+    file = _SETTINGS / "config.yaml"
+    if not file.exists():
+        raise PipelineError(f"{file} does not exist; run dvc repro, whose stage configure writes it")
+    return check(OmegaConf.load(file))

@@ -5,14 +5,14 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline.storage.files import Json, is_writable, read_json, whole_folder, write_json
+from pipeline.storage.files import Json, is_writable, locked, read_json, whole_folder, write_json
 from pipeline.storage.shards import Append, Rows, open_shards, rows_bytes, write_shards
 from pipeline.system.errors import PipelineError
 
@@ -76,7 +76,7 @@ class Cache:
                     f"cache_folder: {self.folder} can't be written to, and the {kind} in {folder.name} are damaged or missing ({error}); "
                     "make it writable, or set another cache_folder"
                 ) from error
-        with self._locked(folder.name):
+        with locked(self._lock(folder.name), f"cache: waiting for another process that builds {folder.name}"):
             if folder.exists():
                 try:
                     return _open(folder)
@@ -148,19 +148,6 @@ class Cache:
 
     def _lock(self, name: str) -> Path:
         return self.folder / f".{name}.lock"
-
-    @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        """Lock an entry; the lock of a process that dies is released by the system."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._lock(name))
-        try:
-            held = lock.acquire(timeout=0)
-        except Timeout:
-            log.info("cache: waiting for another process that builds %s", name)
-            held = lock.acquire()
-        with held:
-            yield
 
 
 def _name(kind: str, depends: Json) -> str:

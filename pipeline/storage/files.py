@@ -1,7 +1,8 @@
-"""Files and folders that are written completely or not at all."""
+"""Files and folders that are written completely or not at all, and locks between processes."""
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -9,6 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 """A JSON object."""
@@ -47,6 +52,20 @@ def whole_file(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(file: Path, waiting: str) -> Iterator[None]:
+    """Hold a lock file, which the system releases if the process dies; `waiting` is logged where another one has it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file)
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        log.info(waiting)
+        held = lock.acquire()
+    with held:
+        yield
 
 
 def is_writable(folder: Path) -> bool:

@@ -13,9 +13,9 @@ from mlflow.utils.time import get_current_time_millis
 from optuna.trial import TrialState
 
 from pipeline.config import TrackingConfig
-from pipeline.jobs.trial import OBJECTIVES
+from pipeline.jobs.job import OBJECTIVES
 from pipeline.system.errors import PipelineError
-from pipeline.tracking import connect, store_uri
+from pipeline.tracking.store import connect, store_uri
 from pipeline.visuals.style import charting, write_png
 
 _LEAST_FOR_IMPORTANCE = 4

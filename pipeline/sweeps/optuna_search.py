@@ -16,8 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from pipeline.config.compose import from_hydra, quote_literally, quoted
-from pipeline.jobs.job import JobResult, JobStatus
-from pipeline.jobs.trial import OBJECTIVES
+from pipeline.jobs.job import OBJECTIVES, JobResult, JobStatus
 from pipeline.sweeps.optuna_report import log_search
 from pipeline.sweeps.sweep import PersistentLauncher
 from pipeline.system import processes

@@ -23,3 +23,9 @@ class UndeliveredError(PipelineError):
 
 class DivergedError(PipelineError):
     """A training whose loss diverged was stopped; its run is marked accordingly."""
+
+
+class PrunedError(PipelineError):
+    """A trial was worse than the others of its search by this epoch."""
+
+    run_status = "KILLED"

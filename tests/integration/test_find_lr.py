@@ -17,14 +17,14 @@ from tests.support.in_process import call
 def test_a_tenth_of_the_lowest_point_is_suggested():
     rates = 1e-5 * 10 ** (np.arange(101) / 20)
     losses = 1 + (np.log10(rates) + 2) ** 2
-    found = suggest_rate(list(losses), 1e-5, 1.0, 101)
-    np.testing.assert_allclose(found.table["learning_rate"], rates)
+    table, suggested = suggest_rate(list(losses), 1e-5, 1.0, 101)
+    np.testing.assert_allclose(table["learning_rate"], rates)
     # The average follows a little later.
-    assert 1e-3 <= found.suggested <= 5e-3
+    assert 1e-3 <= suggested <= 5e-3
 
 
 def test_what_is_no_number_is_left_out_and_nothing_left_is_an_error():
-    assert len(suggest_rate([2.0, 1.0, float("nan")], 1e-5, 1.0, 100).table) == 2
+    assert len(suggest_rate([2.0, 1.0, float("nan")], 1e-5, 1.0, 100)[0]) == 2
     with pytest.raises(PipelineError, match=r"find_lr.low: the loss is not a number at 1e-05"):
         suggest_rate([float("nan")], 1e-5, 1.0, 100)
 

@@ -8,7 +8,8 @@ import mlflow
 import pandas as pd
 import pytest
 
-from pipeline.jobs.stage import Experiment, execute, is_done
+from pipeline.jobs.identity import Experiment
+from pipeline.jobs.stage import execute, is_done
 from pipeline.storage.files import read_json
 from pipeline.system.errors import DivergedError, PipelineError
 from tests.support.experiments import folders, run_stages

@@ -10,8 +10,8 @@ from pipeline.storage.files import read_json
 
 def run_stages(config: Config, root: Path, last: str | None = None, *, repeat: bool = False):
     """Run the stages up to `last` (None: all) in the folder `root`; returns the experiment."""
+    from pipeline.jobs.identity import Experiment
     from pipeline.jobs.pipeline import run_through
-    from pipeline.jobs.stage import Experiment
 
     experiment = Experiment.of(config, root)
     run_through(last, experiment, repeat=repeat)

@@ -13,7 +13,7 @@ from pipeline.config import Config
 from pipeline.config.compose import composed, from_hydra
 from pipeline.config.validate import check
 from pipeline.jobs import identity
-from pipeline.jobs.identity import experiment_key, outside_digests, stage_key
+from pipeline.jobs.identity import Digests, Experiment, experiment_key, outside_digests
 from pipeline.stages import COMPUTING, STAGES, declaration
 from pipeline.storage.files import files_below
 from pipeline.system.paths import CODE
@@ -23,6 +23,10 @@ DIGESTS = {"images": "a" * 64, "weights": None}
 
 def configuration(*overrides: str) -> Config:
     return check(composed(["dataset=folder", "dataset.path=images", "image_size=32", *overrides]))
+
+
+def stage_key(stage: str, config: Config, root: Path, digests: Digests) -> str:
+    return Experiment(config, root, digests, "").stage_key(stage)
 
 
 @pytest.fixture(scope="module")
