@@ -19,7 +19,7 @@ from rich.table import Table
 from pipeline.jobs.job import JobResult, JobStatus, reason
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE
-from pipeline.system.signals import interrupted
+from pipeline.system.processes import interrupted
 from pipeline.system.terminal import table_console
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pipeline.system.errors import PipelineError
-from pipeline.system.signals import install_handlers, interrupted
+from pipeline.system.processes import install_handlers, interrupted
 
 Result = TypeVar("Result")
 

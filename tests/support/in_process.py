@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.system.signals import handlers_installed
+from pipeline.system.processes import handlers_installed
 
 
 def call(main: Callable[[], None], *arguments: str) -> int | str | None:
