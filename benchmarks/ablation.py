@@ -20,7 +20,7 @@ from pipeline.comparison.rows import Row
 from pipeline.config import Config
 from pipeline.config.compose import configuration
 from pipeline.system.paths import CODE
-from pipeline.tracking import complete_runs, connect
+from pipeline.tracking.store import complete_runs, connect
 
 PAGE = CODE / "docs" / "benchmarks" / "ablation.md"
 

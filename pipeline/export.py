@@ -66,7 +66,7 @@ def export(args: argparse.Namespace) -> None:
     summaries = export_classifier(classifier, args.format, sample, margins=config.export, folder=args.out)
     print_summaries(summaries)
     if run_id := run_of(reference):
-        from pipeline.tracking import log_exports
+        from pipeline.tracking.store import log_exports
 
         log_exports(config.tracking, run_id, summaries)
     print(f"Written: {args.out}", file=sys.stderr)

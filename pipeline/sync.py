@@ -23,7 +23,7 @@ def sync(args: argparse.Namespace) -> None:
     # MLflow takes seconds to import, and --help does not need it.
     from pipeline.config.compose import configuration
     from pipeline.system.paths import resolve
-    from pipeline.tracking.delivery import deliver_all
+    from pipeline.tracking.outbox import deliver_all
 
     folder = args.folder or resolve(configuration(args.overrides).cache_folder)
     print("\n".join(deliver_all(folder)) or f"Nothing is undelivered in {folder}")

@@ -9,7 +9,7 @@ from mlflow.entities import Run
 
 from pipeline.config import TrackingConfig
 from pipeline.system.errors import PipelineError
-from pipeline.tracking import artifact, complete_runs
+from pipeline.tracking.store import artifact, complete_runs
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import tensorflow as tf
 from pipeline.deployment.find_model import Calibration, ModelReference
 from pipeline.inputs.augmentation import fixed_views
 from pipeline.models.classifier import apply_temperature
-from pipeline.models.description import describe
 from pipeline.models.folding import folded
+from pipeline.models.description import describe
 from pipeline.models.saving import load_classifier
 from pipeline.storage.files import Json
 

@@ -118,7 +118,7 @@ def _best_run(config: Config) -> ModelReference:
 
 
 def _in_store(address: str, tracking: TrackingConfig) -> ModelReference:
-    from pipeline.tracking import logged_model
+    from pipeline.tracking.store import logged_model
 
     if address.startswith("runs:/") and "/" not in address.removeprefix("runs:/").strip("/"):
         address = f"{address.rstrip('/')}/model"

@@ -1,25 +1,30 @@
-"""Which MLflow run has which result of an experiment.
+"""Results of an experiment that the store has, and the part of a run that it lacks since it was away.
 
 Kept in the cache folder, so that a result's own files never change.
 """
 
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pipeline.config import Config, TrackingConfig
 from pipeline.storage.files import Json, is_writable, read_json, write_json
+from pipeline.system.paths import resolve
+from pipeline.tracking.new_run import RunRecord
+from pipeline.tracking.store import mask_secrets, store_uri
 
 
 class Ledger:
     """The results of one experiment that a tracking store has. Where its file is deleted, they are logged again."""
 
-    def __init__(self, cache: Path, experiment_key: str, store: str):
+    def __init__(self, cache: Path, experiment_key: str, tracking: TrackingConfig):
         """Open the ledger of an experiment.
 
         Args:
             cache: the cache folder.
             experiment_key: see `pipeline.jobs.identity`.
-            store: address of the tracking store; another one has nothing yet.
+            tracking: the tracking store; another one has nothing yet.
         """
-        self._file, self._store = cache / f"logged-{experiment_key}.json", store
+        self._file, self._store = cache / f"logged-{experiment_key}.json", mask_secrets(store_uri(tracking))
 
     @property
     def run_id(self) -> str | None:
@@ -47,5 +52,62 @@ class Ledger:
         return entry if entry.get("store") == self._store else {}
 
 
+def ledger_of(key: str, config: Config) -> Ledger:
+    """Ledger of the experiment with this key in the configured store."""
+    return Ledger(resolve(config.cache_folder), key, config.tracking)
+
+
 def _stage_key(folder: Path) -> str:
     return read_json(folder / "run.json")["stage_key"]
+
+
+@dataclass
+class PendingLog:
+    """The part of a run that the store does not have yet; a file in the cache folder, whole at any time."""
+
+    file: Path
+    run: RunRecord
+    metrics: list[list[tuple[str, float, int, int]]] = field(default_factory=list)
+    """One batch per epoch: name, value, milliseconds since 1970, step."""
+    stages: list[str] = field(default_factory=list)
+    """Folders of stages that have ended."""
+    status: str | None = None
+    """Status in which the run ended."""
+
+    @classmethod
+    def of_run(cls, cache: Path, run: RunRecord) -> "PendingLog":
+        """The log of a run, with what an earlier process left in the folder `cache`."""
+        file = cache / f"undelivered-{run.id}.json"
+        earlier = cls.read(file) if file.exists() else cls(file, run)
+        return cls(file, run, earlier.metrics, earlier.stages)
+
+    @classmethod
+    def read(cls, file: Path) -> "PendingLog":
+        """Read a file that `save` wrote; raises OSError, ValueError, TypeError or KeyError for any other."""
+        content = read_json(file)
+        batches = [[tuple(metric) for metric in batch] for batch in content["metrics"]]
+        return cls(file, RunRecord.from_dict(content["run"]), batches, content["stages"], content["status"])
+
+    def __bool__(self) -> bool:
+        return bool(self.metrics or self.stages or self.status)
+
+    def save(self) -> None:
+        """Write the file, or remove it when all was delivered."""
+        if self:
+            content = {"run": asdict(self.run), "metrics": self.metrics, "stages": self.stages, "status": self.status}
+            write_json(self.file, content)
+        elif self.file.exists():
+            # On a read-only file system, removing a missing file fails as well.
+            self.file.unlink()
+
+
+def pending_run_id(cache: Path, experiment_key: str) -> str | None:
+    """Id of the run of an experiment that waits in the folder `cache` to be delivered; None: there is none."""
+    for file in sorted(cache.glob("undelivered-*.json")):
+        try:
+            run = PendingLog.read(file).run
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+        if run.experiment_key == experiment_key:
+            return run.id
+    return None

@@ -1,4 +1,4 @@
-"""A new run in MLflow: what identifies an experiment, and where it comes from."""
+"""New runs in MLflow: of an experiment, with what identifies it, and of a learning-rate range test."""
 
 import hashlib
 import json
@@ -9,7 +9,9 @@ from getpass import getuser
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 from mlflow.entities import Param
+from mlflow.exceptions import MlflowException
 from omegaconf import OmegaConf
 
 from pipeline.config import Config, TrackingConfig, experiment_settings
@@ -17,7 +19,8 @@ from pipeline.storage.files import Json, file_sha256
 from pipeline.system import processes
 from pipeline.system.paths import CODE, LOCKS
 from pipeline.system.processes import SWEEP, TRIAL
-from pipeline.tracking.metric_names import flatten
+from pipeline.tracking.metric_names import BATCH, flatten, metrics_of_now
+from pipeline.tracking.store import connect, unusable
 
 # Parameters that one call of log_batch accepts.
 _PARAMS = 100
@@ -61,25 +64,52 @@ def create_run(client: mlflow.MlflowClient, experiment_id: str, key: str, config
         the run's id.
     """
     name = RunRecord.of("", key, config).name(config.finetune.unfreeze)
-    tags = {
-        "role": "experiment",
-        "experiment_key": key,
-        "mlflow.source.name": "pipeline",
-        "mlflow.user": getuser(),
-        **origin(),
-    }
+    tags = {"role": "experiment", "experiment_key": key, "mlflow.source.name": "pipeline", **_origin()}
     run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
     params = [Param(name, str(value)) for name, value in flatten(experiment_settings(config)) if value is not None]
     for start in range(0, len(params), _PARAMS):
         client.log_batch(run_id, params=params[start : start + _PARAMS])
-    client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(asdict(config))), "config.yaml")
+    _log_config(client, run_id, config)
     return run_id
 
 
-def origin() -> dict[str, str]:
-    """Tags to find this code again: commit, whether it was changed since, locks, and the sweep of the job."""
+def log_rate_range(config: Config, folder: Path, figures: Json) -> None:
+    """Log a learning-rate range test, as a run of its own beside the experiments.
+
+    Args:
+        config: of the experiment.
+        folder: the test's files; its curve is in rates.csv.
+        figures: `phase`, and the rates `suggested` and `configured`.
+
+    Raises:
+        PipelineError: the store can't be used.
+    """
+    try:
+        client, experiment_id = connect(config.tracking)
+        name = f"find_lr {config.backbone.name} {figures['phase']}"
+        tags = {"role": "find_lr", "mlflow.source.name": "pipeline.find_lr", **_origin()}
+        run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
+        metrics = metrics_of_now({f"find_lr/{key}": figures[key] for key in ("suggested", "configured")})
+        for step, row in enumerate(pd.read_csv(folder / "rates.csv").to_dict("records"), start=1):
+            metrics += metrics_of_now({f"find_lr/{key}": value for key, value in row.items()}, step)
+        for start in range(0, len(metrics), BATCH):
+            client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+        _log_config(client, run_id, config)
+        client.log_artifacts(run_id, str(folder), "find_lr")
+        client.set_terminated(run_id)
+    except MlflowException as error:
+        raise unusable(config.tracking, error) from error
+
+
+def _log_config(client: mlflow.MlflowClient, run_id: str, config: Config) -> None:
+    client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(asdict(config))), "config.yaml")
+
+
+def _origin() -> dict[str, str]:
+    """Tags of who ran this code, and to find it again: commit, changes since, locks, and the sweep of the job."""
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     tags = {
+        "mlflow.user": getuser(),
         "git_commit": commit,
         "mlflow.source.git.commit": commit,
         "git_dirty": str(bool(changes)).lower() if commit else "",

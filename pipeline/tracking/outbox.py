@@ -1,74 +1,26 @@
-"""Metrics on their way to the store: in order, each once, kept on disk while the store is away."""
+"""Metrics and files on their way to the store: in order, each once, kept on disk while the store is away."""
 
 import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import mlflow
+from filelock import FileLock, Timeout
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
-from pipeline.storage.files import read_json, write_json
-from pipeline.tracking.new_run import RunRecord
+from pipeline.system import processes
+from pipeline.system.errors import PipelineError
+from pipeline.tracking.ledger import Ledger, PendingLog
+from pipeline.tracking.stage_log import StageLog
+from pipeline.tracking.store import connect, mask_secrets
 
 log = logging.getLogger(__name__)
 
 # Seconds between two attempts to reach a store that is away.
 _RETRY = 2.0
-
-
-@dataclass
-class PendingLog:
-    """The part of a run that the store does not have yet; a file in the cache folder, whole at any time."""
-
-    file: Path
-    run: RunRecord
-    metrics: list[list[tuple[str, float, int, int]]] = field(default_factory=list)
-    """One batch per epoch: name, value, milliseconds since 1970, step."""
-    stages: list[str] = field(default_factory=list)
-    """Folders of stages that have ended."""
-    status: str | None = None
-    """Status in which the run ended."""
-
-    @classmethod
-    def of_run(cls, cache: Path, run: RunRecord) -> "PendingLog":
-        """The log of a run, with what an earlier process left in the folder `cache`."""
-        file = cache / f"undelivered-{run.id}.json"
-        earlier = cls.read(file) if file.exists() else cls(file, run)
-        return cls(file, run, earlier.metrics, earlier.stages)
-
-    @classmethod
-    def read(cls, file: Path) -> "PendingLog":
-        """Read a file that `save` wrote; raises OSError, ValueError, TypeError or KeyError for any other."""
-        content = read_json(file)
-        batches = [[tuple(metric) for metric in batch] for batch in content["metrics"]]
-        return cls(file, RunRecord.from_dict(content["run"]), batches, content["stages"], content["status"])
-
-    def __bool__(self) -> bool:
-        return bool(self.metrics or self.stages or self.status)
-
-    def save(self) -> None:
-        """Write the file, or remove it when all was delivered."""
-        if self:
-            content = {"run": asdict(self.run), "metrics": self.metrics, "stages": self.stages, "status": self.status}
-            write_json(self.file, content)
-        elif self.file.exists():
-            # On a read-only file system, removing a missing file fails as well.
-            self.file.unlink()
-
-
-def pending_run_id(cache: Path, experiment_key: str) -> str | None:
-    """Id of the run of an experiment that waits in the folder `cache` to be delivered; None: there is none."""
-    for file in sorted(cache.glob("undelivered-*.json")):
-        try:
-            run = PendingLog.read(file).run
-        except (OSError, ValueError, TypeError, KeyError):
-            continue
-        if run.experiment_key == experiment_key:
-            return run.id
-    return None
 
 
 class Outbox:
@@ -166,3 +118,58 @@ def retry_until(action: Callable[[], None], seconds: float) -> None:
                 raise
             log.info("tracking: the store is away (%s); waiting for it", error)
             time.sleep(min(_RETRY, seconds))
+
+
+def deliver_all(cache: Path) -> list[str]:
+    """Deliver what `undelivered-*.json` in the cache folder name: metrics, stages' files, how each run ended.
+
+    Nothing is sent twice.
+
+    Returns:
+        one sentence per run.
+
+    Raises:
+        PipelineError: the store is away, or some run could not be delivered; the others were.
+    """
+    done, failed = [], []
+    for file in sorted(cache.glob("undelivered-*.json")):
+        try:
+            with FileLock(f"{file}.lock", timeout=0):
+                done.append(_deliver(PendingLog.read(file)))
+        except Timeout:
+            done.append(f"{file.name}: another command is delivering it")
+        except FileNotFoundError as error:
+            if not file.exists():
+                continue
+            failed.append(f"{file.name}: {error.filename} is gone; run its experiment again, and remove {file}")
+        except (MlflowException, PipelineError, OSError, ValueError, TypeError, KeyError) as error:
+            failed.append(f"{file.name}: {mask_secrets(error)}")
+    if failed:
+        raise PipelineError("\n".join([*done, "Not delivered, and still here:", *(f"  - {each}" for each in failed)]))
+    return done
+
+
+def _deliver(pending: PendingLog) -> str:
+    run = pending.run
+    if processes.is_alive(run.process):
+        return f"run {run.id}: its own process is at work, and delivers it"
+    client, _ = connect(run.tracking)
+    ledger = Ledger(pending.file.parent, run.experiment_key, run.tracking)
+    epochs, stages = len(pending.metrics), len(pending.stages)
+    while pending.metrics:
+        client.log_batch(run.id, metrics=[Metric(*metric) for metric in pending.metrics[0]])
+        del pending.metrics[0]
+        pending.save()
+    if pending.stages:
+        stage_log = StageLog(client, run)
+        with mlflow.start_run(run_id=run.id):
+            while pending.stages:
+                folder = Path(pending.stages[0])
+                stage_log.log(folder)
+                ledger.add(folder, run.id)
+                del pending.stages[0]
+                pending.save()
+    client.set_terminated(run.id, pending.status or "FINISHED")
+    pending.status = None
+    pending.save()
+    return f"run {run.id}: delivered {epochs} epochs and {stages} stages"

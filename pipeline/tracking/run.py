@@ -6,21 +6,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
-from mlflow.entities import Metric, RunTag
+from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 from requests import RequestException
 
-from pipeline.config import Config, TrackingConfig
+from pipeline.config import Config
 from pipeline.system import processes
 from pipeline.system.errors import DivergedError
 from pipeline.system.paths import resolve
 from pipeline.system.signals import defer_interrupts, interrupted
-from pipeline.tracking.dead_runs import folder_tag, mark_dead
-from pipeline.tracking.ledger import Ledger
-from pipeline.tracking.metric_names import epoch_metrics
+from pipeline.tracking.ledger import PendingLog, ledger_of, pending_run_id
+from pipeline.tracking.metric_names import epoch_metrics, reported_epochs
 from pipeline.tracking.new_run import RunRecord, create_run
-from pipeline.tracking.outbox import Outbox, PendingLog, pending_run_id, retry_until
-from pipeline.tracking.run_finder import BEGUN, RunFinder, StageContext
+from pipeline.tracking.outbox import Outbox, retry_until
+from pipeline.tracking.run_finder import BEGUN, StageContext, find_run, mark_dead
 from pipeline.tracking.stage_log import StageLog
 from pipeline.tracking.store import connect, mask_secrets, store_uri, unusable
 
@@ -44,13 +43,9 @@ class ExperimentRun:
         self._client, self._tracking = client, config.tracking
         self._stage_log = StageLog(client, run)
         self._pending = PendingLog.of_run(resolve(config.cache_folder), run)
-        self._outbox = Outbox(self._pending, self._send)
+        self._outbox = Outbox(self._pending, lambda metrics: client.log_batch(run_id, metrics=metrics))
         self._reported = {metric[3] for batch in self._pending.metrics for metric in batch}
         self._ledger = ledger_of(key, config)
-
-    def read_reported_epochs(self) -> None:
-        """Note the epochs that the store has. Epochs are sent at most once: their numbers decide."""
-        self._reported |= self._stage_log.reported_epochs()
 
     def log_missing_inputs(self, root: Path, needs: tuple[str, ...]) -> None:
         """Log the inputs that the run lacks: other runs computed them, or the store was away."""
@@ -109,7 +104,9 @@ class ExperimentRun:
         Raises:
             MlflowException: the store is away.
         """
-        tags = {processes.TAG: processes.own(), "folder": folder_tag(context.root)}
+        # Epochs are sent at most once: their numbers decide.
+        self._reported |= reported_epochs(self._client, self.run_id)
+        tags = {processes.TAG: processes.own(), "folder": str(context.root.resolve())}
         if not context.computed:
             tags[f"{context.stage}.computed_by"] = BEGUN
         self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
@@ -138,9 +135,6 @@ class ExperimentRun:
             self._pending.status = status
         self._outbox.close()
 
-    def _send(self, metrics: list[Metric]) -> None:
-        self._client.log_batch(self.run_id, metrics=metrics)
-
     def _log(self, folder: Path) -> None:
         # Some of MLflow's functions log to the active run alone.
         if mlflow.active_run() is None:
@@ -150,11 +144,6 @@ class ExperimentRun:
         except RequestException as error:
             # MLflow does not translate the errors of a proxy whose server is away.
             raise MlflowException(str(error)) from error
-
-
-def ledger_of(key: str, config: Config) -> Ledger:
-    """Ledger of the experiment with this key in the configured store."""
-    return Ledger(resolve(config.cache_folder), key, mask_secrets(store_uri(config.tracking)))
 
 
 @contextmanager
@@ -188,10 +177,9 @@ def _open(context: StageContext, config: Config) -> ExperimentRun:
     try:
         client, experiment_id = connect(config.tracking)
         mark_dead(client, experiment_id, context.root)
-        run_id = RunFinder(client, experiment_id, known).find(context)
+        run_id = find_run(client, experiment_id, context, known)
         run_id = run_id or create_run(client, experiment_id, context.key, config)
         run = ExperimentRun(client, run_id, context.key, config)
-        run.read_reported_epochs()
         run.begin(context)
         return run
     except MlflowException as error:
@@ -200,11 +188,3 @@ def _open(context: StageContext, config: Config) -> ExperimentRun:
             raise unusable(config.tracking, error) from error
         log.warning("tracking: the server is away (%s); %s continues without it", mask_secrets(error), context.stage)
         return ExperimentRun(mlflow.MlflowClient(store_uri(config.tracking)), known, context.key, config)
-
-
-def mark_dead_runs(tracking: TrackingConfig) -> None:
-    """Mark the runs whose processes are known to have died; a store that is away is left for another time."""
-    try:
-        mark_dead(*connect(tracking))
-    except MlflowException as error:
-        log.warning("tracking: runs that died are not marked: %s", mask_secrets(error))

@@ -1,24 +1,33 @@
-"""Log a stage's files to a run in MLflow."""
+"""Log a stage's files to a run in MLflow, and a classifier as a model there."""
 
+import tempfile
+import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
 import pandas as pd
-from mlflow.entities import Metric, RunTag
+from mlflow.entities import RunTag
 
 from pipeline.config import PHASES
 from pipeline.inputs.manifest import images_digest, read_manifest
 from pipeline.storage.files import Json, file_sha256, files_below, read_json
-from pipeline.tracking.logged_model import log_model
-from pipeline.tracking.metric_names import BATCH, epoch_metrics, model_metrics, stage_metrics
+from pipeline.system.paths import CODE
+from pipeline.tracking.metric_names import (
+    BATCH,
+    epoch_metrics,
+    metrics_of_now,
+    model_metrics,
+    reported_epochs,
+    stage_metrics,
+)
 from pipeline.tracking.new_run import RunRecord
-
-_Logged = tuple[dict[str, float], dict[str, str]]
-"""Metrics and tags that a stage adds to its run."""
 
 # Files of a stage that MLflow has in another form, or that nobody would open.
 _NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "metrics.json", "run.json", "speed.json", "summary.md"}
 _NOT_ARTIFACTS |= {"augmentation.npz", "gallery.npz"}
+# Packages that loading a logged model needs: hydra-core for this package's errors.
+_SERVING = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "Pillow", "hydra-core")
 
 
 class StageLog:
@@ -27,70 +36,50 @@ class StageLog:
     def __init__(self, client: mlflow.MlflowClient, run: RunRecord):
         self._client, self._run, self._run_id = client, run, run.id
 
-    def reported_epochs(self) -> set[int]:
-        """Epochs whose figures the run has."""
-        return {metric.step for metric in self._client.get_metric_history(self._run_id, "training/loss")}
-
     def log(self, folder: Path) -> None:
         """Log the files in a stage's folder, whichever run computed them.
 
         Raises:
             MlflowException: the store is away.
         """
-        stage, computed = folder.name, read_json(folder / "run.json")
-        log_stage = {
-            "prepare": self._log_prepare,
-            "train": self._log_training,
-            "finetune": self._log_finetune,
-            "evaluate": self._log_evaluate,
-            "report": self._log_report,
-        }[stage]
-        metrics, tags = log_stage(folder, computed)
+        stage, root, computed = folder.name, folder.parent, read_json(folder / "run.json")
+        figures = {} if stage == "report" else read_json(folder / "metrics.json")
+        metrics, tags = stage_metrics(stage, figures), {f"{stage}.computed_by": computed["run_id"]}
+        match stage:
+            case "prepare":
+                self._log_data(folder / "manifest.parquet")
+            case "train" | "finetune":
+                self._log_epochs(folder / "history.csv")
+                tags |= computed["environment"]
+            case "evaluate":
+                metrics |= model_metrics(root, figures["best"])
+            case "report":
+                self._log_models(root, read_json(root / "finetune" / "metrics.json")["best"])
+                # The last stage makes the run complete.
+                tags |= {"mlflow.note.content": self._note(folder / "summary.md"), "complete": "true"}
+        if stage == "finetune":
+            depth = figures["unfreeze_rounds"]
+            # The configuration may have left the depth to a rule.
+            self._client.update_run(self._run_id, name=self._run.name(depth))
+            tags |= {"best_phase": figures["best"], "unfreeze": depth}
         self._log_metrics(metrics | {f"seconds/{stage}": computed["seconds"]})
         for file in files_below(folder):
             if file.name not in _NOT_ARTIFACTS:
                 place = (Path(stage) / file.relative_to(folder).parent).as_posix()
                 self._client.log_artifact(self._run_id, str(file), place)
-        tags = {f"{stage}.computed_by": computed["run_id"]} | tags
         self._client.log_batch(self._run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-
-    def _log_prepare(self, folder: Path, _computed: Json) -> _Logged:
-        self._log_data(folder / "manifest.parquet")
-        return stage_metrics("prepare", read_json(folder / "metrics.json")), {}
-
-    def _log_training(self, folder: Path, computed: Json) -> _Logged:
-        self._log_epochs(folder / "history.csv")
-        return stage_metrics(folder.name, read_json(folder / "metrics.json")), computed["environment"]
-
-    def _log_finetune(self, folder: Path, computed: Json) -> _Logged:
-        metrics, tags = self._log_training(folder, computed)
-        figures = read_json(folder / "metrics.json")
-        depth = figures["unfreeze_rounds"]
-        # The configuration may have left the depth to a rule.
-        self._client.update_run(self._run_id, name=self._run.name(depth))
-        return metrics, tags | {"best_phase": figures["best"], "unfreeze": depth}
-
-    def _log_evaluate(self, folder: Path, _computed: Json) -> _Logged:
-        figures = read_json(folder / "metrics.json")
-        return stage_metrics("evaluate", figures) | model_metrics(folder.parent, figures["best"]), {}
-
-    def _log_report(self, folder: Path, _computed: Json) -> _Logged:
-        """Log the last stage, which makes the run complete."""
-        root = folder.parent
-        self._log_models(root, read_json(root / "finetune" / "metrics.json")["best"])
-        return {}, {"mlflow.note.content": self._note(folder / "summary.md"), "complete": "true"}
 
     def _log_epochs(self, history: Path) -> None:
         rows: list[dict[str, float]] = pd.read_csv(history).to_dict("records")  # type: ignore[assignment]
-        there = self.reported_epochs()
+        there = reported_epochs(self._client, self._run_id)
         metrics = [metric for row in rows if row["epoch"] not in there for metric in epoch_metrics(row)]
         for start in range(0, len(metrics), BATCH):
             self._client.log_batch(self._run_id, metrics=metrics[start : start + BATCH])
 
     def _log_metrics(self, metrics: dict[str, float]) -> None:
-        there, now = self._client.get_run(self._run_id).data.metrics, mlflow.utils.time.get_current_time_millis()
+        there = self._client.get_run(self._run_id).data.metrics
         new = {name: value for name, value in metrics.items() if there.get(name) != value}
-        self._client.log_batch(self._run_id, metrics=[Metric(name, value, now, 0) for name, value in new.items()])
+        self._client.log_batch(self._run_id, metrics=metrics_of_now(new))
 
     def _note(self, summary: Path) -> str:
         """Text at the top of the run's page: the summary, and a link to the report."""
@@ -125,3 +114,43 @@ class StageLog:
             if name not in there:
                 file, applied = root / phase / "model.keras", calibration["applied"]
                 log_model(file, name, temperature=calibration[phase], applied=applied, tta=tta)
+
+
+def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: Json | None = None) -> None:
+    """Log a saved classifier to the active run, as a model from files' bytes to classes.
+
+    Args:
+        file: as `pipeline.models.saving.save_classifier` wrote it.
+        name: of the model in its run.
+        temperature: fitted on validation.
+        applied: whether its logits are divided by the temperature.
+        tta: see `pipeline.models.saving.describe`.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType, Map
+
+    from pipeline.models.classifier import apply_temperature
+    from pipeline.models.description import classes_and_size, describe
+    from pipeline.models.saving import load_classifier, save_classifier
+
+    classes, image_size = classes_and_size(file)
+    outputs = [ColSpec("string", "class"), ColSpec("double", "probability"), ColSpec(Map("double"), "probabilities")]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # Checking an example, MLflow would load the model once more.
+        warnings.filterwarnings("ignore", message=".*An input example was not provided")
+        if applied:
+            model, _ = load_classifier(file)
+            apply_temperature(model, temperature)
+            file = Path(folder) / file.name
+            save_classifier(model, classes, file)
+        mlflow.pyfunc.log_model(
+            name=name,
+            # By name, since nobody should have to trust a pickle.
+            loader_module="pipeline.deployment.serving",
+            data_path=str(file),
+            code_paths=[str(CODE / "pipeline")],
+            signature=ModelSignature(Schema([ColSpec(AnyType(), "image")]), Schema(outputs)),
+            pip_requirements=[f"{package}=={version(package)}" for package in _SERVING],
+            metadata=describe(classes, image_size, temperature=temperature, applied=applied, tta=tta),
+        )

@@ -8,14 +8,14 @@ from urllib.parse import unquote, urlsplit
 
 import mlflow
 from filelock import FileLock
-from mlflow.entities import Metric, Run
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from pipeline.config import TrackingConfig
 from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import main_checkout, resolve
-from pipeline.tracking.metric_names import flatten
+from pipeline.tracking.metric_names import by_path, metrics_of_now
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +60,9 @@ def complete_runs(tracking: TrackingConfig, query: str | None = None) -> list[Ru
     conditions = "tags.complete = 'true'" + (f" and {query}" if query else "")
     try:
         client, experiment_id = connect(tracking)
-        runs: list[Run] = []
-        token = None
-        while token is None or token:
-            page = client.search_runs([experiment_id], conditions, max_results=1000, page_token=token)
-            runs += page
-            token = page.token or ""
+        runs = list(page := client.search_runs([experiment_id], conditions, max_results=1000))
+        while page.token:
+            runs += (page := client.search_runs([experiment_id], conditions, max_results=1000, page_token=page.token))
     except MlflowException as error:
         raise unusable(tracking, error) from error
     return runs
@@ -98,10 +95,8 @@ def log_exports(tracking: TrackingConfig, run_id: str, results: dict[str, Json])
     """Add figures of a model's exports to its run, as `export/<format>/size_mib`; a run that is gone is a warning."""
     try:
         client, _ = connect(tracking)
-        now = mlflow.utils.time.get_current_time_millis()
-        named = {f"export/{name}": value for name, value in flatten(results) if value is not None}
-        metrics = [Metric(name.replace(".", "/"), float(value), now, 0) for name, value in named.items()]
-        client.log_batch(run_id, metrics=metrics)
+        values = {name: float(value) for name, value in by_path("export", results).items() if value is not None}
+        client.log_batch(run_id, metrics=metrics_of_now(values))
     except MlflowException as error:
         log.warning("The exports' figures could not be logged to run %s: %s", run_id, error)
 

@@ -16,7 +16,7 @@ from pipeline.models.saving import load_classifier
 from pipeline.stages import STAGES
 from pipeline.storage.files import read_json
 from pipeline.system.errors import PipelineError
-from pipeline.tracking import ledger_of
+from pipeline.tracking.ledger import ledger_of
 from tests.support.experiments import folders, run_stages
 
 

@@ -49,7 +49,7 @@ def experiment_sample(reference: ModelReference, classes: list[str], config: Con
     Raises:
         PipelineError: its run is not known, or is gone.
     """
-    from pipeline.tracking import run_artifact
+    from pipeline.tracking.store import run_artifact
 
     run_id = run_of(reference)
     settings = run_artifact(config.tracking, run_id, "config.yaml") if run_id else None

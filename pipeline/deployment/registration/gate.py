@@ -19,7 +19,7 @@ from pipeline.deployment.registration.registry import CHAMPION, Registry
 from pipeline.evaluation.significance import Difference, compare_hits
 from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
-from pipeline.tracking import artifact, run_metrics
+from pipeline.tracking.store import artifact, run_metrics
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from pipeline.config import TrackingConfig
 from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
-from pipeline.tracking import connect, mask_secrets, unusable
+from pipeline.tracking.store import connect, mask_secrets, unusable
 
 log = logging.getLogger(__name__)
 

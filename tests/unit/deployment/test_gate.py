@@ -13,7 +13,7 @@ from pipeline.deployment.registration.gate import (
 )
 from pipeline.evaluation.significance import compare_hits
 from pipeline.system.errors import PipelineError
-from pipeline.tracking import connect
+from pipeline.tracking.store import connect
 
 REGISTER = RegisterConfig(name="test", model="classifier", margin=0.01, cost="latency", saving=0.02)
 

@@ -26,7 +26,7 @@ from pipeline.deployment.classifier import load
 from pipeline.deployment.find_model import find_model
 from pipeline.deployment.prediction.predictions import predict
 from pipeline.inputs.decoding import pixels
-from pipeline.tracking import log_model
+from pipeline.tracking.stage_log import log_model
 
 
 @pytest.fixture(scope="module")
