@@ -22,7 +22,7 @@ from pipeline.config.compose import configuration
 from pipeline.deployment.classifier import Classifier, load
 from pipeline.deployment.exports.parity import milliseconds
 from pipeline.deployment.find_model import find_model
-from pipeline.deployment.prediction.predictions import expand_paths, predict
+from pipeline.deployment.predictions import expand_paths, predict
 from pipeline.inputs.decoding import pixels
 
 BATCH, REQUESTS, CLIENTS = 64, 2000, 8

@@ -46,7 +46,7 @@ def export(args: argparse.Namespace) -> None:
         PipelineError: there is no such classifier, more than one is named, or an export fails.
     """
     from pipeline.config.compose import configuration, is_override
-    from pipeline.deployment.find_model import find_model
+    from pipeline.deployment.find_model import find_model, run_of
 
     models = [word for word in args.words if not is_override(word)]
     if len(models) > 1:
@@ -56,7 +56,7 @@ def export(args: argparse.Namespace) -> None:
     # TensorFlow takes seconds to import: only for a classifier that is there.
     from pipeline.deployment.classifier import load
     from pipeline.deployment.exports.export import export_classifier, print_summaries
-    from pipeline.deployment.exports.sample import experiment_sample, folder_sample, run_of
+    from pipeline.deployment.exports.parity import experiment_sample, folder_sample
 
     classifier = load(reference)
     if args.images:

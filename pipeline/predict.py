@@ -68,7 +68,7 @@ def predict(args: argparse.Namespace) -> None:
     reference = find_model(model, configuration())
     # TensorFlow takes seconds to import: only for a classifier that is there.
     from pipeline.deployment.classifier import load
-    from pipeline.deployment.prediction.output import Outputs, predict_files
+    from pipeline.deployment.prediction_output import Outputs, predict_files
 
     outputs = Outputs(args.output, args.format, args.top, heatmaps=args.gradcam, gallery=args.html)
     if failed := predict_files(words, load(reference, args.tta), outputs, args.batch_size):

@@ -27,7 +27,7 @@ def register(args: argparse.Namespace) -> None:
     """
     # MLflow takes seconds to import, and --help does not need it; what registers a model takes longer.
     from pipeline.config.compose import configuration
-    from pipeline.deployment.registration.registry import CHAMPION, Registry
+    from pipeline.deployment.registry import CHAMPION, Registry
 
     config = configuration(args.overrides)
     registry = Registry(config.tracking, config.register.model)
@@ -39,7 +39,7 @@ def register(args: argparse.Namespace) -> None:
         print(f"{registry.name}: version {champion.number} is champion")
     else:
         from pipeline.comparison.ranking import best_experiment
-        from pipeline.deployment.registration.gate import register_experiment
+        from pipeline.deployment.gate import register_experiment
 
         cost = config.register.cost
         best = best_experiment(config, cost=cost, query=args.filter, sweep=args.sweep, run_ids=args.runs)

@@ -1,4 +1,6 @@
-"""A classifier ready to predict: pixels in, probabilities out."""
+"""A classifier ready to predict: pixels, or the bytes that anyone may send to a server, in; probabilities out."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -6,11 +8,18 @@ import tensorflow as tf
 
 from pipeline.deployment.find_model import Calibration, ModelReference
 from pipeline.inputs.augmentation import fixed_views
+from pipeline.inputs.decoding import SAFE_PIXELS, TooLargeError, pixels
 from pipeline.models.classifier import apply_temperature
 from pipeline.models.folding import folded
 from pipeline.models.description import describe
 from pipeline.models.saving import load_classifier
 from pipeline.storage.files import Json
+
+CONCURRENT_PIXELS = 25_000_000
+"""Pixels of the largest image that is decoded beside others: more than most cameras take."""
+
+# One thread decodes large images in turn, in the same memory: what a thread has freed, others can't have.
+_large_images = ThreadPoolExecutor(1, "large-images")
 
 
 class Classifier:
@@ -85,3 +94,11 @@ def load(reference: ModelReference, tta: str = "none") -> Classifier:
     if calibration.applied and not calibration.in_weights and calibration.temperature is not None:
         apply_temperature(model, calibration.temperature)
     return Classifier(model, classes, calibration, origin=reference.origin, tta=tta)
+
+
+def decode_upload(data: bytes, size: int) -> np.ndarray:
+    """Decode at most SAFE_PIXELS to uint8 RGB [size, size, 3]; images of more than CONCURRENT_PIXELS one at a time."""
+    try:
+        return pixels(data, size, CONCURRENT_PIXELS)
+    except TooLargeError:
+        return _large_images.submit(pixels, data, size, SAFE_PIXELS).result()

@@ -8,10 +8,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from pipeline.deployment.classifier import Classifier
-from pipeline.deployment.prediction.gallery import overlays
-from pipeline.deployment.prediction.predictions import Prediction, top_classes
-from pipeline.deployment.uploads import decode_upload
+from pipeline.deployment.classifier import Classifier, decode_upload
+from pipeline.deployment.prediction_output import overlays
+from pipeline.deployment.predictions import Prediction, top_classes
 from pipeline.inputs.decoding import UndecodableError
 from pipeline.system.errors import PipelineError
 from pipeline.visuals.pages import render

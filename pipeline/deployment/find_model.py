@@ -139,3 +139,14 @@ def _in_logged(folder: Path, origin: str) -> ModelReference:
     applied = bool(logged.get("applied"))
     calibration = Calibration(logged.get("temperature"), applied, in_weights=applied, tta=logged.get("tta"))
     return ModelReference(files[0], origin, calibration, run_id=description.get("run_id"))
+
+
+def run_of(reference: ModelReference) -> str | None:
+    """The MLflow run that a classifier belongs to; None where no run is known.
+
+    Of a folder of stages it is the run that the last stage computed; older folders have no stage report.
+    """
+    if reference.root is None:
+        return reference.run_id
+    files = [reference.root / stage / "run.json" for stage in ("report", "evaluate")]
+    return next((read_json(file)["run_id"] for file in files if file.exists()), None)

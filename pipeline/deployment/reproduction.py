@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan
 from pathlib import Path
@@ -126,23 +126,20 @@ def environment(folder: Path) -> Path:
 
 def as_overrides(settings: Json) -> list[str]:
     """A whole configuration, as in a run's config.yaml, as overrides that leave nothing to conf/ and params.yaml."""
-    groups = [f"{name}={section['name']}" for name, section in settings.items() if isinstance(section, dict)]
-    return [*groups, *_leaves(settings)]
-
-
-def _leaves(settings: Json) -> Iterator[str]:
+    overrides = []
     for name, section in settings.items():
         if not isinstance(section, dict):
-            yield f"{name}={quoted(section)}"
+            overrides.append(f"{name}={quoted(section)}")
             continue
+        overrides.append(f"{name}={section['name']}")
         for key, value in section.items():
-            if key == "name":
-                continue
             is_path = (name, key) in (("dataset", "path"), ("backbone", "weights"))
             if is_path and value not in (None, "imagenet", "random"):
                 # A relative path starts from this checkout, not from the clone.
                 value = str(resolve(value))
-            yield f"{name}.{key}={quoted(value)}"
+            if key != "name":
+                overrides.append(f"{name}.{key}={quoted(value)}")
+    return overrides
 
 
 def run_pipeline(python: Path, settings: Json, folder: Path) -> str:

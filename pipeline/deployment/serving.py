@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from pipeline.deployment.classifier import Classifier, load
+from pipeline.deployment.classifier import Classifier, decode_upload, load
 from pipeline.deployment.find_model import ModelReference
-from pipeline.deployment.uploads import decode_upload
 from pipeline.inputs.decoding import UndecodableError
 
 COLUMN = "image"

@@ -14,7 +14,7 @@ from pipeline.config import Config
 from pipeline.system import processes
 from pipeline.system.errors import DivergedError
 from pipeline.system.paths import resolve
-from pipeline.system.signals import defer_interrupts, interrupted
+from pipeline.system.processes import defer_interrupts, interrupted
 from pipeline.tracking.ledger import PendingLog, ledger_of, pending_run_id
 from pipeline.tracking.metric_names import epoch_metrics, reported_epochs
 from pipeline.tracking.new_run import RunRecord, create_run

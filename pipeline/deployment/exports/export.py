@@ -14,8 +14,7 @@ from rich.table import Table
 from pipeline.config import ExportConfig
 from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.exports.formats import FORMATS, Exported
-from pipeline.deployment.exports.parity import check_parity, decode_files, milliseconds
-from pipeline.deployment.exports.sample import Sample
+from pipeline.deployment.exports.parity import Sample, check_parity, decode_files, milliseconds
 from pipeline.storage.files import Json, whole_folder, write_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import table_console

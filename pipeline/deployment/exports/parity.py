@@ -1,4 +1,7 @@
-"""Check that an export predicts as the classifier does, from the same files' bytes."""
+"""Check that an export predicts as the classifier does, from the same files' bytes.
+
+The files are those of the classifier's own experiment, or of a folder.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +9,91 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import pandas as pd
+from omegaconf import OmegaConf
 
-from pipeline.config import ExportConfig
+from pipeline.config import Config, DatasetConfig, ExportConfig
+from pipeline.data.sources import image_folder, list_images
 from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.exports.formats import Exported, Format, Predictor
-from pipeline.deployment.exports.sample import Sample
+from pipeline.deployment.find_model import ModelReference, run_of
+from pipeline.deployment.predictions import expand_paths
 from pipeline.inputs.decoding import SAFE_PIXELS, UndecodableError, pixels
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import on_all_cores
 
-_TIMED = 30
+MIN_IMAGES = 64
+_SEED = 0
+_TIMED, _BATCH = 30, 64
+_Labelled = list[tuple[str, str]]
+"""Pairs of path and label."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Files, drawn with a fixed seed."""
+
+    files: list[Path]
+    """On which classifier and exports are compared."""
+    labels: np.ndarray
+    """Class index of each of them, int [n]; -1 where it is not known."""
+    representative: list[Path]
+    """From which a converter to int8 takes ranges of values."""
+
+
+def experiment_sample(reference: ModelReference, classes: list[str], config: Config) -> Sample:
+    """Draw images of the classifier's experiment: test images to compare on, other ones as representative.
+
+    Raises:
+        PipelineError: its run is not known, or is gone.
+    """
+    from pipeline.tracking.store import run_artifact
+
+    run_id, names = run_of(reference), ("config.yaml", "evaluate/predictions.parquet")
+    settings, predictions = (run_artifact(config.tracking, run_id, name) if run_id else None for name in names)
+    if settings is None or predictions is None:
+        raise PipelineError(
+            f"{reference.origin}: its experiment's images are not known; "
+            f"name a folder of at least {MIN_IMAGES} images to compare exports on, --images DIR"
+        )
+    section = OmegaConf.merge(OmegaConf.structured(DatasetConfig), OmegaConf.load(settings).dataset)
+    dataset = OmegaConf.to_object(section)
+    tested = pd.read_parquet(predictions, columns=["path", "label"])
+    labels = dict(zip(tested["path"], tested["label"], strict=True))
+    others = [(image.path, image.label) for image in list_images(dataset).images if image.path not in labels]
+    first, second = _shuffled(list(labels.items())), _shuffled(others)
+    # A small test set does not make a small comparison.
+    few = len(first) < MIN_IMAGES
+    compared = (first + second)[: max(config.export.images, MIN_IMAGES)] if few else first[: config.export.images]
+    used = set(compared)
+    left = [pair for pair in second if pair not in used] or second
+    return _sample(image_folder(dataset), compared, left[: config.export.int8_images], classes)
+
+
+def folder_sample(folder: Path, classes: list[str], export: ExportConfig) -> Sample:
+    """Draw images below `folder`; where their own folder has a class's name, that is their label."""
+    files = [path for path in expand_paths([str(folder)]) if Path(path).is_file()]
+    images = _shuffled([(path, Path(path).parent.name) for path in files])
+    compared, left = images[: export.images], images[export.images :]
+    if len(left) < export.int8_images:
+        # Better to use images twice than to take ranges from a handful.
+        left = left + compared
+    return _sample(Path(), compared, left[: export.int8_images], classes)
+
+
+def _shuffled(images: _Labelled) -> _Labelled:
+    order = np.random.default_rng(_SEED).permutation(len(images))
+    images = sorted(images)
+    return [images[place] for place in order]
+
+
+def _sample(folder: Path, compared: _Labelled, representative: _Labelled, classes: list[str]) -> Sample:
+    if len(compared) < MIN_IMAGES:
+        raise PipelineError(
+            f"{len(compared)} images to compare exports on are too few; name a folder of at least {MIN_IMAGES}, --images DIR"
+        )
+    labels = pd.Categorical([label for _, label in compared], categories=classes).codes.astype(np.int64)
+    return Sample([folder / path for path, _ in compared], labels, [folder / path for path, _ in representative])
 
 
 @dataclass(frozen=True)
@@ -70,7 +148,7 @@ def compare(expected: np.ndarray, exported: np.ndarray, labels: np.ndarray) -> A
 def check_parity(
     kind: Format, exported: Exported, classifier: Classifier, sample: Sample, *, margins: ExportConfig
 ) -> Agreement:
-    """Predict the same files with classifier and export; each decodes them as its own description says.
+    """Predict the same files with classifier and export, which by its description takes the same images.
 
     Raises:
         PipelineError: the export has another description, or its predictions differ by more than `margins` allow.
@@ -81,11 +159,8 @@ def check_parity(
         raise PipelineError(
             f"{kind.name}: the export's description is wrong in {', '.join(wrong)}; nothing was written"
         )
-    agreement = compare(
-        _predict(classifier, decode_files(sample.files, classifier.image_size)),
-        _predict(exported, decode_files(sample.files, description["image_size"])),
-        sample.labels,
-    )
+    images = decode_files(sample.files, classifier.image_size)
+    agreement = compare(_predict(classifier, images), _predict(exported, images), sample.labels)
     if problem := _problem(kind, agreement, margins):
         raise PipelineError(f"{kind.name}: on {agreement.images} images the export {problem}; nothing was written")
     return agreement
@@ -108,10 +183,10 @@ def _problem(kind: Format, agreement: Agreement, margins: ExportConfig) -> str |
     return None
 
 
-def _predict(predictor: Predictor, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
+def _predict(predictor: Predictor, images: np.ndarray) -> np.ndarray:
     """Probabilities float32 [n, classes] of all images."""
-    starts = range(0, len(images), batch_size)
-    return np.concatenate([predictor.probabilities(images[start : start + batch_size]) for start in starts])
+    starts = range(0, len(images), _BATCH)
+    return np.concatenate([predictor.probabilities(images[start : start + _BATCH]) for start in starts])
 
 
 def milliseconds(predictor: Predictor, image: np.ndarray) -> float:

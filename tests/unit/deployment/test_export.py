@@ -15,9 +15,8 @@ from pipeline.deployment import exports
 from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.exports.export import RESULT, export_classifier
 from pipeline.deployment.exports.formats import FORMATS
-from pipeline.deployment.exports.parity import check_parity, compare
-from pipeline.deployment.exports.sample import Sample, folder_sample, run_of
-from pipeline.deployment.find_model import Calibration, ModelReference
+from pipeline.deployment.exports.parity import Sample, check_parity, compare, folder_sample
+from pipeline.deployment.find_model import Calibration, ModelReference, run_of
 from pipeline.storage.files import read_json, write_json
 from pipeline.system.errors import PipelineError
 from tests.support.images import write_images

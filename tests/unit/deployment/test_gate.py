@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.comparison.experiments import Experiment
 from pipeline.config import RegisterConfig
-from pipeline.deployment.registration.gate import (
+from pipeline.deployment.gate import (
     compare_with_champion,
     decide,
     hits_on_same_images,

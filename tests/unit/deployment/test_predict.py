@@ -17,8 +17,8 @@ from pipeline import predict as command_module
 from pipeline.config.compose import configuration
 from pipeline.deployment.classifier import load
 from pipeline.deployment.find_model import find_model
-from pipeline.deployment.prediction.output import TableWriter
-from pipeline.deployment.prediction.predictions import Unreadable, predict
+from pipeline.deployment.prediction_output import table_rows
+from pipeline.deployment.predictions import Unreadable, predict
 from pipeline.evaluation.calibration import at_temperature
 from pipeline.inputs.decoding import pixels
 from pipeline.storage.files import write_json
@@ -138,8 +138,8 @@ def test_a_line_at_a_time_is_answered_at_once_and_an_interruption_is_no_tracebac
 def test_a_table_for_a_file_keeps_whole_paths(classifier, tmp_path):
     path = "in/" + "long" * 60 + ".png"
     stream = io.StringIO()
-    with TableWriter(stream, classifier.classes, 1) as rows:
-        rows.add([Unreadable(path, "no [bold]image")])
+    with table_rows(stream, classifier.classes, 1) as add:
+        add([Unreadable(path, "no [bold]image")])
     assert "no [bold]image" in stream.getvalue()
     assert path in re.sub(r"\s|no \[bold\]image", "", stream.getvalue())
 

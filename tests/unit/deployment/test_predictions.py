@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from pipeline.deployment.prediction.predictions import expand_paths
+from pipeline.deployment.predictions import expand_paths
 
 
 @pytest.fixture

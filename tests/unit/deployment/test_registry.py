@@ -6,7 +6,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 
 from pipeline.config.compose import configuration
-from pipeline.deployment.registration.registry import CHALLENGER, CHAMPION, Registry
+from pipeline.deployment.registry import CHALLENGER, CHAMPION, Registry
 from pipeline.system.errors import PipelineError
 from pipeline.tracking.stage_log import log_model
 

@@ -24,7 +24,7 @@ from PIL import Image
 from pipeline.config.compose import configuration
 from pipeline.deployment.classifier import load
 from pipeline.deployment.find_model import find_model
-from pipeline.deployment.prediction.predictions import predict
+from pipeline.deployment.predictions import predict
 from pipeline.inputs.decoding import pixels
 from pipeline.tracking.stage_log import log_model
 

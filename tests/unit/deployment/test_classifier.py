@@ -1,4 +1,4 @@
-"""Images that anyone may send to a server."""
+"""Decoding of images that anyone may send to a server."""
 
 import io
 import threading
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.deployment import uploads as module
-from pipeline.deployment.uploads import decode_upload
+from pipeline.deployment import classifier as module
+from pipeline.deployment.classifier import decode_upload
 from pipeline.inputs.decoding import SAFE_PIXELS, UndecodableError, pixels
 
 

@@ -14,8 +14,8 @@ from pipeline.comparison.costs import COSTS
 from pipeline.comparison.experiments import Experiment
 from pipeline.comparison.ranking import PREDICTIONS
 from pipeline.config import Config, RegisterConfig
-from pipeline.deployment.registration.model_card import write_card
-from pipeline.deployment.registration.registry import CHAMPION, Registry
+from pipeline.deployment.model_card import write_card
+from pipeline.deployment.registry import CHAMPION, Registry
 from pipeline.evaluation.significance import Difference, compare_hits
 from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
@@ -161,7 +161,7 @@ def _parity(challenger: Experiment, config: Config) -> Json:
     # TensorFlow takes seconds to import, and the rule does not need it.
     from pipeline.deployment.classifier import load
     from pipeline.deployment.exports.export import export_classifier
-    from pipeline.deployment.exports.sample import experiment_sample
+    from pipeline.deployment.exports.parity import experiment_sample
     from pipeline.deployment.find_model import find_model
 
     reference = find_model(f"runs:/{challenger.run_id}/model", config)

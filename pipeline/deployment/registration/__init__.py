@@ -1,1 +1,0 @@
-"""MLflow's model registry: challenger, champion, and the gate between them."""
