@@ -14,9 +14,8 @@ from pathlib import Path
 
 from benchmarks.ablation_studies import DATA, EXPERIMENT, IMAGES, STUDIES, Study, make_images, overrides
 from benchmarks.results import machine
-from pipeline.comparison.experiments import Experiment, experiment_of
+from pipeline.comparison.experiments import Experiment, Row, experiment_of
 from pipeline.comparison.ranking import rank
-from pipeline.comparison.rows import Row
 from pipeline.config import Config
 from pipeline.config.compose import configuration
 from pipeline.system.paths import CODE

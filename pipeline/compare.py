@@ -40,11 +40,9 @@ def compare(args: argparse.Namespace) -> None:
         PipelineError: there is nothing to compare, or the test images differ.
     """
     # Seconds to import, and --help does not need them.
-    from pipeline.comparison.experiments import find, select
-    from pipeline.comparison.page import write_comparison
+    from pipeline.comparison.experiments import find, make_rows, select
+    from pipeline.comparison.output import as_frame, print_best, print_comparison, write_comparison
     from pipeline.comparison.ranking import rank, winner
-    from pipeline.comparison.rows import make_rows
-    from pipeline.comparison.table import as_frame, print_best, print_comparison
     from pipeline.config.compose import configuration
 
     config = configuration(args.overrides)

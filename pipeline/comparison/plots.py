@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
 
 from pipeline.comparison.costs import COSTS
-from pipeline.comparison.experiments import Experiment
+from pipeline.comparison.experiments import Experiment, describe
 from pipeline.comparison.ranking import RankedRow, Ranking
-from pipeline.comparison.rows import describe
 from pipeline.evaluation.metrics import Estimate
 from pipeline.visuals.style import BLUE, INK, SERIES, charting, shorten
 

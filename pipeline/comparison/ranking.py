@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.comparison.costs import COSTS
-from pipeline.comparison.experiments import Experiment, find, select
-from pipeline.comparison.rows import Row, make_rows
+from pipeline.comparison.experiments import Experiment, Row, find, make_rows, select
 from pipeline.config import Config
 from pipeline.evaluation.intervals import Bootstrap, macro_f1, proportion_estimate, resampled_estimate
 from pipeline.evaluation.metrics import METRICS, Estimate, Metric

@@ -12,10 +12,9 @@ from scipy import stats
 
 from pipeline import compare
 from pipeline.comparison.costs import COSTS
-from pipeline.comparison.experiments import Experiment, find, select
+from pipeline.comparison.experiments import Experiment, differing_keys, find, make_rows, select
 from pipeline.comparison.plots import pareto_front
 from pipeline.comparison.ranking import rank, winner
-from pipeline.comparison.rows import differing_keys, make_rows
 from pipeline.config import RegisterConfig
 from pipeline.config.compose import composed
 from pipeline.config.validate import check
