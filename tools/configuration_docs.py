@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config import Config
 from pipeline.config.compose import CONF, GROUPS, composed, register_resolvers
-from pipeline.config.validate import expected_values, is_section, section_type
+from pipeline.config.validate import expected_values, section_of
 from pipeline.system.paths import CODE
 
 PAGE = CODE / "docs" / "configuration.md"
@@ -66,16 +66,21 @@ def reference() -> str:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         raw = compose("config")
     resolved = composed([])
-    top = [key for key in dataclasses.fields(Config) if not is_section(key)]
+    top = [key for key in dataclasses.fields(Config) if section_of(key) is None]
     parts = ["## Top level\n\n" + _table(Config, "", top, raw, resolved)]
-    for key in filter(is_section, dataclasses.fields(Config)):
-        options = ", ".join(f"`{name}`" for name in GROUPS[key.name])
+    for name, section in sections().items():
+        options = ", ".join(f"`{option}`" for option in GROUPS[name])
         parts.append(
-            f"## {key.name}\n\n{inspect.getdoc(section_type(key))}\n\n"
-            f"Options of `{key.name}=`: {options}. Default: `{resolved[key.name].name}`.\n\n"
-            + _table(section_type(key), f"{key.name}.", dataclasses.fields(section_type(key)), raw, resolved)
+            f"## {name}\n\n{inspect.getdoc(section)}\n\n"
+            f"Options of `{name}=`: {options}. Default: `{resolved[name].name}`.\n\n"
+            + _table(section, f"{name}.", dataclasses.fields(section), raw, resolved)
         )
     return "\n".join(parts)
+
+
+def sections() -> dict[str, type]:
+    """Return the dataclass of each section of the configuration."""
+    return {key.name: section for key in dataclasses.fields(Config) if (section := section_of(key))}
 
 
 def _table(
@@ -92,8 +97,7 @@ def _rows(
     meanings = descriptions(section)
     for key in keys:
         name = prefix + key.name
-        if is_section(key):
-            nested = section_type(key)
+        if nested := section_of(key):
             yield from _rows(nested, f"{name}.", dataclasses.fields(nested), raw, resolved)
         else:
             cells = (f"`{name}`", meanings[key.name], expected_values(key), _default(name, raw, resolved))
@@ -130,9 +134,8 @@ def descriptions(section: type) -> dict[str, str]:
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of conf/: the whole configuration, and each group under `definitions`."""
     groups = {
-        key.name: _section_schema(section_type(key), inspect.getdoc(section_type(key)), {"defaults": {"type": "array"}})
-        for key in dataclasses.fields(Config)
-        if is_section(key)
+        name: _section_schema(section, inspect.getdoc(section), {"defaults": {"type": "array"}})
+        for name, section in sections().items()
     }
     more = {
         "defaults": {"type": "array"},
@@ -151,8 +154,8 @@ def _section_schema(section: type, description: str | None, more: dict[str, Any]
 
 
 def _key_schema(key: dataclasses.Field, description: str) -> dict[str, Any]:
-    if is_section(key):
-        return _section_schema(section_type(key), description, {})
+    if section := section_of(key):
+        return _section_schema(section, description, {})
     limits = dict(key.metadata.get("schema", {}))
     if key.type is not Any and "enum" not in limits:
         names = [_JSON_TYPES[each] for each in typing.get_args(key.type) or (key.type,)]

@@ -54,7 +54,9 @@ def with_params(overrides: Sequence[str]) -> list[str]:
         params["experiment"] = None
     if "experiment" in chosen or params.get("experiment"):
         used = {key: params[key] for key in ("experiment", "dataset") if params.get(key)}
-        _report_ignored_params({key: value for key, value in params.items() if key not in used})
+        unused = (pair for pair in params.items() if pair[0] not in used)
+        if ignored := [override for key, value in unused for override in _as_overrides(key, value)]:
+            print(f"experiment=... overrides params.yaml; ignored: {' '.join(ignored)}", file=sys.stderr)
         params = used
     for group in chosen & set(GROUPS):
         params.pop(group, None)
@@ -231,18 +233,11 @@ def quoted(value: object) -> str:
     if isinstance(value, list):
         return "[" + ",".join(quoted(item) for item in value) + "]"
     if isinstance(value, dict):
-        return (
-            "{" + ",".join(f"{_DICT_KEY.sub(_ESCAPED, str(key))}:{quoted(item)}" for key, item in value.items()) + "}"
-        )
+        items = [f"{_DICT_KEY.sub(_ESCAPED, str(key))}:{quoted(item)}" for key, item in value.items()]
+        return "{" + ",".join(items) + "}"
     return "null" if value is None else repr(value)
 
 
 def quote_literally(text: str) -> str:
     """Quote a text so that `${...}` in it is not an interpolation."""
     return quoted(re.sub(r"(\\*)\$\{", r"\1\1\\${", text))
-
-
-def _report_ignored_params(params: Json) -> None:
-    ignored = [override for key, value in params.items() for override in _as_overrides(key, value)]
-    if ignored:
-        print(f"experiment=... overrides params.yaml; ignored: {' '.join(ignored)}", file=sys.stderr)

@@ -44,19 +44,14 @@ def known_keys(section: type = Config, prefix: str = "") -> list[str]:
     keys = []
     for each in fields(section):
         keys.append(prefix + each.name)
-        if is_section(each):
-            keys += known_keys(section_type(each), f"{prefix}{each.name}.")
+        if inner := section_of(each):
+            keys += known_keys(inner, f"{prefix}{each.name}.")
     return keys
 
 
-def is_section(key: dataclasses.Field) -> bool:
-    """Return whether a field of the schema is a section of its own."""
-    return is_dataclass(key.type)
-
-
-def section_type(key: dataclasses.Field) -> type:
-    """Return the dataclass of a field that is a section."""
-    return typing.cast(type, key.type)
+def section_of(key: dataclasses.Field) -> type | None:
+    """Return the dataclass of a field of the schema that is a section of its own, else None."""
+    return typing.cast(type, key.type) if is_dataclass(key.type) else None
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -105,14 +100,15 @@ def expected_values(key: dataclasses.Field) -> str:
 
 def _section_problems(values: DictConfig, section: type, prefix: str) -> Iterator[str]:
     schema = {each.name: each for each in fields(section)}
-    yield from (_unknown_key(f"{prefix}{key}") for key in values if key not in schema)
+    for name in (f"{prefix}{key}" for key in values if key not in schema):
+        yield f"{name}: renamed to {RENAMED[name]}" if name in RENAMED else unknown("key", name, known_keys())
     for key, each in schema.items():
         name = prefix + key
         if key not in values:
             yield f"{name}: required key is missing; conf/ defines it, do not remove it"
-        elif is_section(each):
+        elif inner := section_of(each):
             if isinstance(values[key], DictConfig):
-                yield from _section_problems(values[key], section_type(each), f"{name}.")
+                yield from _section_problems(values[key], inner, f"{name}.")
             else:
                 yield f"{name}: {values[key]!r} is not a section; use {name}=<a file in conf/{name}/> or {name}.<key>=<value>"
         elif not _is_valid(values, each, OmegaConf.structured(section)):
@@ -127,10 +123,6 @@ def _is_valid(values: DictConfig, key: dataclasses.Field, typed: DictConfig) -> 
         return False
     value = OmegaConf.to_container(typed)[key.name]
     return (value is None and key.type is not Any) or satisfies(value, key.metadata.get("schema", {}))
-
-
-def _unknown_key(name: str) -> str:
-    return f"{name}: renamed to {RENAMED[name]}" if name in RENAMED else unknown("key", name, known_keys())
 
 
 def _shown(values: DictConfig, key: str) -> str:
