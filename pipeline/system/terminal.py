@@ -41,7 +41,7 @@ def table_console(file: TextIO | None = None, width: int = 160) -> Console:
 
 
 def start_logging(file: Path) -> None:
-    """Send the pipeline's log to the terminal, and append it to `file`."""
+    """Send the pipeline's log to the terminal, and append it to `file`; an earlier job's file is closed."""
     file.parent.mkdir(parents=True, exist_ok=True)
     line = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     to_file = logging.FileHandler(file, encoding="utf-8")
@@ -52,19 +52,13 @@ def start_logging(file: Path) -> None:
         to_terminal = logging.StreamHandler(sys.stderr)
         to_terminal.setFormatter(line)
     logger = logging.getLogger("pipeline")
-    stop_logging()
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
     for handler in (to_terminal, to_file):
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-
-
-def stop_logging() -> None:
-    """Close the handlers that `start_logging` opened."""
-    logger = logging.getLogger("pipeline")
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
 
 
 @contextmanager
