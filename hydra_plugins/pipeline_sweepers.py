@@ -21,8 +21,7 @@ class GridSweeper(BasicSweeper):
         """Run the jobs of a grid."""
         from pipeline.sweeps.sweep import Sweep
 
-        with Sweep(self.config) as sweep:
-            self.launcher = sweep.persistent(self.launcher)
+        with Sweep(self.launcher, self.config) as self.launcher:
             return super().sweep(arguments)
 
 
@@ -45,5 +44,6 @@ class OptunaSweeper(Sweeper):
         from pipeline.sweeps.optuna_search import Search
         from pipeline.sweeps.sweep import Sweep
 
-        with Sweep(self.config) as sweep:
-            Search(self.settings, self.config, arguments).run(sweep.persistent(self.launcher))
+        search = Search(self.settings, self.config, arguments)
+        with Sweep(self.launcher, self.config) as launcher:
+            search.run(launcher)

@@ -1,15 +1,14 @@
 """The result of a search in MLflow: a run of its own, with a table of the trials, and charts."""
 
 import tempfile
-from collections.abc import Iterable
+from itertools import accumulate
 from pathlib import Path
 
 import optuna
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
+from optuna.importance import get_param_importances
 from optuna.trial import TrialState
 
 from pipeline.config import TrackingConfig
@@ -21,11 +20,8 @@ from pipeline.visuals.style import charting, write_png
 _LEAST_FOR_IMPORTANCE = 4
 
 
-def log_search(study: optuna.Study, objectives: list[str], tracking: TrackingConfig) -> str:
+def log_search(study: optuna.Study, objectives: list[str], tracking: TrackingConfig) -> None:
     """Log a study to its run in MLflow, one for all commands that continue it.
-
-    Returns:
-        the run's id.
 
     Raises:
         PipelineError: the store can't be used.
@@ -38,15 +34,14 @@ def log_search(study: optuna.Study, objectives: list[str], tracking: TrackingCon
         run = runs[0] if runs else client.create_run(experiment_id, run_name=f"search {study.study_name}", tags=tags)
         run_id, now = run.info.run_id, get_current_time_millis()
         states = [trial.state for trial in study.get_trials(deepcopy=False)]
-        counts = {
+        figures = {
             "trials": len(states),
             "pruned": states.count(TrialState.PRUNED),
             "failed": states.count(TrialState.FAIL),
         }
-        metrics = [Metric(f"search/{name}", count, now, 0) for name, count in counts.items()]
         if len(objectives) == 1 and TrialState.COMPLETE in states:
-            metrics.append(Metric(f"search/{objectives[0]}", study.best_value, now, 0))
-        client.log_batch(run_id, metrics=metrics)
+            figures[objectives[0]] = study.best_value
+        client.log_batch(run_id, metrics=[Metric(f"search/{name}", value, now, 0) for name, value in figures.items()])
         with tempfile.TemporaryDirectory() as folder:
             write_report(study, objectives, Path(folder))
             client.log_artifacts(run_id, folder, "search")
@@ -55,7 +50,6 @@ def log_search(study: optuna.Study, objectives: list[str], tracking: TrackingCon
         raise PipelineError(
             f"tracking: the search's plots could not be logged to {store_uri(tracking)} ({error}); the same command tries again"
         ) from error
-    return run_id
 
 
 def write_report(study: optuna.Study, objectives: list[str], out: Path) -> None:
@@ -65,12 +59,12 @@ def write_report(study: optuna.Study, objectives: list[str], out: Path) -> None:
     if not complete:
         return
     with charting(7, 2.6 * len(objectives)) as figure:
-        for row, (name, axes) in enumerate(zip(objectives, _panels(figure, objectives), strict=True)):
-            values = [trial.values[row] for trial in complete]
-            better = max if OBJECTIVES[name] == "maximize" else min
-            axes.plot([trial.number for trial in complete], values, "o", label="trials")
-            best = [better(values[: index + 1]) for index in range(len(values))]
-            axes.step([trial.number for trial in complete], best, where="post", label="best so far")
+        for row, name in enumerate(objectives):
+            axes = figure.add_subplot(len(objectives), 1, row + 1)
+            numbers, values = zip(*((trial.number, trial.values[row]) for trial in complete), strict=True)
+            axes.plot(numbers, values, "o", label="trials")
+            best = accumulate(values, max if OBJECTIVES[name] == "maximize" else min)
+            axes.step(numbers, list(best), where="post", label="best so far")
             axes.set(xlabel="trial", ylabel=name, title=study.study_name if not row else "")
             axes.legend()
     write_png(figure, out / "history.png")
@@ -79,15 +73,9 @@ def write_report(study: optuna.Study, objectives: list[str], out: Path) -> None:
     if len(complete) < _LEAST_FOR_IMPORTANCE or alike or len(searched) < 2:
         return
     with charting(7, 1 + 0.4 * len(searched) * len(objectives)) as figure:
-        for row, (name, axes) in enumerate(zip(objectives, _panels(figure, objectives), strict=True)):
-            importances = optuna.importance.get_param_importances(
-                study, target=lambda trial, row=row: trial.values[row]
-            )
+        for row, name in enumerate(objectives):
+            axes = figure.add_subplot(len(objectives), 1, row + 1)
+            importances = get_param_importances(study, target=lambda trial, row=row: trial.values[row])
             axes.barh(list(importances)[::-1], list(importances.values())[::-1])
             axes.set(xlabel=f"fraction of the variation of {name}", xlim=(0, 1))
     write_png(figure, out / "importance.png")
-
-
-def _panels(figure: Figure, objectives: list[str]) -> Iterable[Axes]:
-    """Axes below each other, one per objective."""
-    return figure.subplots(len(objectives), squeeze=False)[:, 0]

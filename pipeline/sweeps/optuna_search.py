@@ -4,7 +4,6 @@ import json
 import logging
 import random
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,11 +13,12 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
+from sklearn.model_selection import ParameterGrid
 
 from pipeline.config.compose import from_hydra, quote_literally, quoted
 from pipeline.jobs.job import OBJECTIVES, JobResult, JobStatus
 from pipeline.sweeps.optuna_report import log_search
-from pipeline.sweeps.sweep import PersistentLauncher
+from pipeline.sweeps.sweep import Sweep
 from pipeline.system import processes
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
@@ -26,7 +26,13 @@ from pipeline.system.processes import TRIAL
 
 log = logging.getLogger(__name__)
 
-_SAMPLERS = ("tpe", "random", "grid", "nsga2")
+_SAMPLERS = {
+    "tpe": optuna.samplers.TPESampler,
+    "random": optuna.samplers.RandomSampler,
+    # Never used: each point of a grid is enqueued.
+    "grid": optuna.samplers.RandomSampler,
+    "nsga2": optuna.samplers.NSGAIISampler,
+}
 _PRUNERS = ("median", "hyperband", "none")
 _PROCESS = "process"
 
@@ -109,7 +115,7 @@ class Search:
         if self._storage.startswith("sqlite:///"):
             self._storage = f"sqlite:///{resolve(self._storage.removeprefix('sqlite:///'))}"
 
-    def run(self, launcher: PersistentLauncher) -> None:
+    def run(self, launcher: Sweep) -> None:
         """Run trials until the study has as many as configured; log its result."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
@@ -118,8 +124,10 @@ class Search:
             load_if_exists=True,
             directions=[OBJECTIVES[name] for name in self._settings.objectives],
         )
+        options = {"constant_liar": self._settings.batch > 1} if self._settings.sampler == "tpe" else {}
         # With the seed alone, a second command would draw the same trials as the first.
-        study.sampler = self._sampler(self._settings.seed + len(study.get_trials(deepcopy=False)))
+        seed = self._settings.seed + len(study.get_trials(deepcopy=False))
+        study.sampler = _SAMPLERS[self._settings.sampler](seed=seed, **options)
         enqueue_dead_trials(study)
         if self._settings.sampler == "grid":
             points = {key: _values(key, each) for key, each in self._space.items()}
@@ -133,7 +141,9 @@ class Search:
             for trial, job in zip(trials, returned, strict=True):
                 self._tell(study, trial, JobResult.from_dict(job.return_value))
             jobs += len(trials)
-        _log_best(study)
+        # With two objectives: those that no other trial beats in both.
+        for trial in study.best_trials:
+            log.info("best: trial %d  %s  %s", trial.number, trial.values, trial.params)
         log_search(study, self._settings.objectives, from_hydra(self._config).tracking)
 
     def _left(self, study: optuna.Study) -> int:
@@ -168,15 +178,6 @@ class Search:
         else:
             study.tell(trial, [result.figures[name] for name in self._settings.objectives])
 
-    def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-        return {
-            # Never used: each point of a grid is enqueued.
-            "grid": lambda: optuna.samplers.RandomSampler(seed=seed),
-            "tpe": lambda: optuna.samplers.TPESampler(seed=seed, constant_liar=self._settings.batch > 1),
-            "random": lambda: optuna.samplers.RandomSampler(seed=seed),
-            "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed),
-        }[self._settings.sampler]()
-
 
 def distribution(override: Override) -> BaseDistribution:
     """Optuna's distribution for a sweep in Hydra's grammar.
@@ -190,7 +191,6 @@ def distribution(override: Override) -> BaseDistribution:
     value, key = override.value(), override.get_key_element()
     if override.is_choice_sweep():
         return CategoricalDistribution(list(override.sweep_iterator()))
-    logarithmic = "log" in value.tags
     if isinstance(value, RangeSweep):
         whole = all(isinstance(each, int) for each in (value.start, value.stop, value.step))
         kind = IntDistribution if whole else FloatDistribution
@@ -200,7 +200,7 @@ def distribution(override: Override) -> BaseDistribution:
     if isinstance(value, IntervalSweep):
         whole = isinstance(value.start, int) and isinstance(value.end, int)
         kind = IntDistribution if whole else FloatDistribution
-        return kind(value.start, value.end, log=logarithmic)
+        return kind(value.start, value.end, log="log" in value.tags)
     raise PipelineError(
         f"{key}: {override.input_line} can't be searched; give choice(...), range(...) or interval(...)"
     )
@@ -221,8 +221,7 @@ def enqueue_grid(study: optuna.Study, values: dict[str, list[Any]], trials: int,
 
     Optuna's own sampler for grids ends the study by itself, and ignores points that another seed has tried.
     """
-    names = sorted(values)
-    points = [dict(zip(names, point, strict=True)) for point in product(*(values[name] for name in names))]
+    points = list(ParameterGrid(values))
     # So that the first points differ in all parameters.
     random.Random(seed).shuffle(points)
     for point in points[:trials]:
@@ -243,12 +242,6 @@ def _values(key: str, space: BaseDistribution) -> list[Any]:
     if isinstance(space, IntDistribution) and not space.log:
         return list(range(space.low, space.high + 1, space.step))
     raise PipelineError(f"{key}: a grid takes choice(...) or a range(...) of whole numbers")
-
-
-def _log_best(study: optuna.Study) -> None:
-    # With two objectives: those that no other trial beats in both.
-    for trial in study.best_trials:
-        log.info("best: trial %d  %s  %s", trial.number, trial.values, trial.params)
 
 
 def _plain(value: Any) -> Any:

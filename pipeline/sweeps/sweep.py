@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -28,28 +29,40 @@ _COLOURS = {JobStatus.DONE: "green", JobStatus.SKIPPED: "dim"}
 
 
 class Sweep(AbstractContextManager):
-    """Collects the results of jobs; at the end of the block they are printed, and a failure is an error."""
+    """A launcher that starts again when its workers have died: complete jobs are skipped, the others resume.
 
-    def __init__(self, config: DictConfig):
-        self._relaunches = config.sweep.relaunches
-        self._launcher = config.hydra.launcher._target_
+    At the end of the block the jobs' results are printed, and a failure is an error.
+    """
+
+    def __init__(self, launcher: Launcher, config: DictConfig):
+        if os.environ.get("RAY_ADDRESS") and config.hydra.launcher._target_.endswith("RayLauncher"):
+            join_ray_cluster()
+        self._launcher, self._relaunches = launcher, config.sweep.relaunches
         self._jobs: list[tuple[Sequence[str], JobResult]] = []
 
-    def persistent(self, launcher: Launcher) -> "PersistentLauncher":
-        """A launcher that starts again when its workers have died, and whose jobs are in the table."""
-        if os.environ.get("RAY_ADDRESS") and self._launcher.endswith("RayLauncher"):
-            join_ray_cluster()
-        return PersistentLauncher(launcher, self._relaunches, self._jobs)
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run jobs, as Hydra's launchers do; each returns a `JobResult` as a dictionary."""
+        for left in reversed(range(self._relaunches + 1)):
+            try:
+                returned = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
+                break
+            except Exception as error:
+                if interrupted():
+                    raise KeyboardInterrupt from error
+                log.warning("The launcher's workers died: %s", reason(error))
+                if not left:
+                    returned = [_cut_off(overrides, error) for overrides in job_overrides]
+        for each in returned:
+            self._jobs.append((each.overrides or [], _result(each)))
+        return returned
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._jobs:
             table_console(sys.stderr).print(_table(self._jobs))
-        if kind is not None:
-            return
         failed = sum(result.status.failed for _, result in self._jobs)
-        if failed:
+        if failed and kind is None:
             raise PipelineError(f"{failed} of {len(self._jobs)} jobs failed; see the logs in their folders")
 
 
@@ -68,29 +81,6 @@ def join_ray_cluster() -> None:
         environment["MLFLOW_TRACKING_URI"] = uri
     if not ray.is_initialized():
         ray.init(runtime_env={"env_vars": environment})
-
-
-class PersistentLauncher:
-    """Starts a launcher again when its workers have died: complete jobs are skipped, the others resume."""
-
-    def __init__(self, launcher: Launcher, relaunches: int, jobs: list[tuple[Sequence[str], JobResult]]):
-        self._launcher, self._relaunches, self._jobs = launcher, relaunches, jobs
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run jobs, as Hydra's launchers do; each returns a `JobResult` as a dictionary."""
-        for left in reversed(range(self._relaunches + 1)):
-            try:
-                returned = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
-                break
-            except Exception as error:
-                if interrupted():
-                    raise KeyboardInterrupt from error
-                log.warning("The launcher's workers died: %s", reason(error))
-                if not left:
-                    returned = [_cut_off(overrides, error) for overrides in job_overrides]
-        for each in returned:
-            self._jobs.append((each.overrides or [], _result(each)))
-        return returned
 
 
 def _cut_off(overrides: Sequence[str], error: Exception) -> JobReturn:
@@ -113,8 +103,6 @@ def _table(jobs: list[tuple[Sequence[str], JobResult]]) -> Table:
         own = " ".join(each for each in overrides if each not in common and not each.startswith(("hydra.", "+hydra.")))
         status = f"[{_COLOURS.get(result.status, 'red')}]{result.status}[/]"
         table.add_row(escape(own), status, result.key, escape(result.reason))
-    counts = {
-        status: sum(result.status == status for _, result in jobs) for status in {other.status for _, other in jobs}
-    }
+    counts = Counter(result.status for _, result in jobs)
     table.caption = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     return table
