@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.storage.files import Json, read_json
-from pipeline.visuals.thumbnails import overlay
+from pipeline.visuals.pages import overlay
 
 # Columns that hold text.
 _TEXTS = (
@@ -24,24 +24,6 @@ _TEXTS = (
     "kind",
     "phase",
 )
-
-
-@dataclass(frozen=True)
-class GalleryImage:
-    """A test image of the gallery."""
-
-    kind: str
-    """mistakes or hits."""
-    path: str
-    label: str
-    prediction: str
-    confidence: float
-    """Probability of the predicted class."""
-    label_probability: float
-    image: np.ndarray
-    """uint8 [size, size, 3], as the network sees it."""
-    overlay: np.ndarray
-    """The image under Grad-CAM's heat map of the predicted class."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +44,9 @@ class Evaluation:
     reliability: pd.DataFrame
     curves: pd.DataFrame
     corruptions: pd.DataFrame
-    gallery: list[GalleryImage]
+    gallery: pd.DataFrame
+    """gallery.csv, with each image as the network sees it, uint8 [size, size, 3], and an overlay: the image under
+    Grad-CAM's heat map of the predicted class."""
 
     @classmethod
     def read(cls, inputs: Path, experiment: Json, classes: list[str]) -> "Evaluation":
@@ -99,9 +83,9 @@ class Evaluation:
         """Backbone and data set."""
         return f"{self.experiment['backbone']['name']} on {self.experiment['dataset']['name']}"
 
-    def of_kind(self, kind: str) -> list[GalleryImage]:
+    def of_kind(self, kind: str) -> pd.DataFrame:
         """The mistakes or the hits of the gallery."""
-        return [each for each in self.gallery if each.kind == kind]
+        return self.gallery[self.gallery["kind"] == kind]
 
 
 def read_table(file: Path) -> pd.DataFrame:
@@ -115,15 +99,8 @@ def _matrix(table: pd.DataFrame, classes: list[str]) -> np.ndarray:
     return counts.reindex(index=classes, columns=classes).fillna(0).to_numpy(np.int64)
 
 
-def _gallery(folder: Path) -> list[GalleryImage]:
+def _gallery(folder: Path) -> pd.DataFrame:
     with np.load(folder / "gallery.npz") as arrays:
-        images, heatmaps = arrays["images"], arrays["heatmaps"]
-    rows = read_table(folder / "gallery.csv").to_dict("records")
-    return [
-        GalleryImage(
-            **{str(name): value for name, value in row.items()},
-            image=image,
-            overlay=overlay(image, heatmap.astype(np.float32) / 255),
-        )
-        for row, image, heatmap in zip(rows, images, heatmaps, strict=True)
-    ]
+        images, heatmaps = arrays["images"], arrays["heatmaps"].astype(np.float32) / 255
+    overlays = pd.Series([overlay(*pair) for pair in zip(images, heatmaps, strict=True)], dtype=object)
+    return read_table(folder / "gallery.csv").assign(image=list(images), overlay=overlays)

@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from pipeline.evaluation.metrics import Estimate
-from pipeline.reports.evaluation import Evaluation, GalleryImage
+from pipeline.reports.evaluation import Evaluation
 from pipeline.visuals.style import BLUE, GREEN, INK, ORANGE, charting, shorten
 
 # Transparent where there is nothing, for pages of any colour.
@@ -195,25 +195,25 @@ def corruption_chart(table: pd.DataFrame, clean: Estimate) -> Figure:
         return figure
 
 
-def gallery_chart(gallery: Sequence[GalleryImage], title: str) -> Figure:
+def gallery_chart(gallery: pd.DataFrame, title: str) -> Figure:
     """Draw images beside their heat maps, with label, prediction and confidence.
 
     Args:
-        gallery: images of one kind.
+        gallery: images of one kind, of `Evaluation.of_kind`.
         title: of the chart.
     """
     columns = 4
     rows = max(1, -(-len(gallery) // columns))
     with charting(3.1 * columns, 0.5 + 1.95 * rows) as figure:
-        figure.suptitle(title + ": none" * (not gallery), fontweight="bold")
+        figure.suptitle(title + ": none" * gallery.empty, fontweight="bold")
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             axes.axis("off")
-        for axes, each in zip(grid.flat, gallery, strict=False):
-            axes.imshow(np.concatenate([each.image, each.overlay], axis=1))
-            pair = f"{shorten(each.label, 20)}, predicted {shorten(each.prediction, 20)}"
+        for axes, each in zip(grid.flat, gallery.to_dict("records"), strict=False):
+            axes.imshow(np.concatenate([each["image"], each["overlay"]], axis=1))
+            pair = f"{shorten(each['label'], 20)}, predicted {shorten(each['prediction'], 20)}"
             axes.set_title(
-                f"{pair if each.label != each.prediction else each.label} ({each.confidence:.1%})\n{shorten(each.path, 48)}",
+                f"{pair if each['label'] != each['prediction'] else each['label']} ({each['confidence']:.1%})\n{shorten(each['path'], 48)}",
                 fontsize=6.5,
                 fontweight="normal",
             )

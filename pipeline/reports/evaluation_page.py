@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.config import PHASES
 from pipeline.evaluation.metrics import METRICS, figure_name
-from pipeline.reports.evaluation import Evaluation, GalleryImage
+from pipeline.reports.evaluation import Evaluation
 from pipeline.storage.files import Json
-from pipeline.visuals.pages import p_value, write_page
+from pipeline.visuals.pages import data_uri, p_value, write_page
 from pipeline.visuals.style import as_svg
-from pipeline.visuals.thumbnails import data_uri
 
 PHASE_NAMES = {"train": "feature extraction", "finetune": "fine-tuned"}
 _MAX_CONFUSIONS = 10
@@ -51,8 +51,7 @@ def write_report(file: Path, evaluation: Evaluation, charts: dict[str, Figure]) 
         confusions=top_confusions(evaluation.confusion, evaluation.classes),
         curves_note=f"; the {curves} classes of {count} with the lowest AUC" if 1 < curves < count else "",
         settings=sorted(_flat(evaluation.experiment).items()),
-        mistakes=[_card(each) for each in evaluation.of_kind("mistakes")],
-        hits=[_card(each) for each in evaluation.of_kind("hits")],
+        **{kind: _cards(evaluation.of_kind(kind)) for kind in ("mistakes", "hits")},
     )
 
 
@@ -64,8 +63,10 @@ def _flat(sections: Json) -> Json:
     return flat
 
 
-def _card(each: GalleryImage) -> dict[str, object]:
-    return vars(each) | {"image_uri": data_uri(each.image), "overlay_uri": data_uri(each.overlay)}
+def _cards(gallery: pd.DataFrame) -> list[dict]:
+    """The images of the gallery and their overlays, encoded for the page."""
+    uris = {f"{name}_uri": gallery[name].map(data_uri) for name in ("image", "overlay")}
+    return gallery.assign(**uris).to_dict("records")
 
 
 def summary(evaluation: Evaluation) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.visuals.thumbnails import Thumbnail, write_thumbnails
+from pipeline.visuals.pages import Thumbnail, write_thumbnails
 
 _MAX_GROUPS, _MAX_MEMBERS = 100, 8
 _MAX_IMAGES = 120

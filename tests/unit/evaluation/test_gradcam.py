@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipeline.config.compose import GROUPS
 from pipeline.evaluation.gradcam import heatmaps
-from pipeline.visuals.thumbnails import overlay
+from pipeline.visuals.pages import overlay
 from tests.support.backbones import small
 from tests.support.training import classifier, extraction_parts, finetuning_parts
 

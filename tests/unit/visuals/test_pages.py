@@ -1,8 +1,13 @@
-"""Pages: what users name may be anything, and stays text."""
+"""Pages: what users name may be anything, and stays text; images are small and inside."""
 
+import base64
+import io
+
+import numpy as np
 import pytest
+from PIL import Image
 
-from pipeline.visuals.pages import render
+from pipeline.visuals.pages import data_uri, render
 
 
 def test_names_are_escaped():
@@ -16,3 +21,9 @@ def test_names_are_escaped():
 def test_a_value_that_a_template_lacks_is_an_error():
     with pytest.raises(Exception, match="introduction"):
         render("thumbnails.html", title="title", groups={})
+
+
+def test_a_data_uri_holds_a_small_jpeg():
+    kind, _, data = data_uri(np.full((300, 300, 3), 200, np.uint8)).partition(",")
+    assert kind == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (192, 192)
