@@ -20,7 +20,7 @@ from PIL import Image
 from scipy import ndimage, signal
 
 from pipeline.config import EvaluateConfig
-from pipeline.evaluation.intervals import wilson
+from pipeline.evaluation.intervals import proportion_estimate, wilson
 from pipeline.inputs.images import DecodedImages
 from pipeline.system.machine import on_all_cores
 from pipeline.system.terminal import progress
@@ -198,13 +198,10 @@ def corrupted_figures(table: pd.DataFrame, hits: np.ndarray, evaluate: EvaluateC
         clean_high.
     """
     clean = hits[_chosen_images(len(hits), evaluate.corruption_images, seed)]
-    low, high = wilson(clean.sum(), len(clean), evaluate.confidence)
     by_corruption = table.groupby("corruption", sort=False)["accuracy"].mean()
     return {
         "mean": float(by_corruption.mean()),
-        "clean": float(clean.mean()),
-        "clean_low": float(low),
-        "clean_high": float(high),
+        **proportion_estimate(clean, evaluate.confidence).named("clean"),
         "images": len(clean),
         **{str(name): float(accuracy) for name, accuracy in by_corruption.items()},
     }

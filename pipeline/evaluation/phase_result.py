@@ -1,21 +1,30 @@
-"""A phase's model and its predictions of the test images."""
+"""A phase's model, its predictions of the test images, and the check of the model as it was saved."""
 
 import functools
 from dataclasses import dataclass
+from time import perf_counter
 
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from pipeline.config import EvaluateConfig
 from pipeline.evaluation.calibration import at_temperature, fit_temperature
 from pipeline.inputs.augmentation import fixed_views
 from pipeline.inputs.batches import ImageInputs, Inputs, batches, in_order
 from pipeline.inputs.images import DecodedImages
+from pipeline.models.classifier import BACKBONE
+from pipeline.models.graph import count_macs
 from pipeline.models.parts import FrozenBelow, Parts
 from pipeline.system.terminal import progress
-from pipeline.training.data import TrainingData
-from pipeline.training.features import FeatureCache
+from pipeline.training.features import FeatureCache, TrainingData
+
+# Budget in multiply-adds, which caps the number of images that the slow, unfolded model is checked on.
+_MACS = 1.5e11
+_MIN_IMAGES, _MAX_IMAGES = 16, 64
+# Predictions before the time is taken: the first ones take longer.
+_WARM_UP = 2
 
 
 @dataclass(frozen=True)
@@ -109,13 +118,11 @@ def predict(parts: Parts, features: FeatureCache, indices: np.ndarray, *, tta: s
     # Folded when it is needed first.
     from_pixels = functools.cache(lambda: FrozenBelow(parts.frozen, parts.trainable))
     passes: list[tuple[Inputs, keras.Model]] = []
-    if features.fits(parts.frozen, len(images)):
-        passes.append((features.load(parts.frozen, indices), parts.trainable))
-    else:
-        passes.append((ImageInputs(images, indices, [None]), from_pixels()))
     for view in fixed_views(tta, images.size):
-        if view is not None:
-            passes.append((ImageInputs(images, indices, [view.select(first)]), from_pixels()))
+        if view is None and features.fits(parts.frozen, len(images)):
+            passes.append((features.load(parts.frozen, indices), parts.trainable))
+        else:
+            passes.append((ImageInputs(images, indices, [None if view is None else view.select(first)]), from_pixels()))
     return np.stack([_pass(parts, inputs, network, len(indices), batch_size) for inputs, network in passes])
 
 
@@ -126,3 +133,43 @@ def _pass(parts: Parts, inputs: Inputs, network: keras.Model, count: int, batch_
             on_predict_batch_end=lambda batch, **_: advance(min(batch_size, count - batch * batch_size))
         )
         return network.predict(data, verbose=0, callbacks=[watching])
+
+
+def check_saved_model(result: PhaseResult, test: TestSet, passes: int) -> tuple[dict[str, float], float]:
+    """Predict test images that are spread over the whole set, one after the other, by the saved model.
+
+    That is the plain network, in float32 throughout. In training and evaluation the frozen part is folded, and may
+    compute in reduced precision.
+
+    Args:
+        result: the model, and the evaluated predictions.
+        test: the test images.
+        passes: number of views of an image whose mean is its prediction.
+
+    Returns:
+        - Figures: images, their number; same_class, the fraction with the evaluated class; largest_difference of two
+            probabilities.
+        - Median time from a decoded image to its probabilities, once warm, on this machine, in milliseconds.
+    """
+    affordable = round(np.clip(_MACS / count_macs(result.model.get_layer(BACKBONE)), _MIN_IMAGES, _MAX_IMAGES))
+    indices = np.linspace(0, len(test.labels) - 1, min(affordable, len(test.labels))).round().astype(np.int64)
+    network = tf.function(lambda batch: result.model(batch, training=False))
+
+    def predict(image: np.ndarray) -> np.ndarray:
+        return network(image[np.newaxis].repeat(passes, axis=0)).numpy()[0]
+
+    images = test.images.take(indices)
+    for _ in range(_WARM_UP):
+        predict(images[0])
+    saved, seconds = [], []
+    for image in images:
+        started = perf_counter()
+        saved.append(predict(image))
+        seconds.append(perf_counter() - started)
+    evaluated = result.single_view.raw[indices]
+    figures = {
+        "images": len(indices),
+        "same_class": float((np.argmax(saved, axis=1) == evaluated.argmax(axis=1)).mean()),
+        "largest_difference": float(np.abs(saved - evaluated).max()),
+    }
+    return figures, float(np.median(seconds)) * 1000

@@ -77,11 +77,8 @@ def per_class(labels: np.ndarray, predicted: np.ndarray, classes: list[str], con
 
 def per_class_table(results: dict[str, PhaseResult], test: TestSet, confidence: float) -> pd.DataFrame:
     """One row per class and phase: phase, and the columns of `per_class`."""
-    tables = [
-        per_class(test.labels, results[phase].predicted, test.classes, confidence).assign(phase=phase)
-        for phase in PHASES
-    ]
-    return pd.concat(tables).set_index("phase").reset_index()
+    tables = {phase: per_class(test.labels, results[phase].predicted, test.classes, confidence) for phase in PHASES}
+    return pd.concat(tables, names=["phase"]).reset_index("phase")
 
 
 def confusion_table(results: dict[str, PhaseResult], test: TestSet) -> pd.DataFrame:
@@ -97,11 +94,11 @@ def confusion_table(results: dict[str, PhaseResult], test: TestSet) -> pd.DataFr
 
 def reliability_table(result: PhaseResult, test: TestSet, evaluate: EvaluateConfig) -> pd.DataFrame:
     """Column temperature (before or after), and those of `pipeline.evaluation.calibration.reliability`."""
-    tables = [
-        reliability(test.labels, probabilities, evaluate.calibration_bins, evaluate.confidence).assign(temperature=name)
+    tables = {
+        name: reliability(test.labels, probabilities, evaluate.calibration_bins, evaluate.confidence)
         for name, probabilities in (("before", result.averaged.raw), ("after", result.averaged.scaled))
-    ]
-    return pd.concat(tables).set_index("temperature").reset_index()
+    }
+    return pd.concat(tables, names=["temperature"]).reset_index("temperature")
 
 
 def curves(labels: np.ndarray, probabilities: np.ndarray, each: int) -> pd.DataFrame:
@@ -113,9 +110,8 @@ def curves(labels: np.ndarray, probabilities: np.ndarray, each: int) -> pd.DataF
     positive, scores = labels == each, probabilities[:, each]
     fpr, tpr, _ = roc_curve(positive, scores)
     precision, recall, _ = precision_recall_curve(positive, scores)
-    return pd.DataFrame(
-        {"fpr": _thinned(fpr), "tpr": _thinned(tpr), "recall": _thinned(recall), "precision": _thinned(precision)}
-    )
+    columns = {"fpr": fpr, "tpr": tpr, "recall": recall, "precision": precision}
+    return pd.DataFrame({name: _thinned(values) for name, values in columns.items()})
 
 
 def curves_table(result: PhaseResult, test: TestSet) -> pd.DataFrame:

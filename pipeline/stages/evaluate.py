@@ -12,8 +12,7 @@ from pipeline.evaluation import tables
 from pipeline.evaluation.calibration import calibration_figures
 from pipeline.evaluation.corruptions import COLUMNS, accuracy_under_corruptions, corrupted_figures
 from pipeline.evaluation.metrics import prior_adjusted_accuracy
-from pipeline.evaluation.phase_result import PhaseResult, TestSet, evaluate_phase
-from pipeline.evaluation.saved_model import check_saved_model
+from pipeline.evaluation.phase_result import PhaseResult, TestSet, check_saved_model, evaluate_phase
 from pipeline.evaluation.significance import compare_hits
 from pipeline.inputs.augmentation import fixed_views
 from pipeline.inputs.manifest import class_indices, read_manifest
@@ -23,8 +22,7 @@ from pipeline.stages.settings import EvaluateSettings, Places
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import Json, read_json, write_json
 from pipeline.system.errors import PipelineError
-from pipeline.training.data import TrainingData, training_data
-from pipeline.training.features import open_images
+from pipeline.training.features import TrainingData, open_images, training_data
 from pipeline.training.hardware import describe_environment, set_up
 
 log = logging.getLogger(__name__)
