@@ -13,8 +13,7 @@ from pipeline.deployment.prediction_output import overlays
 from pipeline.deployment.predictions import Prediction, top_classes
 from pipeline.inputs.decoding import UndecodableError
 from pipeline.system.errors import PipelineError
-from pipeline.visuals.pages import render
-from pipeline.visuals.thumbnails import data_uri
+from pipeline.visuals.pages import data_uri, render
 
 MAX_BYTES = 50 * 2**20
 """Of an upload."""

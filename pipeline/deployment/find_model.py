@@ -81,18 +81,17 @@ def find_model(name: str | None, config: Config) -> ModelReference:
             f"{name!r} is not a classifier; give a .keras file, a folder that holds one, runs:/<id>/model, "
             "models:/<name>@<alias>, or nothing"
         )
-    path = path.absolute()
-    return _in_stage(path.parent.parent, path.parent.name, path)
+    return _in_stage(path.absolute())
 
 
 def _in_stages(root: Path) -> ModelReference:
-    best = read_json(root / _METRICS)["best"]
-    return _in_stage(root, best, root / best / MODEL)
+    return _in_stage(root / read_json(root / _METRICS)["best"] / MODEL)
 
 
-def _in_stage(root: Path, phase: str, file: Path) -> ModelReference:
+def _in_stage(file: Path) -> ModelReference:
     """Refer to a phase's file, with the calibration that stage evaluate found."""
-    if file != root / phase / MODEL or not (root / _CALIBRATION).exists():
+    root, phase = file.parent.parent, file.parent.name
+    if file.name != MODEL or not (root / _CALIBRATION).exists():
         return ModelReference(file, str(file))
     fitted = read_json(root / _CALIBRATION)
     tta = fitted.get("tta") or {}

@@ -1,7 +1,6 @@
 """Output of predictions: rows, as CSV and JSON lines or as a table in the terminal; heat maps, and a gallery."""
 
 import csv
-import heapq
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,8 +28,7 @@ from pipeline.deployment.predictions import (
 from pipeline.evaluation.gradcam import heatmaps
 from pipeline.storage.files import whole_file
 from pipeline.system.terminal import progress, table_console
-from pipeline.visuals.pages import write_page
-from pipeline.visuals.thumbnails import data_uri, overlay
+from pipeline.visuals.pages import data_uri, overlay, write_page
 
 MAX_SHOWN = 200
 _CLASSES = 3
@@ -185,26 +183,32 @@ class Gallery:
 
     def __init__(self, classifier: Classifier):
         self._classifier = classifier
-        self._least_sure: list[tuple[float, int, Prediction]] = []
+        self._least_sure: list[Prediction] = []
         self._errors: list[Unreadable] = []
         self._count, self._failed = 0, 0
 
     def add(self, batch: Batch) -> None:
         """Look through a batch."""
-        for number, each in enumerate(batch, self._count):
-            if isinstance(each, Unreadable):
-                self._failed += 1
-                self._errors += [each] if self._failed <= MAX_SHOWN else []
-                continue
-            # A heap gives up the smallest: here the surest.
-            add = heapq.heappushpop if len(self._least_sure) >= MAX_SHOWN else heapq.heappush
-            add(self._least_sure, (-float(each.probabilities.max()), number, each))
+        # Of equally sure ones, the later come first.
+        readable = [each for each in reversed(batch) if isinstance(each, Prediction)]
+        by_sureness = sorted([*readable, *self._least_sure], key=lambda each: each.probabilities.max())
+        self._least_sure = by_sureness[:MAX_SHOWN]
+        errors = [each for each in batch if isinstance(each, Unreadable)]
+        self._errors = [*self._errors, *errors][:MAX_SHOWN]
+        self._failed += len(errors)
         self._count += len(batch)
 
     def write(self, file: Path) -> None:
         """Write the page, one file that loads nothing."""
-        least_sure = [each for _, _, each in sorted(self._least_sure, reverse=True, key=lambda entry: entry[:2])]
-        pairs = zip(least_sure, overlays(least_sure, self._classifier), strict=True)
+        cards = [
+            {
+                "path": each.path,
+                "guesses": top_classes(each, self._classifier.classes, _CLASSES),
+                "image_uri": data_uri(each.image),
+                "overlay_uri": data_uri(heatmap),
+            }
+            for each, heatmap in zip(self._least_sure, overlays(self._least_sure, self._classifier), strict=True)
+        ]
         write_page(
             "predictions.html",
             file,
@@ -213,16 +217,8 @@ class Gallery:
             count=self._count,
             failed=self._failed,
             errors=self._errors,
-            cards=[self._card(each, heatmap) for each, heatmap in pairs],
+            cards=cards,
         )
-
-    def _card(self, prediction: Prediction, heatmap: np.ndarray) -> dict[str, object]:
-        return {
-            "path": prediction.path,
-            "guesses": top_classes(prediction, self._classifier.classes, _CLASSES),
-            "image_uri": data_uri(prediction.image),
-            "overlay_uri": data_uri(heatmap),
-        }
 
 
 def predict_files(words: Sequence[str], classifier: Classifier, outputs: Outputs, batch_size: int) -> int:

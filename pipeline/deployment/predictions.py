@@ -26,15 +26,13 @@ def expand_paths(words: Iterable[str]) -> Iterator[str]:
     A word that matches no file comes back as it is, for a row with an error. `-` reads standard input, a path per line.
     """
     for word in words:
+        paths: Iterable[str] = [word]
         if word == STANDARD_INPUT:
-            for line in sys.stdin:
-                if path := line.rstrip("\r\n"):
-                    yield from _in_folder(path)
+            paths = filter(None, (line.rstrip("\r\n") for line in sys.stdin))
         elif not os.path.lexists(word) and glob.has_magic(word):
-            for match in sorted(glob.glob(word, recursive=True)) or [word]:  # noqa: PTH207 (a Path knows no absolute patterns)
-                yield from _in_folder(match)
-        else:
-            yield from _in_folder(word)
+            paths = sorted(glob.glob(word, recursive=True)) or [word]  # noqa: PTH207 (a Path knows no absolute patterns)
+        for path in paths:
+            yield from _in_folder(path)
 
 
 def _in_folder(path: str) -> Iterator[str]:

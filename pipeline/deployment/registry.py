@@ -94,8 +94,8 @@ class Registry:
             self._client.set_model_version_tag(self.name, version.number, f"decision.{name}", text[:_TAG])
         now = mlflow.utils.time.get_current_time_millis()
         try:
-            content = decision | {"version": version.number}
-            self._client.log_dict(version.run_id, content, f"registry/decision-{now}.json")
+            file = f"registry/decision-{now}.json"
+            self._client.log_dict(version.run_id, decision | {"version": version.number}, file)
         except MlflowException as error:
             log.warning(
                 "The decision is in the tags of version %s alone: its run can't be written to (%s)",

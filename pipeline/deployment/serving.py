@@ -16,6 +16,8 @@ from pipeline.deployment.classifier import Classifier, decode_upload, load
 from pipeline.deployment.find_model import ModelReference
 from pipeline.inputs.decoding import UndecodableError
 
+_refused = MlflowException.invalid_parameter_value
+
 COLUMN = "image"
 MAX_IMAGES = 256
 """Of one request."""
@@ -108,7 +110,3 @@ def _checked_pixels(image: object, size: int) -> np.ndarray:
     if array.min() < 0 or array.max() > 255:
         raise ValueError(f"invalid values from {array.min()} to {array.max()}; {allowed}")
     return array.astype(np.uint8)
-
-
-def _refused(reason: str) -> MlflowException:
-    return MlflowException.invalid_parameter_value(reason)

@@ -26,16 +26,9 @@ _RETRY = 2.0
 class Outbox:
     """Sends metrics in the background, so that no training waits for a store."""
 
-    def __init__(self, pending: PendingLog, send: Callable[[list[Metric]], None]):
-        """Start the thread that sends.
-
-        Args:
-            pending: what waits, and the file that it is kept in.
-            send: raises MlflowException where the store is away.
-                The same metrics may then be sent again; MLflow keeps them once.
-        """
-        self.pending = pending
-        self._send = send
+    def __init__(self, client: mlflow.MlflowClient, pending: PendingLog):
+        """Start the thread that sends what waits in `pending`, the log of a run that `client` knows."""
+        self._client, self._pending = client, pending
         self._changed = threading.Condition()
         self._closed = self._away = False
         self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
@@ -44,7 +37,7 @@ class Outbox:
     def put(self, metrics: list[Metric]) -> None:
         """Send `metrics` after all that waits, as one batch."""
         with self._changed:
-            self.pending.metrics.append([(m.key, m.value, m.timestamp, m.step) for m in metrics])
+            self._pending.metrics.append([(m.key, m.value, m.timestamp, m.step) for m in metrics])
             if self._away:
                 self._save()
             self._changed.notify_all()
@@ -52,7 +45,7 @@ class Outbox:
     def wait_until_delivered(self, seconds: float) -> bool:
         """Wait for the store to have all metrics, for at most `seconds`; return whether it has."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self.pending.metrics, seconds)
+            return self._changed.wait_for(lambda: not self._pending.metrics, seconds)
 
     def close(self) -> None:
         """Send nothing further; what waits stays in its file."""
@@ -65,7 +58,7 @@ class Outbox:
 
     def _save(self) -> None:
         try:
-            self.pending.save()
+            self._pending.save()
         except OSError as error:
             # The stage's files hold the epochs, too, and these are sent when it ends.
             log.warning("tracking: undelivered metrics are kept in memory only: %s", error)
@@ -73,20 +66,21 @@ class Outbox:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self.pending.metrics)
+                self._changed.wait_for(lambda: self._closed or self._pending.metrics)
                 if self._closed:
                     return
-                batch = self.pending.metrics[0]
+                batch = self._pending.metrics[0]
             try:
-                self._send([Metric(*metric) for metric in batch])
+                # The same metrics may be sent again; MLflow keeps them once.
+                self._client.log_batch(self._pending.run.id, metrics=[Metric(*metric) for metric in batch])
             except MlflowException as error:
                 self._wait(error)
                 continue
             with self._changed:
-                del self.pending.metrics[0]
+                del self._pending.metrics[0]
                 if self._away:
                     self._save()
-                if self._away and not self.pending.metrics:
+                if self._away and not self._pending.metrics:
                     self._away = False
                     log.info("tracking: the store is back, and has all metrics")
                 self._changed.notify_all()
@@ -98,7 +92,7 @@ class Outbox:
                 self._save()
                 log.warning(
                     "tracking: the store is away (%s); work continues, metrics are kept in %s and sent when it is back",
-                    error, self.pending.file,
+                    error, self._pending.file,
                 )  # fmt: skip
             self._changed.wait_for(lambda: self._closed, _RETRY)
 

@@ -43,7 +43,7 @@ class ExperimentRun:
         self._client, self._tracking = client, config.tracking
         self._stage_log = StageLog(client, run)
         self._pending = PendingLog.of_run(resolve(config.cache_folder), run)
-        self._outbox = Outbox(self._pending, lambda metrics: client.log_batch(run_id, metrics=metrics))
+        self._outbox = Outbox(client, self._pending)
         self._reported = {metric[3] for batch in self._pending.metrics for metric in batch}
         self._ledger = ledger_of(key, config)
 
@@ -79,11 +79,9 @@ class ExperimentRun:
                 raise MlflowException("earlier metrics or stages are still waiting")
             retry_until(lambda: self._log(folder), seconds)
         except MlflowException as error:
+            reason = mask_secrets(error)
             log.warning(
-                "tracking: %s is not in the store (%s); its files are complete in %s",
-                folder.name,
-                mask_secrets(error),
-                folder,
+                "tracking: %s is not in the store (%s); its files are complete in %s", folder.name, reason, folder
             )
             if place not in waiting:
                 waiting.append(place)

@@ -91,12 +91,8 @@ class StageLog:
         from mlflow.data.meta_dataset import MetaDataset
         from mlflow.data.sources import LocalArtifactDatasetSource
 
-        dataset = MetaDataset(
-            LocalArtifactDatasetSource(str(manifest.resolve())),
-            name=self._run.dataset,
-            digest=file_sha256(manifest)[:36],
-        )
-        mlflow.log_input(dataset, context="training")
+        source, digest = LocalArtifactDatasetSource(str(manifest.resolve())), file_sha256(manifest)[:36]
+        mlflow.log_input(MetaDataset(source, name=self._run.dataset, digest=digest), context="training")
         prepared = read_manifest(manifest.parent)
         self._client.set_tag(self._run_id, "test_data", images_digest(prepared.split("test")))
         self._client.set_tag(self._run_id, "training_data", images_digest(prepared.split("train", "validation")))
@@ -127,8 +123,7 @@ def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: 
         tta: see `pipeline.models.saving.describe`.
     """
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-    from mlflow.types.schema import AnyType, Map
+    from mlflow.types.schema import AnyType, ColSpec, Map, Schema
 
     from pipeline.models.classifier import apply_temperature
     from pipeline.models.description import classes_and_size, describe

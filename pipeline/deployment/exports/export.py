@@ -40,29 +40,23 @@ def export_classifier(
         PipelineError: a library is missing, a converter fails, an export does not predict as the classifier does, or
             `folder` holds something that is not an export.
     """
-    formats = [FORMATS[name] for name in names]
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RESULT).exists())):
         raise PipelineError(f"{folder} is not an earlier export, and would be replaced; name another folder, --out DIR")
     # What is not installed is reported before anything is computed.
-    implementations = [each.implementation() for each in formats]
+    formats = {FORMATS[name]: FORMATS[name].implementation() for name in names}
     images = decode_files(sample.representative, classifier.image_size)
     summaries: Summaries = {"keras": {"latency_ms": milliseconds(classifier, images[0])}}
     with whole_folder(folder) as unfinished:
-        for each, implementation in zip(formats, implementations, strict=True):
+        for each, implementation in formats.items():
             target = unfinished / each.target
             exported = _convert(each.name, implementation, classifier, images, target)
             agreement = check_parity(each, exported, classifier, sample, margins=margins)
             size = sum(file.stat().st_size for file in (target, *target.rglob("*")) if file.is_file())
-            summaries[each.name] = {
-                "size_mib": size / 2**20,
-                "latency_ms": milliseconds(exported, images[0]),
-                **asdict(agreement),
-            }
+            latency = milliseconds(exported, images[0])
+            summaries[each.name] = {"size_mib": size / 2**20, "latency_ms": latency, **asdict(agreement)}
         write_json(unfinished / "classifier.json", classifier.description())
-        write_json(
-            unfinished / RESULT,
-            {"tolerance": margins.tolerance, "int8_agreement": margins.int8_agreement, "formats": summaries},
-        )
+        result = {"tolerance": margins.tolerance, "int8_agreement": margins.int8_agreement, "formats": summaries}
+        write_json(unfinished / RESULT, result)
     return summaries
 
 

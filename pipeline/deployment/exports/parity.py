@@ -3,7 +3,7 @@
 The files are those of the classifier's own experiment, or of a folder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -56,12 +56,11 @@ def experiment_sample(reference: ModelReference, classes: list[str], config: Con
             f"{reference.origin}: its experiment's images are not known; "
             f"name a folder of at least {MIN_IMAGES} images to compare exports on, --images DIR"
         )
-    section = OmegaConf.merge(OmegaConf.structured(DatasetConfig), OmegaConf.load(settings).dataset)
-    dataset = OmegaConf.to_object(section)
+    dataset = OmegaConf.to_object(OmegaConf.merge(DatasetConfig, OmegaConf.load(settings).dataset))
     tested = pd.read_parquet(predictions, columns=["path", "label"])
     labels = dict(zip(tested["path"], tested["label"], strict=True))
     others = [(image.path, image.label) for image in list_images(dataset).images if image.path not in labels]
-    first, second = _shuffled(list(labels.items())), _shuffled(others)
+    first, second = _shuffled(labels.items()), _shuffled(others)
     # A small test set does not make a small comparison.
     few = len(first) < MIN_IMAGES
     compared = (first + second)[: max(config.export.images, MIN_IMAGES)] if few else first[: config.export.images]
@@ -81,10 +80,9 @@ def folder_sample(folder: Path, classes: list[str], export: ExportConfig) -> Sam
     return _sample(Path(), compared, left[: export.int8_images], classes)
 
 
-def _shuffled(images: _Labelled) -> _Labelled:
-    order = np.random.default_rng(_SEED).permutation(len(images))
-    images = sorted(images)
-    return [images[place] for place in order]
+def _shuffled(images: Iterable[tuple[str, str]]) -> _Labelled:
+    ordered = sorted(images)
+    return [ordered[place] for place in np.random.default_rng(_SEED).permutation(len(ordered))]
 
 
 def _sample(folder: Path, compared: _Labelled, representative: _Labelled, classes: list[str]) -> Sample:
@@ -169,17 +167,13 @@ def check_parity(
 def _problem(kind: Format, agreement: Agreement, margins: ExportConfig) -> str | None:
     if not np.isfinite(agreement.largest_difference):
         return "predicts NaN or infinity"
-    same = agreement.same_class
-    if not kind.exact:
-        least = margins.int8_agreement
-        if same >= least:
-            return None
-        return f"agrees with the classifier on {same:.1%}, less than export.int8_agreement={least:g}"
-    if same < 1:
+    same, difference = agreement.same_class, agreement.largest_difference
+    if not kind.exact and same < margins.int8_agreement:
+        return f"agrees with the classifier on {same:.1%}, less than export.int8_agreement={margins.int8_agreement:g}"
+    if kind.exact and same < 1:
         return f"has another most probable class on {1 - same:.1%}"
-    if agreement.largest_difference > margins.tolerance:
-        difference = f"{agreement.largest_difference:.2g}"
-        return f"differs by {difference} in a probability, more than export.tolerance={margins.tolerance:g}"
+    if kind.exact and difference > margins.tolerance:
+        return f"differs by {difference:.2g} in a probability, more than export.tolerance={margins.tolerance:g}"
     return None
 
 
