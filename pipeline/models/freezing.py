@@ -3,12 +3,13 @@
 import difflib
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
 
 import keras
 
-from pipeline.models.classifier import HEAD
+from pipeline.config import FinetuneConfig
+from pipeline.models.classifier import BACKBONE, HEAD
 from pipeline.models.graph import cut_points
 from pipeline.system.errors import PipelineError
 
@@ -22,31 +23,16 @@ def block_starts(backbone: keras.Model, pattern: str) -> dict[str, int]:
         backbone: a built backbone.
         pattern: regular expression on layer names; its first group is the block's name (`backbone.blocks`).
     """
-    last: dict[str, int] = {}
-    for index, layer in enumerate(backbone.layers):
-        if match := re.search(pattern, layer.name):
-            last[match[1]] = index
-    ends = sorted(last.items(), key=lambda item: item[1])
-    # The layers before the first block, the stem, are not a part of it.
-    return {ends[0][0]: _first_start(backbone, pattern, ends[0][1])} | {
-        name: below + 1 for (_, below), (name, _) in pairwise(ends)
-    }
-
-
-def _first_start(backbone: keras.Model, pattern: str, end: int) -> int:
-    """Return where the lowest block begins.
-
-    That is its first layer, or right after the stem's highest cut where only the block's last layer bears its name.
-    """
-    first = next(index for index, layer in enumerate(backbone.layers) if re.search(pattern, layer.name))
-    if first < end:
-        return first
-    below = [
-        backbone.layers.index(layer)
-        for layer, tensor in cut_points(backbone)
-        if tensor is not None and layer in backbone.layers[:end]
-    ]
-    return max(below) + 1
+    matches = ((index, re.search(pattern, layer.name)) for index, layer in enumerate(backbone.layers))
+    named = {index: match[1] for index, match in matches if match}
+    ends = sorted((index, name) for name, index in {name: index for index, name in named.items()}.items())
+    # The layers before the lowest block, the stem, are not a part of it.
+    start, (end, lowest) = min(named), ends[0]
+    if start == end:
+        # Only its last layer bears its name: it begins right after the stem's highest cut.
+        stem = backbone.layers[:end]
+        start = 1 + max(stem.index(layer) for layer, cut in cut_points(backbone) if cut is not None and layer in stem)
+    return {lowest: start} | {name: below + 1 for (below, _), (_, name) in pairwise(ends)}
 
 
 def first_trainable(backbone: keras.Model, depth: int | str, pattern: str) -> int:
@@ -92,23 +78,21 @@ def first_trainable(backbone: keras.Model, depth: int | str, pattern: str) -> in
     )
 
 
-def rate_factors(
-    backbone: keras.Model, head: keras.Model, pattern: str, *, decay: float, named: Mapping[str, float]
-) -> dict[int, float]:
+def rate_factors(model: keras.Model, pattern: str, settings: FinetuneConfig) -> dict[int, float]:
     """Return the factor on the learning rate of each trainable variable, by the variable's id.
 
     Args:
-        backbone: with its layers frozen or not.
-        head: its factor is 1.
+        model: a classifier, with layers of its backbone frozen or not.
         pattern: see `block_starts`.
-        decay: the top block's factor is 1, that of each block below, and of the stem, is `decay` times the one above.
-        named: factors by block name, `head` or `stem`, which override the decay.
+        settings: with `rate_decay`, from the top block, whose factor is 1, to each block below, and to the stem. The
+            head's factor is 1. `rate_factors`, by block name, `head` or `stem`, override the decay.
 
     Raises:
         PipelineError: there is no such block.
     """
+    backbone, head, named = model.get_layer(BACKBONE), model.get_layer(HEAD), settings.rate_factors or {}
     starts = {"stem": 0} | block_starts(backbone, pattern)
-    factors = {name: decay**place for place, name in enumerate(reversed(starts))} | {HEAD: 1.0}
+    factors = {name: settings.rate_decay**place for place, name in enumerate(reversed(starts))} | {HEAD: 1.0}
     if unknown := sorted(set(named) - set(factors)):
         raise PipelineError(
             f"finetune.rate_factors: {', '.join(unknown)} is not a block of this backbone; there are {', '.join(factors)}"
@@ -120,11 +104,6 @@ def rate_factors(
         for layer in backbone.layers[start:end]:
             by_variable |= {id(variable): factors[name] for variable in layer.trainable_variables}
     return by_variable
-
-
-def freeze(backbone: keras.Model) -> None:
-    """Make no layer of the backbone trainable."""
-    backbone.trainable = False
 
 
 def unfreeze(backbone: keras.Model, first: int, *, freeze_batch_norm: bool) -> list[keras.layers.Layer]:
@@ -162,8 +141,5 @@ def batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]
 
 def batch_norm_digest(model: keras.Model) -> str:
     """Return the sha256 of the weights and statistics of all BatchNormalization layers; equal if none changed."""
-    digest = hashlib.sha256()
-    for layer in batch_norms(model):
-        for weight in layer.get_weights():
-            digest.update(weight.tobytes())
-    return digest.hexdigest()
+    weights = (weight.tobytes() for layer in batch_norms(model) for weight in layer.get_weights())
+    return hashlib.sha256(b"".join(weights)).hexdigest()

@@ -8,8 +8,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from pipeline.models.batch_norm import normalised_convolutions, scale_and_offset, shaped_for
-from pipeline.models.classifier import BACKBONE, HEAD, POOLING, PREPROCESSING
+from pipeline.models.folding import normalised_convolutions, scale_and_offset, shaped_for
 from pipeline.models.graph import graph_nodes
 
 
@@ -28,12 +27,15 @@ class NormalisedConvolution(layers.Layer):
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         """Compute feature maps [b, h, w, c] to [b, h', w', channels]."""
-        convolution, options = self.convolution, self._options()
-        *first, last = self._kernels()
+        convolution = self.convolution
+        options = {name: getattr(convolution, name) for name in ("strides", "padding", "data_format", "dilation_rate")}
+        separable = isinstance(convolution, layers.SeparableConv2D)
+        last = convolution.pointwise_kernel if separable else convolution.kernel
         last = ops.cast(last * shaped_for(last.shape, convolution, self._scale), self.compute_dtype)
         inputs = ops.cast(inputs, self.compute_dtype)
-        if isinstance(convolution, layers.SeparableConv2D):
-            outputs = ops.separable_conv(inputs, ops.cast(first[0], self.compute_dtype), last, **options)
+        if separable:
+            depthwise = ops.cast(convolution.depthwise_kernel, self.compute_dtype)
+            outputs = ops.separable_conv(inputs, depthwise, last, **options)
         elif isinstance(convolution, layers.DepthwiseConv2D):
             outputs = ops.depthwise_conv(inputs, last, **options)
         else:
@@ -42,20 +44,6 @@ class NormalisedConvolution(layers.Layer):
         if convolution.use_bias:
             offset = offset + convolution.bias * self._scale
         return outputs + ops.cast(offset, self.compute_dtype)
-
-    def _kernels(self) -> list[keras.Variable]:
-        if isinstance(self.convolution, layers.SeparableConv2D):
-            return [self.convolution.depthwise_kernel, self.convolution.pointwise_kernel]
-        return [self.convolution.kernel]
-
-    def _options(self) -> dict[str, Any]:
-        convolution = self.convolution
-        return {
-            "strides": tuple(convolution.strides),
-            "padding": convolution.padding,
-            "data_format": convolution.data_format,
-            "dilation_rate": convolution.dilation_rate,
-        }
 
 
 def branch_rates(backbone: keras.Model, highest: float) -> dict[int, float]:
@@ -83,11 +71,6 @@ def _residual(model: keras.Model) -> list[tuple[layers.Layer, int]]:
     return residual
 
 
-def _is_stochastic_depth(layer: layers.Layer) -> bool:
-    """Return whether the layer is a backbone's own stochastic depth."""
-    return isinstance(layer, layers.Dropout) and layer.noise_shape is not None
-
-
 def absorb_frozen_batch_norm(model: keras.Model, drop_rates: Mapping[int, float] | None = None) -> keras.Model:
     """Return a model that computes the same with each frozen BatchNormalization after a convolution absorbed into it.
 
@@ -95,15 +78,14 @@ def absorb_frozen_batch_norm(model: keras.Model, drop_rates: Mapping[int, float]
         model: a functional model; is not changed, and shares its weights with the result.
         drop_rates: stochastic depth in place of the model's own, see `branch_rates`; None: the model's own.
     """
-    follows = {
-        key: (convolution, norm)
-        for key, (convolution, norm) in normalised_convolutions(model).items()
-        if not norm.trainable
-    }
+    follows = {key: pair for key, pair in normalised_convolutions(model).items() if not pair[1].trainable}
     removed = {id(norm) for _, norm in follows.values()}
     rates = drop_rates or {}
     if drop_rates is not None:
-        removed |= {id(layer) for layer in model.layers if _is_stochastic_depth(layer)}
+        # The model's own stochastic depth is dropout with one draw for an image.
+        removed |= {
+            id(layer) for layer in model.layers if isinstance(layer, layers.Dropout) and layer.noise_shape is not None
+        }
     branches = {id(layer): place for layer, place in _residual(model) if rates.get(id(layer))}
 
     def call(layer: keras.Operation, *args: keras.KerasTensor, **kwargs: Any) -> keras.KerasTensor:
@@ -125,26 +107,3 @@ def absorb_frozen_batch_norm(model: keras.Model, drop_rates: Mapping[int, float]
         clone_function=lambda layer: NormalisedConvolution(*follows[id(layer)]) if id(layer) in follows else layer,
         call_function=call,
     )
-
-
-def with_input_size(model: keras.Model, size: int) -> keras.Model:
-    """Return a classifier for images of another size, from the same layers and weights.
-
-    Args:
-        model: of `pipeline.models.classifier.build_classifier`.
-        size: side in pixels.
-
-    Raises:
-        ValueError: the backbone's layers don't fit together at this size.
-    """
-    inputs = x = layers.Input((size, size, 3), dtype="uint8", name="image")
-    for name in (PREPROCESSING, BACKBONE):
-        part = model.get_layer(name)
-        rewired = keras.models.clone_model(
-            part,
-            input_tensors=layers.Input((size, size, 3), dtype=part.inputs[0].dtype),
-            clone_function=lambda own: own,
-        )
-        x = keras.Model(rewired.inputs[0], rewired.outputs[0], name=name)(x)
-    x = model.get_layer(HEAD)(model.get_layer(POOLING)(x))
-    return keras.Model(inputs, x, name=model.name)

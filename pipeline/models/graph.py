@@ -68,11 +68,8 @@ def count_macs(model: keras.Model) -> int:
     """
     total = 0
     for node in graph_nodes(model):
-        kernels = [
-            weight.shape
-            for weight in getattr(node.operation, "weights", ())
-            if weight.name.endswith("kernel") and len(weight.shape) > 1
-        ]
+        weights = getattr(node.operation, "weights", ())
+        kernels = [each.shape for each in weights if each.name.endswith("kernel") and len(each.shape) > 1]
         # Each weight of a convolution is used once at each place of its output.
         places = math.prod(node.outputs[0].shape[1:-1])
         total += places * sum(math.prod(shape) for shape in kernels)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import keras
@@ -13,7 +13,7 @@ from keras import layers
 from pipeline.config import BackboneConfig
 from pipeline.models.classifier import BACKBONE, HEAD, POOLING, PREPROCESSING
 from pipeline.models.folding import folded
-from pipeline.models.freezing import all_layers, first_trainable, freeze, unfreeze
+from pipeline.models.freezing import all_layers, first_trainable, unfreeze
 from pipeline.models.fused_training import absorb_frozen_batch_norm, branch_rates
 from pipeline.models.graph import cut_points, split_below
 from pipeline.models.precision import Arithmetic, frozen_arithmetic, trainable_arithmetic
@@ -59,11 +59,6 @@ class FrozenPart:
         start = other.lower.outputs[0]
         inputs = layers.Input(start.shape[1:], dtype=other.dtype)
         return self._compile(inputs, inputs, start)
-
-    @property
-    def unpooled(self) -> "FrozenPart":
-        """Return the part up to the backbone's last feature maps if this one pools them, else this one."""
-        return FrozenPart(self.preprocessing, self.lower, self.arithmetic) if self.pooled else self
 
     @cached_property
     def digest(self) -> str:
@@ -120,8 +115,11 @@ class Parts:
     @cached_property
     def feature_maps(self) -> Infer:
         """Compute uint8 [b, size, size, 3] to the backbone's last feature maps, in inference mode."""
-        lower, upper = self.frozen.unpooled.from_pixels, self.upper
-        return lower if upper is None else lambda batch: upper(lower(batch), training=False)
+        upper = self.upper
+        if upper is None:
+            return replace(self.frozen, pooled=False).from_pixels
+        lower = self.frozen.from_pixels
+        return lambda batch: upper(lower(batch), training=False)
 
     @contextmanager
     def in_their_arithmetic(self) -> Iterator[None]:
@@ -147,7 +145,7 @@ def parts_for_feature_extraction(model: keras.Model, backbone: BackboneConfig, p
         backbone: its configuration.
         precision: `hardware.precision`.
     """
-    preprocessing, network, pooling, head = _pieces(model)
+    preprocessing, network, pooling, head = map(model.get_layer, (PREPROCESSING, BACKBONE, POOLING, HEAD))
     arithmetic = frozen_arithmetic(precision)
     if backbone.constructor == "scratch_cnn":
         lower = keras.Model(network.inputs[0], network.inputs[0])
@@ -155,17 +153,12 @@ def parts_for_feature_extraction(model: keras.Model, backbone: BackboneConfig, p
         frozen = FrozenPart(preprocessing, lower, arithmetic)
         return Parts(frozen, trainable, network, trainable_arithmetic(precision, network))
     above = network.layers[first_trainable(network, backbone.unfreeze, backbone.blocks) :]
-    freeze(network)
+    network.trainable = False
     intermediate = FrozenPart(preprocessing, split_below(network, above)[0], arithmetic)
     # A model of its own: the head is saved, and a compiled model is saved with what it was compiled with.
     trainable = keras.Model(head.inputs[0], head.outputs[0], name="trainable")
-    return Parts(
-        FrozenPart(preprocessing, network, arithmetic, pooled=True),
-        trainable,
-        None,
-        Arithmetic("float32"),
-        intermediate,
-    )
+    frozen = FrozenPart(preprocessing, network, arithmetic, pooled=True)
+    return Parts(frozen, trainable, None, Arithmetic("float32"), intermediate)
 
 
 def parts_for_finetuning(
@@ -187,7 +180,7 @@ def parts_for_finetuning(
         dropout: before the classifier, 0 to 1; None: as in phase 1.
         stochastic_depth: drop rate of the topmost residual branch, 0 to 1; None: the backbone's own.
     """
-    preprocessing, network, pooling, head = _pieces(model)
+    preprocessing, network, pooling, head = map(model.get_layer, (PREPROCESSING, BACKBONE, POOLING, HEAD))
     learning = unfreeze(network, first_layer, freeze_batch_norm=freeze_batch_norm)
     lower, upper = split_below(network, learning)
     # Before BatchNormalization is absorbed, which hides the classes of the convolutions.
@@ -195,18 +188,10 @@ def parts_for_finetuning(
     drop_rates = None if stochastic_depth is None else branch_rates(network, stochastic_depth)
     upper = absorb_frozen_batch_norm(upper, drop_rates)
     frozen = FrozenPart(preprocessing, lower, frozen_arithmetic(precision))
-    trainable = keras.Sequential([upper, pooling, *_with_dropout(head, dropout)], name="trainable")
+    # Another dropout is not saved with the head.
+    top = [head] if dropout is None else [layers.Dropout(dropout), *head.layers[1:]]
+    trainable = keras.Sequential([upper, pooling, *top], name="trainable")
     return Parts(frozen, trainable, upper, arithmetic)
-
-
-def _with_dropout(head: keras.Model, rate: float | None) -> list[layers.Layer]:
-    """Return the head with another dropout, which is not saved with it."""
-    return [head] if rate is None else [layers.Dropout(rate), *head.layers[1:]]
-
-
-def _pieces(model: keras.Model) -> tuple[keras.Model, keras.Model, layers.Layer, keras.Model]:
-    preprocessing, backbone, pooling, head = map(model.get_layer, (PREPROCESSING, BACKBONE, POOLING, HEAD))
-    return preprocessing, backbone, pooling, head
 
 
 def _cut_digests(backbone: keras.Model) -> Iterator[tuple[keras.KerasTensor, str]]:

@@ -35,25 +35,21 @@ def read_checkpoint(file: Path, sha256: str) -> dict[str, np.ndarray]:
             f"{file} is not the expected checkpoint: its sha256 is {digest}, expected {sha256}; install its package again"
         )
     with file.open("rb") as stream:
-        return _read(stream)
-
-
-def _read(stream: BinaryIO) -> dict[str, np.ndarray]:
-    if _TensorUnpickler(stream).load() != _MAGIC or _TensorUnpickler(stream).load() != _PROTOCOL:
-        raise pickle.UnpicklingError("not a checkpoint in torch's legacy format")
-    if not _TensorUnpickler(stream).load()["little_endian"]:
-        raise pickle.UnpicklingError("a big-endian checkpoint")
-    tensors = _TensorUnpickler(stream)
-    named = tensors.load()
-    for key in _TensorUnpickler(stream).load():
-        storage = tensors.storages[key]
-        size = int.from_bytes(stream.read(8), "little")
-        if size != storage.size:
-            raise pickle.UnpicklingError(f"storage {key} has {size} elements, expected {storage.size}")
-        data = stream.read(storage.nbytes)
-        if len(data) != storage.nbytes:
-            raise pickle.UnpicklingError("the file ends early")
-        storage[:] = np.frombuffer(data, storage.dtype)
+        if _TensorUnpickler(stream).load() != _MAGIC or _TensorUnpickler(stream).load() != _PROTOCOL:
+            raise pickle.UnpicklingError("not a checkpoint in torch's legacy format")
+        if not _TensorUnpickler(stream).load()["little_endian"]:
+            raise pickle.UnpicklingError("a big-endian checkpoint")
+        tensors = _TensorUnpickler(stream)
+        named = tensors.load()
+        for key in _TensorUnpickler(stream).load():
+            storage = tensors.storages[key]
+            size = int.from_bytes(stream.read(8), "little")
+            if size != storage.size:
+                raise pickle.UnpicklingError(f"storage {key} has {size} elements, expected {storage.size}")
+            data = stream.read(storage.nbytes)
+            if len(data) != storage.nbytes:
+                raise pickle.UnpicklingError("the file ends early")
+            storage[:] = np.frombuffer(data, storage.dtype)
     return dict(named)
 
 

@@ -126,8 +126,7 @@ def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: 
     from mlflow.types.schema import AnyType, ColSpec, Map, Schema
 
     from pipeline.models.classifier import apply_temperature
-    from pipeline.models.description import classes_and_size, describe
-    from pipeline.models.saving import load_classifier, save_classifier
+    from pipeline.models.saving import classes_and_size, describe, load_classifier, save_classifier
 
     classes, image_size = classes_and_size(file)
     outputs = [ColSpec("string", "class"), ColSpec("double", "probability"), ColSpec(Map("double"), "probabilities")]

@@ -5,12 +5,13 @@ import gc
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from pipeline.config.compose import GROUPS, composed
 from pipeline.config.validate import check
-from pipeline.models.backbones import build_backbone
+from pipeline.models.backbones import build_backbone, with_depthwise_layers
 from pipeline.models.classifier import BACKBONE
-from pipeline.models.freezing import batch_norm_digest, batch_norms, block_starts, first_trainable, freeze, unfreeze
+from pipeline.models.freezing import batch_norm_digest, batch_norms, block_starts, first_trainable, unfreeze
 from pipeline.models.graph import split_below
 from pipeline.models.parts import FrozenBelow, Parts, parts_for_feature_extraction, parts_for_finetuning
 from pipeline.system.errors import PipelineError
@@ -152,8 +153,6 @@ def test_batch_norm_may_be_left_to_learn():
     assert not any(layer.trainable for layer in batch_norms(backbone))
     unfreeze(backbone, first_layer, freeze_batch_norm=False)
     assert sum(layer.trainable for layer in batch_norms(backbone)) == 4
-    freeze(backbone)
-    assert not backbone.trainable_weights
 
 
 def test_the_digest_notices_moving_statistics():
@@ -216,3 +215,36 @@ def test_weights_that_can_not_be_downloaded_name_three_ways_on(monkeypatch):
 def test_random_weights_are_warned_of(caplog):
     build_backbone(small("vgg16").backbone, 32)
     assert "nothing is transferred" in caplog.text
+
+
+@pytest.fixture
+def grouped():
+    """As ConvNeXt has it, with strides, a group of several channels and a nested model beside it."""
+    keras.utils.set_random_seed(3)
+    inputs = layers.Input((9, 9, 4))
+    x = keras.Sequential([layers.Conv2D(8, 1)], name="stem")(inputs)
+    x = layers.Conv2D(8, 3, padding="same", groups=8, bias_initializer="normal", name="depthwise")(x) + x
+    x = layers.Conv2D(8, 3, strides=2, groups=8, use_bias=False, name="strided")(x)
+    x = layers.Conv2D(8, 1, groups=4, name="by twos")(x)
+    return keras.Model(inputs, layers.Activation("gelu")(x))
+
+
+def test_with_depthwise_layers_a_network_computes_the_same_with_the_same_layers_in_order(grouped):
+    twin = with_depthwise_layers(grouped)
+    images = np.random.default_rng(1).normal(size=(2, 9, 9, 4)).astype(np.float32)
+    np.testing.assert_allclose(twin(images), grouped(images), atol=1e-6)
+    assert [layer.name for layer in twin.layers[1:]] == [layer.name for layer in grouped.layers[1:]]
+    own = [layer.name for layer in twin.layers if isinstance(layer, layers.DepthwiseConv2D)]
+    assert own == ["depthwise", "strided"]
+
+
+def test_networks_without_grouped_convolutions_stay_as_they_are():
+    model = keras.Sequential([layers.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.DepthwiseConv2D(3)])
+    assert with_depthwise_layers(model) is model
+
+
+def test_depthwise_layers_are_put_into_a_copy(grouped):
+    before = grouped.get_weights()
+    with_depthwise_layers(grouped)
+    for one, other in zip(before, grouped.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

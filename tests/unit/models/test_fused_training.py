@@ -6,9 +6,9 @@ import pytest
 
 from pipeline.config.compose import GROUPS
 from pipeline.models.backbones import build_backbone
-from pipeline.models.batch_norm import normalised_convolutions
+from pipeline.models.folding import normalised_convolutions
 from pipeline.models.freezing import batch_norm_digest, batch_norms, first_trainable, unfreeze
-from pipeline.models.fused_training import absorb_frozen_batch_norm, branch_rates, with_input_size
+from pipeline.models.fused_training import absorb_frozen_batch_norm, branch_rates
 from tests.support.backbones import small, trained_looking
 from tests.support.training import classifier
 
@@ -92,14 +92,6 @@ def test_weights_are_multiplied_in_float32_whatever_the_policy():
     model.get_layer("conv").bias.assign(np.arange(4.0))
     layer.dtype_policy = keras.dtype_policies.get("float32")
     np.testing.assert_allclose(fast(pixels), model(pixels), atol=1e-5)
-
-
-def test_another_size_shares_the_weights(configure):
-    model = classifier(configure("backbone.weights=random", "image_size=64"))
-    resized = with_input_size(model, 32)
-    assert {id(each) for each in resized.weights} == {id(each) for each in model.weights}
-    pixels = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    assert resized(pixels).shape == (2, 3)
 
 
 def test_branches_are_left_out_in_training_alone(configure):
