@@ -1,4 +1,4 @@
-"""Augmentation in numbered variants: each is a function of the seed and of the image's index in the training set."""
+"""Augmentation of images in numbered variants, and MixUp and CutMix of batches: all are functions of the seed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from pipeline.inputs.augmentation_ops import (
     apply_operation,
     erase,
     geometry_of_operations,
+    inside,
 )
 
 # Streams of random numbers: switching one ingredient on does not change the draws of the others.
-_CROP, _COLOUR, _OPERATIONS, _ERASING = 1, 2, 3, 4
+_CROP, _COLOUR, _OPERATIONS, _ERASING, _MIXING = 1, 2, 3, 4, 5
 
 
 def varies(augment: AugmentConfig) -> bool:
@@ -57,7 +58,10 @@ class Augmentation:
 
     def apply(self, images: np.ndarray) -> np.ndarray:
         """Augment images, uint8 [n, size, size, 3]; all that moves pixels acts in one transform, interpolated once."""
-        moved = _transform(images, self.transforms)
+        # Mirrored at the edges.
+        moved = keras.ops.image.affine_transform(
+            keras.ops.cast(images, "float32"), self.transforms, interpolation="bilinear", fill_mode="reflect"
+        )
         if self.operations is not None and self.strengths is not None:
             for operations, strengths in zip(self.operations.T, self.strengths.T, strict=True):
                 moved = apply_operation(moved, operations, strengths)
@@ -68,35 +72,16 @@ class Augmentation:
         return np.asarray(keras.ops.cast(keras.ops.clip(keras.ops.round(moved), 0, 255), "uint8"))
 
 
-@dataclass(frozen=True)
 class Variants:
-    """Augmented variants of any set of training images."""
-
-    augment: AugmentConfig
-    """Strengths."""
-    seed: int
-    """Of all draws."""
-
-    def of(self, count: int, size: int) -> DrawnVariants:
-        """Return the variants of `count` images with sides of `size` pixels."""
-        return DrawnVariants(self.augment, count, size, self.seed)
-
-    @property
-    def depends(self) -> dict[str, Any]:
-        """Return what augmented pixels depend on; not the number of variants, nor MixUp, which comes after."""
-        return {
-            "augment": asdict(self.augment) | dict.fromkeys(("name", "views", "mixup", "cutmix")),
-            "seed": self.seed,
-        }
-
-
-class DrawnVariants:
     """Augmented variants of some training images by number, without end; each is drawn on first use."""
 
     def __init__(self, augment: AugmentConfig, count: int, size: int, seed: int):
         """Create it for `count` images with sides of `size` pixels; nothing is drawn yet."""
         # Batches of two epochs may be loaded at once, and images of a small class in several variants each.
         self._draw = lru_cache(8)(lambda number: draw_variant(augment, count, size, seed=seed, number=number))
+        others = dict.fromkeys(("name", "views", "mixup", "cutmix"))
+        self.depends: dict[str, Any] = {"augment": asdict(augment) | others, "seed": seed}
+        """Everything that augmented pixels depend on; not the number of variants, nor MixUp, which comes after."""
 
     def __getitem__(self, number: int) -> Augmentation | None:
         """Return a variant; number 0 is the plain image."""
@@ -180,12 +165,6 @@ def _rows(linear: np.ndarray, shift: np.ndarray, size: int) -> np.ndarray:
     return np.pad(rows, [(0, 0), (0, 2)]).astype(np.float32)
 
 
-def _transform(images: np.ndarray, transforms: np.ndarray) -> tf.Tensor:
-    """Transform images to float32 [n, size, size, 3], mirrored at the edges."""
-    images = keras.ops.cast(images, "float32")
-    return keras.ops.image.affine_transform(images, transforms, interpolation="bilinear", fill_mode="reflect")
-
-
 def fixed_views(kind: str, size: int) -> list[Augmentation | None]:
     """Return the views of test-time augmentation, each for one image; the first is None, the plain image.
 
@@ -203,3 +182,67 @@ def fixed_views(kind: str, size: int) -> list[Augmentation | None]:
     if "flip" in kind:
         placed += [(linear @ np.diag([-1.0, 1.0]), centre) for linear, centre in placed]
     return [None, *(Augmentation(_rows(linear[None], np.array([centre]), size)) for linear, centre in placed[1:])]
+
+
+@dataclass(frozen=True, eq=False)
+class Mixing:
+    """Mixes images and labels of a batch by MixUp or CutMix; with both, each batch draws one of them.
+
+    Keras's layers of these names draw from a state; here a batch's draws are a function of seed, epoch and its number.
+    """
+
+    augment: AugmentConfig
+    """At least one of `mixup` and `cutmix` is above 0."""
+    seed: int
+    """Of all draws."""
+
+    def __call__(
+        self, images: tf.Tensor, targets: tf.Tensor, epoch: tf.Tensor, batch: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mix a batch within a graph.
+
+        Args:
+            images: uint8 [b, size, size, 3].
+            targets: float32 [b, classes].
+            epoch: integer [].
+            batch: its number in the epoch, integer [].
+        """
+        size = images.shape[1]
+        order, fraction, boxes = tf.numpy_function(
+            lambda count, *key: self.draw(int(count), size, *map(int, key)),
+            [tf.shape(targets)[0], epoch, batch], [tf.int64, tf.float32, tf.bool], stateful=False,
+        )  # fmt: skip
+        order, fraction = tf.ensure_shape(order, (None,)), tf.ensure_shape(fraction, (None,))
+        boxes = tf.ensure_shape(boxes, (None, size, size, 1))
+        others = tf.gather(images, order)
+        if self.augment.cutmix:
+            images = tf.where(boxes, others, images)
+        if self.augment.mixup:
+            # No MixUp where CutMix has replaced a rectangle.
+            opacity = tf.where(tf.reduce_any(boxes, axis=(1, 2, 3)), 1.0, fraction)
+            opacity = opacity[:, None, None, None]
+            mixed = opacity * tf.cast(images, tf.float32) + (1 - opacity) * tf.cast(others, tf.float32)
+            images = tf.cast(tf.round(mixed), images.dtype)
+        fraction = fraction[:, None]
+        return images, fraction * targets + (1 - fraction) * tf.gather(targets, order)
+
+    def draw(self, count: int, size: int, epoch: int, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw how the images of a batch are mixed.
+
+        Returns:
+            for each image the index of the other one, int64 [b], the fraction that is its own, float32 [b], and the
+            pixels that CutMix replaces, bool [b, size, size, 1].
+
+        Sources: H. Zhang et al., mixup (2018); S. Yun et al., CutMix (2019).
+        """
+        draws = np.random.default_rng([self.seed, epoch, batch, _MIXING])
+        order = draws.permutation(count)
+        cuts = self.augment.cutmix and (not self.augment.mixup or draws.random() < 0.5)
+        parameter = self.augment.cutmix if cuts else self.augment.mixup
+        fraction = draws.beta(parameter, parameter, count)
+        side = np.sqrt(1 - fraction)[:, None] * bool(cuts) * [1.0, 1.0]
+        first = draws.random((count, 2)) * (1 - side)
+        boxes = inside(size * np.stack([first, first + side], axis=2).reshape(-1, 4), size)
+        if cuts:
+            fraction = 1 - boxes.mean(axis=(1, 2, 3))
+        return order, fraction.astype(np.float32), boxes

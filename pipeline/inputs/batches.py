@@ -8,9 +8,8 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from pipeline.inputs.augmentation import Augmentation
+from pipeline.inputs.augmentation import Augmentation, Mixing
 from pipeline.inputs.images import DecodedImages
-from pipeline.inputs.mixup import Mixing
 from pipeline.storage.shards import Rows
 
 # Batches that are loaded ahead.
@@ -24,7 +23,7 @@ Plan = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 class VariantsByNumber(Protocol):
-    """Variants of images: a list, or `pipeline.inputs.augmentation.DrawnVariants`."""
+    """Variants of images: a list, or `pipeline.inputs.augmentation.Variants`."""
 
     def __getitem__(self, number: int) -> Augmentation | None:
         """Return a variant; None: the plain images."""

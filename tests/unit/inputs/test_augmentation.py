@@ -7,9 +7,8 @@ import pytest
 from pipeline.config import AugmentConfig
 from pipeline.config.compose import composed
 from pipeline.config.validate import check
-from pipeline.inputs.augmentation import Variants, draw_variant, fixed_views, mixes, varies
+from pipeline.inputs.augmentation import Mixing, Variants, draw_variant, fixed_views, mixes, varies
 from pipeline.inputs.augmentation_ops import OPERATIONS, apply_operation
-from pipeline.inputs.mixup import Mixing
 from tests.support.augmentation import augmenting
 
 

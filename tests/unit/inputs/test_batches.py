@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config import AugmentConfig
-from pipeline.inputs.augmentation import DrawnVariants
+from pipeline.inputs.augmentation import Variants
 from pipeline.inputs.batches import ImageInputs, Labels, balanced, batches, in_order, shuffled
 from pipeline.inputs.images import DecodedImages
 from pipeline.storage.cache import Cache
@@ -33,7 +33,7 @@ def plain(images: DecodedImages) -> ImageInputs:
 
 
 def moved(images: DecodedImages, augment: AugmentConfig, seed: int) -> ImageInputs:
-    return ImageInputs(images, np.arange(len(images)), DrawnVariants(augment, len(images), images.size, seed))
+    return ImageInputs(images, np.arange(len(images)), Variants(augment, len(images), images.size, seed))
 
 
 def test_images_decoded_on_each_use_equal_cached_ones(some, images, tmp_path, caplog):
