@@ -1,23 +1,24 @@
-"""Fine-tuning of one classifier, round by round."""
+"""Fine-tuning of one classifier, round by round, and the choice of its weights on validation."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
-from pipeline.config import BackboneConfig, FinetuneConfig
+from pipeline.config import BackboneConfig
 from pipeline.finetuning.phases import Round
-from pipeline.finetuning.selection import Weights, interpolate
-from pipeline.models.classifier import BACKBONE, HEAD
+from pipeline.models.classifier import with_input_size
 from pipeline.models.freezing import rate_factors
-from pipeline.models.fused_training import with_input_size
 from pipeline.models.parts import Parts, parts_for_finetuning
-from pipeline.training import Row
-from pipeline.training.data import TrainingData
+from pipeline.training import Row, seven_digits
+from pipeline.training.features import TrainingData
 from pipeline.training.fit import FitContext, Fitted, PhaseFit, fit_phase
 
 log = logging.getLogger(__name__)
+
+Weights = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -28,58 +29,53 @@ class FineTuned:
     """Of the last round."""
     rounds: list[Fitted]
     kept: Row
-    """Row of the epoch whose weights the model has, and `alpha`: see `pipeline.finetuning.selection.interpolate`."""
+    """Row of the epoch whose weights the model has, and `alpha`: see `interpolate`."""
 
 
-@dataclass(frozen=True)
-class FineTuner:
-    """Fine-tuning of one classifier."""
+def fine_tune(
+    model: keras.Model,
+    rounds: Sequence[Round],
+    *,
+    backbone: BackboneConfig,
+    data_at: Callable[[int], TrainingData],
+    context: FitContext,
+    epochs_before: int,
+) -> FineTuned:
+    """Train all rounds, at least one; where the best epoch's weights are kept, the model has the best round's.
 
-    model: keras.Model
-    """The classifier of phase 1, which is changed in place."""
-    backbone: BackboneConfig
-    """Names its blocks."""
-    data_at: Callable[[int], TrainingData]
-    """Returns the training data at a size in pixels."""
-    context: FitContext
-    """Of all fits."""
-    epochs_before: int
-    """Those of phase 1."""
-
-    def run(self, rounds: Sequence[Round]) -> FineTuned:
-        """Train all rounds, at least one; where the best epoch's weights are kept, the model has the best round's."""
-        fitted: list[Fitted] = []
-        kept: Row = {}
-        weights: Weights = []
-        for number, each in enumerate(rounds, start=1):
-            if len(rounds) > 1:
-                log.info("round %d of %d: from %s", number, len(rounds), each.settings.unfreeze)
-            parts, result, last = self._fit(each, sum(len(before.rows) for before in fitted))
-            fitted.append(result)
-            if not kept or not each.settings.restore_best or _better(last, kept, each.settings.monitor):
-                kept, weights = last, self.model.get_weights()
-        self.model.set_weights(weights)
-        return FineTuned(parts, fitted, kept)
-
-    def _fit(self, each: Round, epochs: int) -> tuple[Parts, Fitted, Row]:
-        """Fit one round; the row is of the weights that the model then has."""
-        settings, context, size = each.settings, self.context, self.model.input_shape[1]
-        precision = context.hardware.precision
-        parts, data, validation = round_parts(self.model, each, precision), self.data_at(size), None
+    Args:
+        model: the classifier of phase 1, which is changed in place.
+        rounds: in order.
+        backbone: names its blocks.
+        data_at: returns the training data at a size in pixels.
+        context: of all fits.
+        epochs_before: those of phase 1.
+    """
+    size, precision = model.input_shape[1], context.hardware.precision
+    fitted: list[Fitted] = []
+    kept: Row = {}
+    weights: Weights = []
+    for number, each in enumerate(rounds, start=1):
+        settings, epochs = each.settings, epochs_before + sum(len(before.rows) for before in fitted)
+        if len(rounds) > 1:
+            log.info("round %d of %d: from %s", number, len(rounds), settings.unfreeze)
+        parts, data, validation = round_parts(model, each, precision), data_at(size), None
         if settings.image_size not in (None, size):
             with context.strategy.scope():
-                resized = with_input_size(self.model, settings.image_size)
+                resized = with_input_size(model, settings.image_size)
             validation = parts, data
-            parts, data = round_parts(resized, each, precision), self.data_at(settings.image_size)
-        factors = round_rate_factors(self.model, self.backbone, settings)
+            parts, data = round_parts(resized, each, precision), data_at(settings.image_size)
+        factors = rate_factors(model, backbone.blocks, settings)
         start = parts.trainable.get_weights() if settings.interpolate else []
-        task = PhaseFit(parts, data, settings, self.epochs_before + epochs, factors, validation)
-        fitted = fit_phase(task, context)
-        kept = fitted.kept | {"alpha": 1}
+        fitted.append(fit_phase(PhaseFit(parts, data, settings, epochs, factors, validation), context))
+        last = fitted[-1].kept | {"alpha": 1}
         if settings.interpolate:
             with parts.in_their_arithmetic(), context.strategy.scope():
-                kept |= interpolate(fitted, parts.trainable, start, settings.interpolate)
-        return parts, fitted, kept
+                last |= interpolate(fitted[-1], parts.trainable, start, settings.interpolate)
+        if not kept or not settings.restore_best or _better(last, kept, settings.monitor):
+            kept, weights = last, model.get_weights()
+    model.set_weights(weights)
+    return FineTuned(parts, fitted, kept)
 
 
 def round_parts(model: keras.Model, each: Round, precision: str) -> Parts:
@@ -95,16 +91,53 @@ def round_parts(model: keras.Model, each: Round, precision: str) -> Parts:
     )
 
 
-def round_rate_factors(model: keras.Model, backbone: BackboneConfig, settings: FinetuneConfig) -> dict[int, float]:
-    """Return the factors on a round's learning rate by the variable's id."""
-    return rate_factors(
-        model.get_layer(BACKBONE),
-        model.get_layer(HEAD),
-        backbone.blocks,
-        decay=settings.rate_decay,
-        named=settings.rate_factors or {},
-    )
-
-
 def _better(row: Row, other: Row, monitor: str) -> bool:
     return row[monitor] < other[monitor] if monitor == "val_loss" else row[monitor] > other[monitor]
+
+
+def validation_score(metrics: Mapping[str, float]) -> tuple[float, float]:
+    """Return what models are compared by, larger is better: validation accuracy, then loss."""
+    # Loss comes second: a model that was trained with smoothed labels has a higher one by that alone.
+    return metrics["val_accuracy"], -metrics["val_loss"]
+
+
+def better_phase(train: Mapping[str, float], finetune: Mapping[str, float]) -> str:
+    """Return the phase whose model is better by `validation_score`; train where they are equal."""
+    return "finetune" if validation_score(finetune) > validation_score(train) else "train"
+
+
+def interpolate(fitted: Fitted, trained: keras.Model, start: Weights, alphas: Sequence[float]) -> Row:
+    """Interpolate between a round's first and last weights, and keep the best weights on validation.
+
+    Fine-tuning on few images loses some of what the backbone knew; between both there is often a better classifier.
+
+    Args:
+        fitted: result of the round.
+        trained: has the last weights, within the network; its weights are replaced by the best ones.
+        start: its weights before the round.
+        alphas: to try, each above 0 (the first weights) and below 1 (the last weights).
+
+    Returns:
+        `alpha`, `val_loss` and `val_accuracy` of the best weights; `alpha` is 1 where these are the last ones.
+
+    Source:
+        M. Wortsman et al., Robust fine-tuning of zero-shot models, 2022.
+    """
+    last = trained.get_weights()
+    best = fitted.kept | {"alpha": 1}
+    for alpha in sorted(alphas, reverse=True):
+        trained.set_weights(between(start, last, alpha))
+        metrics = fitted.network.evaluate(fitted.validation, verbose=0, return_dict=True)
+        tried = {"alpha": alpha} | {f"val_{name}": seven_digits(metrics[name]) for name in ("loss", "accuracy")}
+        log.info(
+            "interpolated weights, alpha %(alpha)g  val_loss %(val_loss).4g  val_accuracy %(val_accuracy).4g", tried
+        )
+        best = max(best, tried, key=validation_score)
+    trained.set_weights(between(start, last, best["alpha"]))
+    log.info("kept interpolated weights, alpha = %g (0 = start, 1 = fine-tuned)", best["alpha"])
+    return best
+
+
+def between(start: Weights, end: Weights, alpha: float) -> list[np.ndarray]:
+    """Interpolate each weight linearly; with `alpha` = 1 they equal `end` to the bit."""
+    return [last if alpha == 1 else first + alpha * (last - first) for first, last in zip(start, end, strict=True)]

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.finetuning.finetuner import FineTuner
+from pipeline.finetuning.finetuner import better_phase, fine_tune
 from pipeline.finetuning.phases import finetune_rounds
-from pipeline.finetuning.selection import better_phase
 from pipeline.inputs.manifest import read_manifest
 from pipeline.models.classifier import BACKBONE
 from pipeline.models.freezing import batch_norm_digest
@@ -19,7 +18,7 @@ from pipeline.storage.cache import Cache
 from pipeline.storage.files import read_json, write_json
 from pipeline.system.errors import PipelineError
 from pipeline.training import Row
-from pipeline.training.data import TrainingData, training_data
+from pipeline.training.features import TrainingData, training_data
 from pipeline.training.fit import FitContext
 from pipeline.training.hardware import describe_environment, set_up
 from pipeline.training.outputs import summary, write_history, write_preview
@@ -67,8 +66,9 @@ def run(
     rounds = finetune_rounds(settings.finetune, settings.backbone, backbone, len(data.train_indices))
     before = batch_norm_digest(backbone)
     context = FitContext(settings.seed, settings.augment, settings.hardware, strategy, listener, checkpoints)
-    tuner = FineTuner(model, settings.backbone, data_at=data_at, context=context, epochs_before=phase_1["epochs"])
-    tuned = tuner.run(rounds)
+    tuned = fine_tune(
+        model, rounds, backbone=settings.backbone, data_at=data_at, context=context, epochs_before=phase_1["epochs"]
+    )
     if settings.finetune.freeze_batch_norm and batch_norm_digest(backbone) != before:
         raise PipelineError(
             "BatchNormalization changed although finetune.freeze_batch_norm is on; this result can't be trusted, please "

@@ -11,7 +11,7 @@ from pipeline.stages.settings import Places, TrainSettings
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import write_json
 from pipeline.training import Row
-from pipeline.training.data import training_data
+from pipeline.training.features import training_data
 from pipeline.training.fit import FitContext, PhaseFit, fit_phase
 from pipeline.training.hardware import describe_environment, set_up
 from pipeline.training.label_issues import find_label_issues

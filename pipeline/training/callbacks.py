@@ -1,4 +1,4 @@
-"""Keras callbacks of a fit: epoch figures, early stopping with averaged weights, seeds by epoch, reports."""
+"""Keras callbacks of a fit: epoch figures, early stopping with averaged weights, seeds by epoch."""
 
 import logging
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipeline.config import PhaseConfig
 from pipeline.system.errors import DivergedError
-from pipeline.system.signals import interrupted
+from pipeline.system.processes import interrupted
 from pipeline.training import Row, seven_digits
 
 log = logging.getLogger(__name__)
@@ -99,29 +99,23 @@ class EarlyStoppingWithEma(keras.callbacks.EarlyStopping):
         self._trained: list[np.ndarray] = []
 
     def on_test_begin(self, _logs: Logs = None) -> None:
-        """Validate the average."""
-        self._load_average()
-
-    def on_test_end(self, _logs: Logs = None) -> None:
-        """Put the trained weights back after validation."""
-        self._load_trained()
-
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Compare the epoch with the best one so far, and store the average if it is better."""
-        self._load_average()
-        super().on_epoch_end(epoch, logs)
-        self._load_trained()
-
-    def _load_average(self) -> None:
+        """Load the average, to validate it."""
         if self._averages:
             # A replicated variable is not an array until TensorFlow has read it.
             self._trained = [tf.convert_to_tensor(each).numpy() for each in self.model.trainable_variables]
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
-    def _load_trained(self) -> None:
+    def on_test_end(self, _logs: Logs = None) -> None:
+        """Put the trained weights back after validation."""
         if self._averages:
             for variable, value in zip(self.model.trainable_variables, self._trained, strict=True):
                 variable.assign(value)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Compare the epoch with the best one so far, and store the average if it is better."""
+        self.on_test_begin()
+        super().on_epoch_end(epoch, logs)
+        self.on_test_end()
 
 
 class EpochSeeds(keras.callbacks.Callback):
@@ -138,24 +132,3 @@ class EpochSeeds(keras.callbacks.Callback):
         for number, state in enumerate(states):
             draws = np.random.default_rng([self._seed, self._first + epoch, number])
             state.assign(draws.integers(0, 2**31, state.shape))
-
-
-class EpochReporter(keras.callbacks.Callback):
-    """Reports each epoch's figures to a listener, restored epochs first.
-
-    Placed after the checkpoint: an epoch is reported once it need not be computed again.
-    """
-
-    def __init__(self, recorder: EpochRecorder, listener: Callable[[Row], None]):
-        """`recorder` has the rows; a listener may raise to end the fit."""
-        super().__init__()
-        self._recorder, self._listener = recorder, listener
-
-    def on_train_begin(self, _logs: Logs = None) -> None:
-        """Report the epochs that a checkpoint has restored."""
-        for row in self._recorder.rows:
-            self._listener(row)
-
-    def on_epoch_end(self, _epoch: int, _logs: Logs = None) -> None:
-        """Report the epoch that has just ended."""
-        self._listener(self._recorder.rows[-1])

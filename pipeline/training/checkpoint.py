@@ -140,29 +140,20 @@ class EpochCheckpoint(keras.callbacks.Callback):
         """
         if not self._file:
             return
-        # Every worker has to read its variables; the chief alone writes.
-        checkpoint = self._checkpoint(epoch + 1)
+        counts = {name: getattr(self._stopping, name) for name in _COUNTS}
+        counts["best"] = None if counts["best"] is None else float(counts["best"])
+        ended = self.model.stop_training or epoch + 1 == self._epochs
+        # A replicated variable is not an array until TensorFlow has read it, on every worker; the chief alone writes.
+        arrays = [tf.convert_to_tensor(variable.value).numpy() for variable in self._variables(self.model)]
+        best = self._stopping.best_weights or []
         try:
             if worker_index() == 0:
-                write_checkpoint(checkpoint, self._file)
+                write_checkpoint(Checkpoint(epoch + 1, ended, self._recorder.rows, counts, arrays, best), self._file)
         except OSError as error:
             raise PipelineError(
                 f"cache_folder: the checkpoint of epoch {epoch + 1} can't be written to {self._file} ({error}); make "
                 "room or name another cache_folder; the same command then resumes after the epoch before"
             ) from error
-
-    def _checkpoint(self, epochs: int) -> Checkpoint:
-        counts = {name: getattr(self._stopping, name) for name in _COUNTS}
-        counts["best"] = None if counts["best"] is None else float(counts["best"])
-        return Checkpoint(
-            epochs,
-            self.model.stop_training or epochs == self._epochs,
-            self._recorder.rows,
-            counts,
-            # A replicated variable is not an array until TensorFlow has read it.
-            [tf.convert_to_tensor(variable.value).numpy() for variable in self._variables(self.model)],
-            self._stopping.best_weights or [],
-        )
 
     def _variables(self, network: keras.Model) -> list[keras.Variable]:
         # A compiled model counts its metrics' variables too, which each epoch resets.

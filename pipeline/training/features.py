@@ -1,8 +1,9 @@
-"""Features of the frozen part: computed once for each image, and cached."""
+"""Images of a stage, their labels, and their features: what the frozen part computes, once for each image, cached."""
 
 import functools
 import hashlib
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from pipeline.config import BackboneConfig, HardwareConfig
 from pipeline.inputs.augmentation import Variants
 from pipeline.inputs.batches import FeatureInputs, ImageInputs, Inputs, VariantsByNumber, batches, in_order
 from pipeline.inputs.images import DecodedImages
+from pipeline.inputs.manifest import Manifest, class_indices
 from pipeline.models.parts import FrozenPart, Infer
 from pipeline.storage.cache import GIB, Cache
 from pipeline.storage.files import Json, file_sha256
@@ -63,28 +65,25 @@ class FeatureCache:
         self.images = images
         self._cache, self._backbone, self._hardware = cache, settings.backbone, settings.hardware
 
-    def fits(self, part: FrozenPart, count: int) -> bool:
+    def fits(self, part: FrozenPart, count: int, *, warn: bool = False) -> bool:
         """Return whether features are worth caching: `part` computes some, and those of `count` images fit the budget.
 
         Args:
             part: what computes them.
             count: of images, each variant of an image as one.
+            warn: that they are recomputed in each epoch, where they do not fit.
         """
         if part.empty:
             return False
-        depends = self._depends(0) | {"part": part.digest}
-        gib = self._hardware.feature_cache_gib
-        return self._cache.fits(KIND, depends, count=count, shape=part.shape, dtype=part.dtype, gib=gib)
-
-    def warn_if_too_large(self, part: FrozenPart, count: int) -> None:
-        """Warn that features are not cached but recomputed in each epoch, where they do not fit."""
-        if part.empty or self.fits(part, count):
-            return
-        log.warning(
-            "Not caching features: %d images and variants need %.1f GiB (limit hardware.feature_cache_gib=%g, or disk "
-            "full or read-only); recomputing them in every epoch",
-            count, rows_bytes(count, part.shape, part.dtype) / GIB, self._hardware.feature_cache_gib,
-        )  # fmt: skip
+        depends, gib = self._depends(0) | {"part": part.digest}, self._hardware.feature_cache_gib
+        fits = self._cache.fits(KIND, depends, count=count, shape=part.shape, dtype=part.dtype, gib=gib)
+        if warn and not fits:
+            log.warning(
+                "Not caching features: %d images and variants need %.1f GiB (limit hardware.feature_cache_gib=%g, or "
+                "disk full or read-only); recomputing them in every epoch",
+                count, rows_bytes(count, part.shape, part.dtype) / GIB, gib,
+            )  # fmt: skip
+        return fits
 
     def load(
         self,
@@ -100,12 +99,12 @@ class FeatureCache:
         Args:
             part: what computes them.
             indices: of the images, integer [n].
-            variants: how images are augmented; None: only the plain ones are needed.
+            variants: of these images; None: only the plain ones are needed.
             variant_count: how many variants of each image, the plain one first.
             intermediate: a lower part whose features are cached on the way.
         """
         cached = []
-        drawn: VariantsByNumber = variants.of(len(indices), self.images.size) if variants else [None]
+        drawn: VariantsByNumber = variants or [None]
         for number in range(variant_count):
             # The plain variant is of all images, so that experiments which split them otherwise share it.
             chosen = indices if number else np.arange(len(self.images))
@@ -172,3 +171,37 @@ def open_images(
     budget = settings.hardware.image_cache_gib
     images = DecodedImages(folder, rows, settings.image_size, cache, budget_gib=budget, title=title)
     return FeatureCache(images, cache, settings)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Training and validation images, decoded, with their labels and features."""
+
+    images: DecodedImages
+    """Training and validation images, in manifest order: one set, however a seed divides it."""
+    train_indices: np.ndarray
+    """Indices of the training images in `images`, int64 [n]."""
+    validation_indices: np.ndarray
+    """Indices of the validation images, int64 [m]."""
+    labels: np.ndarray
+    """Class index of each image, int64 [n + m]."""
+    classes: list[str]
+    """Class names."""
+    features: FeatureCache
+    """Of `images`."""
+
+
+def training_data(manifest: Manifest, folder: Path, settings: NetworkSettings, cache: Cache) -> TrainingData:
+    """Decode the training and validation images of a manifest.
+
+    Args:
+        manifest: of the prepared data set.
+        folder: that its paths start from.
+        settings: size, backbone and budgets.
+        cache: where decoded images and features are kept.
+    """
+    rows = manifest.split("train", "validation")
+    features = open_images(rows, folder, settings, cache, title="decoding")
+    train, validation = (np.flatnonzero(rows["split"] == split) for split in ("train", "validation"))
+    labels = class_indices(rows, manifest.classes)
+    return TrainingData(features.images, train, validation, labels, manifest.classes, features)

@@ -2,24 +2,25 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from sklearn.utils.class_weight import compute_class_weight
 
-from pipeline.config import AugmentConfig, HardwareConfig, PhaseConfig
-from pipeline.inputs.augmentation import Variants, mixes, varies
+from pipeline.config import AugmentConfig, FinetuneConfig, HardwareConfig, PhaseConfig
+from pipeline.inputs.augmentation import Mixing, Variants, mixes, varies
 from pipeline.inputs.batches import ImageInputs, Inputs, Labels, Plan, balanced, batches, in_order, shuffled
-from pipeline.inputs.mixup import Mixing
 from pipeline.models.parts import AtTwoSizes, FrozenBelow, Parts
+from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import progress
 from pipeline.training import Row
-from pipeline.training.callbacks import EarlyStoppingWithEma, EpochRecorder, EpochReporter, EpochSeeds
+from pipeline.training.callbacks import EarlyStoppingWithEma, EpochRecorder, EpochSeeds
 from pipeline.training.checkpoint import EpochCheckpoint
-from pipeline.training.data import TrainingData, class_weights
+from pipeline.training.features import TrainingData
 from pipeline.training.optimizers import Rates, make_optimizer
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,8 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
         checkpoint = EpochCheckpoint(file, parts.trainable, recorder=recorder, stopping=stopping, epochs=phase.epochs)
         done = checkpoint.restore(network)
         advance(done * count)
+        for row in recorder.rows:
+            context.listener(row)
         labels = Labels(data.labels[data.validation_indices], len(data.classes))
         validating = batches(validation, in_order(len(validation)), batch_size, labels=labels)
         network.fit(
@@ -128,7 +131,7 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
                 recorder,
                 stopping,
                 checkpoint,
-                EpochReporter(recorder, context.listener),
+                keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: context.listener(recorder.rows[-1])),
             ],
             shuffle=False,
             verbose=0,
@@ -140,7 +143,8 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
 
 def make_inputs(parts: Parts, data: TrainingData, phase: PhaseConfig, context: FitContext) -> PhaseInputs:
     """Make the inputs of a phase: cached features where they fit, else the images themselves."""
-    augment, features, variants = context.augment, data.features, Variants(context.augment, context.seed)
+    augment, features = context.augment, data.features
+    variants = Variants(augment, len(data.train_indices), data.images.size, context.seed)
     # Variants of each training image that the phase sees, the plain one included; and all images, each variant as one.
     count = min(augment.views + 1, phase.epochs)
     seen = len(data.images) + (count - 1) * len(data.train_indices)
@@ -148,14 +152,11 @@ def make_inputs(parts: Parts, data: TrainingData, phase: PhaseConfig, context: F
     mixed = mixes(augment) and parts.upper is not None
     if mixes(augment) and not mixed:
         log.info("augment.mixup and cutmix are ignored while only the head is trained")
-    if mixed or not features.fits(parts.frozen, seen):
-        if not mixed:
-            features.warn_if_too_large(parts.frozen, seen)
+    if mixed or not features.fits(parts.frozen, seen, warn=True):
         # Features that are too large to be cached are of the same variants as if they were.
         number = (None if varies(augment) else 1) if mixed or parts.frozen.empty else count
-        drawn = variants.of(len(data.train_indices), data.images.size)
         return PhaseInputs(
-            ImageInputs(data.images, data.train_indices, drawn),
+            ImageInputs(data.images, data.train_indices, variants),
             ImageInputs(data.images, data.validation_indices, [None]),
             number,
             FrozenBelow(parts.frozen, parts.trainable),
@@ -173,10 +174,11 @@ def training_batches(inputs: PhaseInputs, task: PhaseFit, context: FitContext, e
     """Make the batches of all epochs of a phase, with labels softened as the phase asks for."""
     data, phase, seed = task.data, task.phase, context.seed
     labels = data.labels[data.train_indices]
-    if phase.balanced_sampling:
-        plan = balanced(labels, inputs.variants, seed)
-    else:
-        plan = shuffled(len(labels), inputs.variants, seed)
+    plan = (
+        balanced(labels, inputs.variants, seed)
+        if phase.balanced_sampling
+        else shuffled(len(labels), inputs.variants, seed)
+    )
     if inputs.mixed:
         _warn_of_lonely_classes(plan, labels, phase.batch_size, epochs.start)
     mixing = Mixing(context.augment, seed) if inputs.mixed else None
@@ -193,6 +195,36 @@ def _warn_of_lonely_classes(plan: Plan, labels: np.ndarray, batch_size: int, epo
             "augment.mixup, cutmix: %d of %d batches of the first epoch hold one class only, whose labels mixing does "
             "not change; raise finetune.batch_size, or set finetune.balanced_sampling=true", alone, len(parts),
         )  # fmt: skip
+
+
+def class_weights(phase: PhaseConfig, labels: np.ndarray, classes: Sequence[str]) -> dict[int, float] | None:
+    """Return the weight in the loss of each class's images, by class index; None: all count alike.
+
+    Args:
+        phase: has `class_weight`. balanced: inversely proportional to the class's frequency, 1 on average over the
+            images. By class name: 1 where a class is not named.
+        labels: class indices of the training images, int [n].
+        classes: their names.
+
+    Raises:
+        PipelineError: a weight is for an unknown class.
+    """
+    if phase.class_weight == "none":
+        return None
+    if phase.class_weight == "balanced":
+        present = np.unique(labels)
+        weights = compute_class_weight("balanced", classes=present, y=labels)
+        return dict(zip(present.tolist(), weights.tolist(), strict=True))
+    # YAML reads a class called 1 as a number.
+    by_name = {str(name): float(weight) for name, weight in phase.class_weight.items()}
+    unknown = [repr(name) for name in by_name if name not in classes]
+    if unknown:
+        section = "finetune" if isinstance(phase, FinetuneConfig) else "train"
+        raise PipelineError(
+            f"{section}.class_weight: unknown class {', '.join(unknown)}; the classes are "
+            f"{', '.join(map(repr, classes))}"
+        )
+    return {index: by_name.get(name, 1.0) for index, name in enumerate(classes)}
 
 
 def compile_network(

@@ -1,4 +1,4 @@
-"""Set up this process for training: threads, determinism, devices, strategy."""
+"""Set up this process for training: threads, determinism, devices, strategy, and the other workers."""
 
 import functools
 import gc
@@ -14,12 +14,16 @@ from pipeline.config import HardwareConfig
 from pipeline.models.precision import cpu_bfloat16_instructions
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import threads
-from pipeline.training.multi_worker import joined
+from pipeline.system.processes import TF_CONFIG_EXAMPLE, worker_index
 
 log = logging.getLogger(__name__)
 
 # Each phase and each job of a sweep traces its own functions; TensorFlow takes them for one function traced again.
 tf.get_logger().addFilter(lambda record: "triggered tf.function retracing" not in record.getMessage())
+
+
+# Exempts what is imported by now from garbage collection: a million objects that live as long as the process.
+_freeze_once = functools.cache(gc.freeze)
 
 
 def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
@@ -34,8 +38,7 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
     gpus = tf.config.list_physical_devices("GPU")
     try:
         # Before anything that starts TensorFlow's runtime, which fixes them.
-        tf.config.threading.set_intra_op_parallelism_threads(threads(hardware.intra_op_threads))
-        tf.config.threading.set_inter_op_parallelism_threads(threads(hardware.inter_op_threads))
+        _set_threads(hardware)
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, hardware.memory_growth)
     except RuntimeError as error:
@@ -45,7 +48,7 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
         ) from error
     # Collects garbage too: models have reference cycles, and a sweep's jobs share a process.
     keras.backend.clear_session()
-    _exempt_imports_from_collection()
+    _freeze_once()
     keras.utils.set_random_seed(seed)
     if hardware.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -61,10 +64,9 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
     return _strategy(hardware.strategy, len(gpus))
 
 
-@functools.cache
-def _exempt_imports_from_collection() -> None:
-    """Exempt what is imported by now from garbage collection: a million objects that live as long as the process."""
-    gc.freeze()
+def _set_threads(hardware: HardwareConfig) -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(threads(hardware.intra_op_threads))
+    tf.config.threading.set_inter_op_parallelism_threads(threads(hardware.inter_op_threads))
 
 
 def _strategy(name: str, gpus: int) -> tf.distribute.Strategy:
@@ -102,3 +104,63 @@ def describe_environment() -> dict[str, str]:
         "tensorflow": f"{tf.__version__} ({'CUDA ' + build['cuda_version'] if build.get('cuda_version') else 'CPU build'})",
         "keras": keras.__version__,
     }
+
+
+class Workers(tf.distribute.MultiWorkerMirroredStrategy):
+    """TensorFlow's strategy, made to work with Keras 3 (3.15)."""
+
+    def reduce(self, reduce_op: tf.distribute.ReduceOp | str, value: object, axis: int | None = None) -> object:
+        """Reduce as TensorFlow does; Keras also reduces whole batches, and a step's figures without an axis."""
+        if isinstance(value, tuple):
+            return tuple(self.experimental_local_results(each)[0] for each in value)
+        if axis == 0 and self.experimental_local_results(value)[0].shape.rank == 0:
+            axis = None
+        return super().reduce(reduce_op, value, axis)
+
+
+_joined: list[Workers] = []
+
+
+def join(hardware: HardwareConfig) -> None:
+    """Connect to the other workers, and wait for them; before anything else that TensorFlow does.
+
+    Raises:
+        PipelineError: TF_CONFIG is not set.
+    """
+    if _joined:
+        return
+    if "TF_CONFIG" not in os.environ:
+        raise PipelineError(
+            f"hardware.strategy=multi_worker needs the environment variable TF_CONFIG: {TF_CONFIG_EXAMPLE}"
+        )
+    _set_threads(hardware)
+    log.info("worker %d: connecting to the others", worker_index())
+    _joined.append(Workers())
+
+
+def joined() -> Workers:
+    """Return the strategy of all workers.
+
+    Raises:
+        PipelineError: this process has not joined them.
+    """
+    if not _joined:
+        raise PipelineError(
+            "hardware.strategy=multi_worker: run python -m pipeline, or one stage's command, on each machine; DVC and "
+            "-m run single processes"
+        )
+    return _joined[0]
+
+
+def broadcast(number: int) -> int:
+    """Return the chief's number, on each worker."""
+    strategy = joined()
+    summand = tf.constant(number if worker_index() == 0 else 0)
+
+    @tf.function
+    def total() -> object:
+        return strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("sum", summand))
+
+    # Each of the chief's GPUs is a replica, and adds the number once.
+    replicas = len(strategy.extended.worker_devices)
+    return int(strategy.experimental_local_results(total())[0]) // replicas

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.models.parts import Parts
 from pipeline.system.terminal import progress
-from pipeline.training.data import TrainingData
+from pipeline.training.features import TrainingData
 
 log = logging.getLogger(__name__)
 

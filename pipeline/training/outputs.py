@@ -9,12 +9,11 @@ import pandas as pd
 import tensorflow as tf
 from PIL import Image
 
-from pipeline.inputs.augmentation import Variants, mixes, varies
+from pipeline.inputs.augmentation import Mixing, Variants, mixes, varies
 from pipeline.inputs.batches import ImageInputs
-from pipeline.inputs.mixup import Mixing
 from pipeline.storage.files import Json
 from pipeline.training import Row
-from pipeline.training.data import TrainingData
+from pipeline.training.features import TrainingData
 from pipeline.training.fit import FitContext
 
 _IMAGES, _VARIANTS = 4, 6
@@ -61,7 +60,8 @@ def write_preview(data: TrainingData, context: FitContext, file: Path, *, mixed:
     """
     augment, count = context.augment, len(data.train_indices)
     chosen = np.unique(np.linspace(0, count - 1, _IMAGES).round().astype(np.int64))
-    inputs = ImageInputs(data.images, data.train_indices, Variants(augment, context.seed).of(count, data.images.size))
+    variants = Variants(augment, count, data.images.size, context.seed)
+    inputs = ImageInputs(data.images, data.train_indices, variants)
     columns, side = [], min(_SIDE, data.images.size)
     with tf.device("CPU:0"):
         # Mixing changes labels too, which are not shown.

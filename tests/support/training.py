@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.config import Config
 from pipeline.data.sources import image_folder, table_file
-from pipeline.finetuning.finetuner import FineTuner
+from pipeline.finetuning.finetuner import fine_tune
 from pipeline.finetuning.phases import finetune_rounds
 from pipeline.inputs.manifest import Manifest, read_manifest
 from pipeline.models.classifier import build_classifier
@@ -20,7 +20,7 @@ from pipeline.stages.settings import Places, stage_settings
 from pipeline.storage.cache import Cache
 from pipeline.system.paths import resolve
 from pipeline.training import Row
-from pipeline.training.data import TrainingData, training_data
+from pipeline.training.features import TrainingData, training_data
 from pipeline.training.fit import FitContext, PhaseFit, fit_phase
 from pipeline.training.hardware import set_up
 
@@ -114,14 +114,14 @@ def fit(
         fitted = fit_phase(PhaseFit(extraction_parts(config, model), data, config.train, epochs_before), context)
         return Trained(model, data, fitted.rows, fitted.kept)
     backbone, images = model.get_layer("backbone"), len(data.train_indices)
-    tuner = FineTuner(
+    tuned = fine_tune(
         model,
-        config.backbone,
+        finetune_rounds(config.finetune, config.backbone, backbone, images),
+        backbone=config.backbone,
         data_at=lambda size: data_of(config, size),
         context=context,
         epochs_before=epochs_before,
     )
-    tuned = tuner.run(finetune_rounds(config.finetune, config.backbone, backbone, images))
     return Trained(model, data, [row for each in tuned.rounds for row in each.rows], tuned.kept)
 
 

@@ -47,10 +47,9 @@ def below(config: Config, model: keras.Model, depth: str) -> FrozenPart:
 
 
 def load(config: Config, part: FrozenPart, indices=INDICES, variant_count=1, intermediate=None) -> FeatureInputs:
-    variants = Variants(config.augment, config.seed)
-    return data_of(config).features.load(
-        part, indices, variants=variants, variant_count=variant_count, intermediate=intermediate
-    )
+    features = data_of(config).features
+    variants = Variants(config.augment, len(indices), features.images.size, config.seed)
+    return features.load(part, indices, variants=variants, variant_count=variant_count, intermediate=intermediate)
 
 
 def computed(config: Config) -> int:
@@ -125,13 +124,11 @@ def test_what_changes_the_results_makes_other_entries(config, model, change):
 def test_what_is_too_large_is_not_cached_and_the_sizes_are_named(config, model, caplog):
     part = extraction_parts(config, model).frozen
     features = data_of(config).features
-    assert features.fits(part, 68)
-    features.warn_if_too_large(part, 68)
+    assert features.fits(part, 68, warn=True)
     assert not caplog.text
     config.hardware.feature_cache_gib = 1e-9
     features = data_of(config).features
-    assert not features.fits(part, 68)
-    features.warn_if_too_large(part, 68)
+    assert not features.fits(part, 68, warn=True)
     # 512 numbers of 4 bytes for each.
     assert "68 images and variants need 0.0 GiB (limit hardware.feature_cache_gib=1e-09" in caplog.text
     assert computed(config) == 0

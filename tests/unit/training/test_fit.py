@@ -1,6 +1,7 @@
-"""What recipes do to a fit: averages, several rounds and sizes, live augmentation, divergence."""
+"""What recipes do to a fit: averages, several rounds and sizes, live augmentation, weights of classes, divergence."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 
 from pipeline.models.saving import load_classifier
 from pipeline.storage.files import read_json
-from pipeline.system.errors import DivergedError
-from pipeline.training.fit import PhaseInputs, make_inputs
+from pipeline.system.errors import DivergedError, PipelineError
+from pipeline.training.fit import PhaseInputs, class_weights, make_inputs
 from tests.support.training import (
     classifier,
     context_of,
@@ -110,3 +111,27 @@ def test_a_loss_far_above_that_of_guessing_ends_the_training(configure):
     # The loss is a number all the time.
     with pytest.raises(DivergedError, match=r"diverged in epoch 1 \(training loss \d.*find_lr"):
         fit(configure(*SMALL, *overrides), "train")
+
+
+LABELS = np.repeat([0, 1, 2], [90, 9, 1])
+CLASSES = ["a", "b", "c"]
+
+
+def weights(configure, setting, classes=CLASSES, phase="train"):
+    return class_weights(replace(getattr(configure(), phase), class_weight=setting), LABELS, classes)
+
+
+def test_weights_of_classes_in_the_loss(configure):
+    assert weights(configure, "none") is None
+    balanced = weights(configure, "balanced")
+    assert [balanced[index] * count for index, count in enumerate((90, 9, 1))] == pytest.approx([100 / 3] * 3)
+    assert weights(configure, {"b": 2}) == {0: 1.0, 1: 2.0, 2: 1.0}
+    # YAML reads a class called 1 as a number.
+    assert weights(configure, {1: 3}, ["0", "1", "2"])[1] == 3
+
+
+@pytest.mark.parametrize("phase", ["train", "finetune"])
+def test_a_weight_for_an_unknown_class_names_the_key_and_the_classes(configure, phase):
+    expected = rf"^{phase}\.class_weight: unknown class 'd'; the classes are 'a', 'b', 'c'$"
+    with pytest.raises(PipelineError, match=expected):
+        weights(configure, {"d": 2}, phase=phase)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.finetuning.selection import better_phase, interpolate
+from pipeline.finetuning.finetuner import better_phase, interpolate
 from pipeline.training import Row
 from pipeline.training.fit import Fitted
 
