@@ -142,14 +142,9 @@ def store_uri(tracking: TrackingConfig) -> str:
     if uri.startswith("sqlite:///"):
         # A relative path would mean another place in each working folder, also in one that DVC deletes.
         return f"sqlite:///{resolve(uri.removeprefix('sqlite:///'))}"
-    return _without_password(uri) if uri.startswith("http") else uri
-
-
-def _without_password(uri: str) -> str:
-    """A server's address alone; MLflow gets user and password by its variables, since it prints addresses."""
-    parts = urlsplit(uri)
-    if parts.password is None:
+    if not uri.startswith("http") or (parts := urlsplit(uri)).password is None:
         return uri
+    # MLflow gets a server's user and password by its variables, since it prints addresses.
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username or "")
     os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
