@@ -1,9 +1,16 @@
-"""Inspect each image file once: whether it can be decoded, its statistics, and its perceptual hash."""
+"""Inspect each image file once: whether it can be decoded, its statistics, and its perceptual hash.
 
+Results are cached; a file is read again when its size or time of change differs.
+"""
+
+import errno
 import hashlib
 import logging
 import os
+import sqlite3
 import stat
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,10 +19,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.data.duplicates import HASH_BYTES, downscale, perceptual_hashes
-from pipeline.data.inspection_cache import COLUMNS, InspectionCache
 from pipeline.data.listing import LabelledImage
 from pipeline.inputs.decoding import TooLargeError, UndecodableError, decode
-from pipeline.storage.files import Json, file_sha256, file_state
+from pipeline.storage.files import Json, file_sha256, file_state, is_writable
 from pipeline.system.machine import on_all_cores
 from pipeline.system.paths import CODE
 from pipeline.system.terminal import progress
@@ -28,14 +34,33 @@ strongest and weakest colour channel."""
 # Files per task of a thread; handing over single ones costs as much as reading small ones.
 _CHUNK = 32
 _COLOUR_SIDE = 16
+# Columns of the cache: size in bytes and time of change in ns when the file was read, why it is not an image, results.
+_COLUMNS = {
+    "path": "TEXT PRIMARY KEY",
+    "size": "INTEGER",
+    "changed": "INTEGER",
+    "sha256": "TEXT",
+    "reason": "TEXT",
+    "width": "INTEGER",
+    "height": "INTEGER",
+    "format": "TEXT",
+    "orientation": "INTEGER",
+    "brightness": "REAL",
+    "contrast": "REAL",
+    "saturation": "REAL",
+    "detail": "REAL",
+    "hash": "BLOB",
+    "mirrored": "BLOB",
+}
+_DTYPES = {"INTEGER": "Int64", "REAL": "float64"}
+_ROWS_AT_ONCE = 10_000
+# Seconds to wait for another process that writes, on a network share that may be slow.
+_LOCK_TIMEOUT = 3600
 
 
 def fingerprint(max_pixels: int) -> str:
     """Return everything that the inspection of a file depends on, besides the file."""
-    modules = [
-        CODE / "pipeline" / f"{name}.py"
-        for name in ("inputs/decoding", "data/inspection", "data/duplicates", "data/inspection_cache")
-    ]
+    modules = [CODE / "pipeline" / f"{name}.py" for name in ("inputs/decoding", "data/inspection", "data/duplicates")]
     return " ".join([*map(file_sha256, modules), version("Pillow"), version("scipy"), str(max_pixels)])
 
 
@@ -63,21 +88,24 @@ def inspect(folder: Path, images: list[LabelledImage], cache_folder: Path, max_p
         max_pixels: largest width times height that is decoded.
     """
     nameable = [image for image in images if _is_utf8(image.path)]
-    with InspectionCache.open(cache_folder, folder, fingerprint(max_pixels)) as cache:
+    with _open_cache(cache_folder, folder, fingerprint(max_pixels)) as cache:
         states = {image.path: file_state(os.path.join(folder, image.path)) for image in nameable}
-        known = cache.known()
+        read = cache.execute("SELECT path, size, changed FROM readings")
+        known = {path: (size, changed) for path, size, changed in read}
         new = [path for path, state in states.items() if known.get(path) != state]
         del known
         if len(new) < len(states):
             log.info("%d of %d files are unchanged and not read again", len(states) - len(new), len(states))
+        places = ", ".join("?" * len(_COLUMNS))
         chunks = [new[start : start + _CHUNK] for start in range(0, len(new), _CHUNK)]
         with progress("reading images", len(new)) as advance:
             for rows in on_all_cores(lambda paths: _rows(folder, paths, states, max_pixels), chunks):
-                cache.add(rows)
+                with cache:
+                    cache.executemany(f"INSERT OR REPLACE INTO readings VALUES ({places})", rows)
                 advance(len(rows))
-        read, hashes, mirrored = cache.table([image.path for image in nameable])
+        contents, hashes, mirrored = _cached_table(cache, [image.path for image in nameable])
     listed = pd.DataFrame(nameable, columns=LabelledImage._fields, dtype="str")
-    table = pd.concat([listed, read.drop(columns=["path", "changed"])], axis=1)
+    table = pd.concat([listed, contents.drop(columns=["path", "changed"])], axis=1)
     if len(nameable) < len(images):
         unnameable = [_unnameable(image) for image in images if not _is_utf8(image.path)]
         table = pd.concat([table, pd.DataFrame(unnameable).astype("str")], ignore_index=True)
@@ -122,7 +150,7 @@ def _read(file: str, max_pixels: int) -> Json:
 
 
 def _rows(folder: Path, paths: list[str], states: dict[str, tuple[int, int]], max_pixels: int) -> list[tuple]:
-    """Return rows of COLUMNS for some files; statistics and hashes are computed for all of them at once."""
+    """Return rows of the cache for some files; statistics and hashes are computed for all of them at once."""
     contents = [_read(os.path.join(folder, path), max_pixels) for path in paths]
     decoded = [content for content in contents if "grey" in content]
     if decoded:
@@ -142,4 +170,89 @@ def _rows(folder: Path, paths: list[str], states: dict[str, tuple[int, int]], ma
         # Unreadable files are read again each time: permissions change neither size nor time of change.
         size, changed = states[path] if content["sha256"] else (None, None)
         rows.append({"path": path, "size": size, "changed": changed} | content)
-    return [tuple(map(row.get, COLUMNS)) for row in rows]
+    return [tuple(map(row.get, _COLUMNS)) for row in rows]
+
+
+@contextmanager
+def _open_cache(cache_folder: Path, image_folder: Path, fingerprint: str) -> Iterator[sqlite3.Connection]:
+    """Open the results for the files below `image_folder`.
+
+    A cache that can't be written to is copied into memory, and added rows are lost.
+
+    Args:
+        cache_folder: the cache.
+        image_folder: folder that the images' paths start from.
+        fingerprint: everything that the results depend on, besides the files.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    name = hashlib.sha256(f"{image_folder}\0{fingerprint}".encode(errors="surrogateescape")).hexdigest()[:32]
+    file = cache_folder / "readings" / f"{name}.sqlite"
+    with closing(_connect(file) if is_writable(file.parent) else _copy(file)) as database:
+        try:
+            # A power failure may lose rows; then the files are read again.
+            database.execute("PRAGMA synchronous = OFF")
+            columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
+            database.execute(f"CREATE TABLE IF NOT EXISTS readings ({columns}) WITHOUT ROWID")
+            yield database
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
+
+
+def _cached_table(database: sqlite3.Connection, paths: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Return the rows of known files, in the order of `paths`.
+
+    Returns:
+        (table, hashes, mirrored): the columns without the two hashes, and these as uint8 [n, HASH_BYTES]; zeros for
+        files that are not images.
+    """
+    plain = [name for name in _COLUMNS if name not in ("hash", "mirrored")]
+    dtypes = {name: _DTYPES.get(_COLUMNS[name], "str") for name in plain}
+    cursor = database.execute(f"SELECT {', '.join(plain)}, hash, mirrored FROM readings")
+    parts, bits = [], []
+    none = bytes(HASH_BYTES)
+    while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+        *columns, hashes, mirrored = zip(*rows, strict=True)
+        parts.append(pd.DataFrame(dict(zip(plain, columns, strict=True))).astype(dtypes))
+        joined = b"".join(
+            part for pair in zip(hashes, mirrored, strict=True) for part in (pair[0] or none, pair[1] or none)
+        )
+        bits.append(np.frombuffer(joined, np.uint8).reshape(-1, 2, HASH_BYTES))
+    table = pd.concat(parts, ignore_index=True)
+    order = pd.Index(table["path"]).get_indexer(pd.Index(paths))
+    ordered = np.concatenate(bits)[order]
+    return table.iloc[order].reset_index(drop=True), ordered[:, 0], ordered[:, 1]
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not _is_intact(file):
+        log.warning("%s is damaged; the images are read again", file)
+        file.unlink()
+    return sqlite3.connect(file, timeout=_LOCK_TIMEOUT)
+
+
+def _copy(file: Path) -> sqlite3.Connection:
+    """Copy a read-only file into memory; the copy is empty if the file is missing or damaged."""
+    memory = sqlite3.connect(":memory:")
+    if file.exists() and _is_intact(file):
+        # Locks can't be written here, and are not needed, since nothing can change.
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?immutable=1", uri=True)) as stored:
+            stored.backup(memory)
+    return memory
+
+
+def _is_intact(file: Path) -> bool:
+    """Return whether a file is a complete database, or does not exist."""
+    if not file.exists():
+        return True
+    try:
+        with closing(sqlite3.connect(file, timeout=_LOCK_TIMEOUT)) as database:
+            return database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.OperationalError:  # Another process has locked it.
+        return True
+    except sqlite3.DatabaseError:
+        return False
