@@ -16,11 +16,6 @@ class Cost:
     format: Callable[[float], str]
     """From a value to its digits, without the unit."""
 
-    @property
-    def axis_label(self) -> str:
-        """Label and unit."""
-        return f"{self.label}, {self.unit}" if self.unit else self.label
-
     def text(self, value: float | None) -> str:
         """A value in its unit; a question mark where it is unknown."""
         return "?" if value is None else f"{self.format(value)} {self.unit}".rstrip()

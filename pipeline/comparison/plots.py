@@ -56,7 +56,7 @@ def cost_charts(ranking: Ranking) -> Figure | None:
         grid = figure.subplots(rows, 2, squeeze=False)
         for axes, (cost, values) in zip(grid.flat, known.items(), strict=False):
             _draw_front(axes, values, ranking)
-            axes.set(xlabel=cost.axis_label, ylabel=ranking.label)
+            axes.set(xlabel=f"{cost.label}, {cost.unit}" if cost.unit else cost.label, ylabel=ranking.label)
         for axes in list(grid.flat)[len(known) :]:
             axes.set_visible(False)
         return figure

@@ -155,8 +155,7 @@ class Bootstrap:
         sizes = counts[self.labels[order]]
         starts = (np.cumsum(counts) - counts)[self.labels[order]]
         count = len(order)
-        back = np.empty_like(order)
-        back[order] = np.arange(count)
+        back = np.argsort(order)
         block = max(1, _WEIGHTS_AT_ONCE // count)
         for start in range(0, self.resamples, block):
             rows = min(block, self.resamples - start)

@@ -9,6 +9,7 @@ from scipy.stats import binomtest, norm
 from statsmodels.stats.multitest import multipletests
 
 from pipeline.evaluation.intervals import wilson
+from pipeline.evaluation.metrics import Estimate
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,8 @@ class Difference:
 
     def named(self) -> dict[str, float]:
         """As in metrics.json."""
-        return {
-            "accuracy_difference": self.value,
-            "accuracy_difference_low": self.low,
-            "accuracy_difference_high": self.high,
-            "mcnemar_p": self.p,
-            "gained": self.gained,
-            "lost": self.lost,
-        }
+        interval = Estimate(self.value, self.low, self.high).named("accuracy_difference")
+        return interval | {"mcnemar_p": self.p, "gained": self.gained, "lost": self.lost}
 
 
 def compare_hits(first: np.ndarray, second: np.ndarray, confidence: float) -> Difference:

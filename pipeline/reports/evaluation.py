@@ -78,11 +78,6 @@ class Evaluation:
         """Figures of the better phase."""
         return self.metrics[self.best]
 
-    @property
-    def title(self) -> str:
-        """Backbone and data set."""
-        return f"{self.experiment['backbone']['name']} on {self.experiment['dataset']['name']}"
-
     def of_kind(self, kind: str) -> pd.DataFrame:
         """The mistakes or the hits of the gallery."""
         return self.gallery[self.gallery["kind"] == kind]

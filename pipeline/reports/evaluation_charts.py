@@ -135,12 +135,8 @@ def reliability_chart(before: pd.DataFrame, after: pd.DataFrame, figures: dict[s
         for axes, table, title, when in ((left, before, "As trained", "before"), (right, after, "Scaled", "after")):
             _reliability(axes, table[table["images"] > 0])
             error, chance = figures[f"ece_{when}"], figures[f"ece_by_chance_{when}"]
-            axes.set(
-                title=f"{title}: ECE {error:.3f} ({chance:.3f} by chance)",
-                xlim=(0, 1),
-                ylim=(0, 1.01),
-                xlabel="confidence",
-            )
+            axes.set_title(f"{title}: ECE {error:.3f} ({chance:.3f} by chance)")
+            axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="confidence")
         figure.axes[0].set_ylabel("accuracy, fraction of images")
         figure.axes[0].legend(loc="upper left", fontsize=8)
         return figure
@@ -175,14 +171,8 @@ def corruption_chart(table: pd.DataFrame, clean: Estimate) -> Figure:
         for axes, name in zip(grid.flat, names, strict=False):
             one = table[table["corruption"] == name]
             severity = np.concatenate([[0], one["severity"]])
-            low, value, high = (
-                np.concatenate([[start], one[column]])
-                for start, column in (
-                    (clean.low, "accuracy_low"),
-                    (clean.value, "accuracy"),
-                    (clean.high, "accuracy_high"),
-                )
-            )
+            starts = {"accuracy_low": clean.low, "accuracy": clean.value, "accuracy_high": clean.high}
+            low, value, high = (np.concatenate([[start], one[column]]) for column, start in starts.items())
             axes.fill_between(severity, low, high, color=GREEN, alpha=0.22, linewidth=0)
             axes.plot(severity, value, "o-", color=GREEN, markersize=3)
             axes.set_title(name.replace("_", " "), fontsize=9.5)
@@ -212,9 +202,7 @@ def gallery_chart(gallery: pd.DataFrame, title: str) -> Figure:
         for axes, each in zip(grid.flat, gallery.to_dict("records"), strict=False):
             axes.imshow(np.concatenate([each["image"], each["overlay"]], axis=1))
             pair = f"{shorten(each['label'], 20)}, predicted {shorten(each['prediction'], 20)}"
-            axes.set_title(
-                f"{pair if each['label'] != each['prediction'] else each['label']} ({each['confidence']:.1%})\n{shorten(each['path'], 48)}",
-                fontsize=6.5,
-                fontweight="normal",
-            )
+            classes = pair if each["label"] != each["prediction"] else each["label"]
+            title = f"{classes} ({each['confidence']:.1%})\n{shorten(each['path'], 48)}"
+            axes.set_title(title, fontsize=6.5, fontweight="normal")
         return figure

@@ -28,14 +28,14 @@ def write_report(file: Path, evaluation: Evaluation, charts: dict[str, Figure]) 
         charts: by name, those of `pipeline.reports.evaluation_charts.evaluation_charts`, and `training`.
     """
     best, figures, metrics = evaluation.best, evaluation.figures, evaluation.metrics
-    settings = evaluation.experiment["evaluate"]
+    experiment, settings = evaluation.experiment, evaluation.experiment["evaluate"]
     phase = f"{PHASE_NAMES[best]} (unfreeze: {evaluation.unfreeze})" if best == "finetune" else PHASE_NAMES[best]
     curves, count = evaluation.curves["class"].nunique(), len(evaluation.classes)
     write_page(
         "report.html",
         file,
-        title=evaluation.title,
-        subtitle=f"{phase}, the better phase on validation; {figures['images']} test images; seed {evaluation.experiment['seed']}",
+        title=f"{experiment['backbone']['name']} on {experiment['dataset']['name']}",
+        subtitle=f"{phase}, the better phase on validation; {figures['images']} test images; seed {experiment['seed']}",
         best=best,
         phases=PHASES,
         phase_names=PHASE_NAMES,
@@ -50,7 +50,7 @@ def write_report(file: Path, evaluation: Evaluation, charts: dict[str, Figure]) 
         charts={name: as_svg(figure) for name, figure in charts.items() if name not in ("mistakes", "hits")},
         confusions=top_confusions(evaluation.confusion, evaluation.classes),
         curves_note=f"; the {curves} classes of {count} with the lowest AUC" if 1 < curves < count else "",
-        settings=sorted(_flat(evaluation.experiment).items()),
+        settings=sorted(_flat(experiment).items()),
         **{kind: _cards(evaluation.of_kind(kind)) for kind in ("mistakes", "hits")},
     )
 

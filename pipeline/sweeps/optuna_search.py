@@ -147,10 +147,13 @@ class Search:
         log_search(study, self._settings.objectives, from_hydra(self._config).tracking)
 
     def _left(self, study: optuna.Study) -> int:
-        """Number of trials still to begin."""
+        """Number of trials still to begin; those whose command died are tried again."""
+        trials = study.get_trials(deepcopy=False)
         if self._settings.sampler == "grid":
-            return len(study.get_trials(deepcopy=False, states=[TrialState.WAITING]))
-        return self._settings.trials - _ended(study)
+            return sum(trial.state == TrialState.WAITING for trial in trials)
+        ended = (TrialState.COMPLETE, TrialState.PRUNED)
+        # A trial that failed has a reason.
+        return self._settings.trials - sum(each.state in ended or "reason" in each.user_attrs for each in trials)
 
     def _overrides(self, trial: optuna.Trial) -> list[str]:
         chosen = [f"{key}={quoted(value)}" for key, value in trial.params.items()]
@@ -226,14 +229,6 @@ def enqueue_grid(study: optuna.Study, values: dict[str, list[Any]], trials: int,
     random.Random(seed).shuffle(points)
     for point in points[:trials]:
         study.enqueue_trial(point, skip_if_exists=True)
-
-
-def _ended(study: optuna.Study) -> int:
-    """Number of trials that count: complete, pruned or failed; those whose command died are tried again."""
-    return sum(
-        trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or "reason" in trial.user_attrs
-        for trial in study.get_trials(deepcopy=False)
-    )
 
 
 def _values(key: str, space: BaseDistribution) -> list[Any]:
