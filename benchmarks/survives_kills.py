@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from pipeline.stages import COMPUTING, TRAININGS
+from pipeline.config import PHASES
+from pipeline.stages import COMPUTING
 from pipeline.storage.files import read_json, write_json
 from pipeline.system.paths import CODE
 from tests.support.images import write_images
@@ -52,7 +53,7 @@ def start(folder: Path, images: Path) -> subprocess.Popen:
 
 def differences(folder: Path, undisturbed: Path) -> list[str]:
     """Files of a finished experiment that are not as in the undisturbed one, and what is wrong in MLflow."""
-    names = [f"{stage}/metrics.json" for stage in COMPUTING] + [f"{phase}/history.csv" for phase in TRAININGS]
+    names = [f"{stage}/metrics.json" for stage in COMPUTING] + [f"{phase}/history.csv" for phase in PHASES]
     wrong = [name for name in names if (folder / "job" / name).read_text() != (undisturbed / "job" / name).read_text()]
     ours, theirs = (
         np.stack(pd.read_parquet(each / "job" / "evaluate" / "predictions.parquet")["probabilities"].tolist())

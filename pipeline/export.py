@@ -74,8 +74,7 @@ def export(args: argparse.Namespace) -> None:
 
 def _formats(text: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
-    unknown = [name for name in names if name not in FORMATS]
-    if unknown:
+    if unknown := [name for name in names if name not in FORMATS]:
         raise argparse.ArgumentTypeError(
             f"unknown format {', '.join(map(repr, unknown))}; expected some of {', '.join(FORMATS)}"
         )

@@ -1,6 +1,7 @@
 """Find a learning rate before training with it: `python -m pipeline.find_lr [overrides]`."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.system.cli import add_overrides, run_command
@@ -33,18 +34,17 @@ def find_lr(args: argparse.Namespace) -> None:
 
     config = configuration(args.overrides)
     # MLflow takes seconds to import: only for a configuration that is valid.
-    from pipeline.jobs.identity import Experiment, experiment_key, outside_digests
+    from pipeline.jobs.identity import Experiment
     from pipeline.jobs.pipeline import run_through
     from pipeline.jobs.stage import places_of
     from pipeline.system.terminal import start_logging
     from pipeline.tracking.new_run import log_rate_range
 
-    digests = outside_digests(config)
-    key = experiment_key(config, digests)
-    root = Path("runs") / key
+    experiment = Experiment.of(config, Path("runs"))
+    root = experiment.root / experiment.key
     start_logging(root / "find_lr.log")
-    before = "train" if args.phase == "finetune" else "prepare"
-    run_through(before, Experiment(config, root, digests, key), repeat=False)
+    needs = "train" if args.phase == "finetune" else "prepare"
+    run_through(needs, replace(experiment, root=root), repeat=False)
     # TensorFlow and matplotlib take seconds to import: not before the stages, which report what is wrong first.
     from pipeline.stages.find_lr import run
 

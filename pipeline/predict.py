@@ -42,9 +42,8 @@ def main() -> None:
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write a gallery of the least sure predictions, with heat maps"
     )
-    args = parser.parse_intermixed_args()
     try:
-        run_command(predict, args)
+        run_command(predict, parser.parse_intermixed_args())
     except BrokenPipeError:
         # The reader has closed the pipe; Python would complain again when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

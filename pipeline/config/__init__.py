@@ -156,7 +156,10 @@ class Config:
 
 
 PHASES = ("train", "finetune")
-"""The phases of training, feature extraction and fine-tuning: sections of the configuration, and stages."""
+"""The phases of training, feature extraction and fine-tuning: sections of the configuration, and stages.
+
+They resume after their last completed epoch.
+"""
 
 _EXPERIMENT = ("seed", "image_size", "dataset", "backbone", "augment", "train", "finetune", "evaluate", "hardware")
 

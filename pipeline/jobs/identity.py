@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -106,10 +107,7 @@ def experiment_key(config: Config, digests: Digests | None = None) -> str:
 @functools.cache
 def code_digest(paths: tuple[str, ...]) -> str:
     """sha256 over files and folders of the checkout, by path and content: what this process has imported."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(f"{path} {content_digest(CODE / path)}\n".encode())
-    return digest.hexdigest()
+    return _digest(f"{path} {content_digest(CODE / path)}\n" for path in paths)
 
 
 def content_digest(path: Path) -> str:
@@ -120,11 +118,12 @@ def content_digest(path: Path) -> str:
     """
     if not path.is_dir():
         return file_sha256(path)
-    digest = hashlib.sha256()
-    for file in files_below(path):
-        digest.update(f"{file.relative_to(path).as_posix()} {file_sha256(file)}\n".encode())
-    return digest.hexdigest()
+    return _digest(f"{file.relative_to(path).as_posix()} {file_sha256(file)}\n" for file in files_below(path))
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _key(parts: Json) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return _digest([json.dumps(parts, sort_keys=True, default=str)])[:16]

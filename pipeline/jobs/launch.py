@@ -14,15 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.config.compose import (
-    CONF,
-    check_choices,
-    from_hydra,
-    is_override,
-    quote_literally,
-    register_resolvers,
-    with_params,
-)
+from pipeline.config import compose
 from pipeline.jobs.identity import Experiment, experiment_key, read_digests
 from pipeline.jobs.job import JobResult, JobStatus, reason, run_job
 from pipeline.stages.settings import OUTPUTS, read_config
@@ -57,7 +49,14 @@ def main(stage: str | None) -> NoReturn:
     install_handlers()
     try:
         if stage and sys.argv[1:] == ["--dvc"]:
-            _run_for_dvc(stage)
+            start_logging(main_checkout() / "logs" / f"{stage}.log")
+            # MLflow takes seconds to import, and --help needs none of it.
+            from pipeline.jobs.stage import execute
+
+            if not execute(stage, Experiment.of(read_config(), OUTPUTS, read_digests())):
+                log.warning(
+                    "%s: outputs are complete; `python -m pipeline.sync` uploads them when the server is back", stage
+                )
         else:
             _start(sys.argv[1:], stage)
     except PipelineError as error:
@@ -70,19 +69,10 @@ def main(stage: str | None) -> NoReturn:
     sys.exit()
 
 
-def _run_for_dvc(stage: str) -> None:
-    start_logging(main_checkout() / "logs" / f"{stage}.log")
-    # MLflow takes seconds to import, and --help needs none of it.
-    from pipeline.jobs.stage import execute
-
-    if not execute(stage, Experiment.of(read_config(), OUTPUTS, read_digests())):
-        log.warning("%s: outputs are complete; `python -m pipeline.sync` uploads them when the server is back", stage)
-
-
 def _start(arguments: Sequence[str], stage: str | None) -> None:
     """Check everything that the jobs will run, and give Hydra the command line, with what this process adds to it."""
-    overrides = [each for each in arguments if is_override(each)]
-    options = [each for each in arguments if not is_override(each)]
+    overrides = [each for each in arguments if compose.is_override(each)]
+    options = [each for each in arguments if not compose.is_override(each)]
     for override in overrides:
         module, extra = _EXTRAS.get(override, ("hydra", ""))
         if find_spec(module) is None:
@@ -91,21 +81,21 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
     key = "hydra.sweep.dir" if sweeps else "hydra.run.dir"
     named = [each.partition("=")[2] for each in overrides if each.startswith(f"{key}=")]
     folder = Path(named[-1].strip("'\"") if named else "runs")
-    complete = with_params(overrides)
+    complete = compose.with_params(overrides)
     if _PRINTS.isdisjoint(option.split("=")[0] for option in options):
-        check_choices(complete)
+        compose.check_choices(complete)
         if not is_writable(folder):
             # Hydra would show a traceback.
             raise PipelineError(f"{key}: {folder.absolute()} is not writable; name another folder for the results")
     if sweeps:
         # The same command again is the same sweep; Hydra carries its name to every job, on other machines too.
-        complete.append(f"+hydra.job.env_set.{SWEEP}={quote_literally(' '.join(overrides))}")
+        complete.append(f"+hydra.job.env_set.{SWEEP}={compose.quote_literally(' '.join(overrides))}")
     if "hydra/launcher=ray" in overrides and folder == Path("runs"):
         # A worker on another machine starts in a folder of Ray's.
-        complete.append(f"hydra.sweep.dir={quote_literally(str(Path.cwd() / 'runs'))}")
+        complete.append(f"hydra.sweep.dir={compose.quote_literally(str(Path.cwd() / 'runs'))}")
     sys.argv[1:] = [*options, f"hydra.job.name={stage or 'pipeline'}", *complete]
     _register_resolvers()
-    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(HydraJob(stage))()
+    hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(HydraJob(stage))()
 
 
 class HydraJob:
@@ -128,10 +118,12 @@ class HydraJob:
         # Each of the processes that train together has a log of its own.
         worker = f"-worker{worker_index()}" if worker_index() else ""
         start_logging(folder / f"{self.stage or 'pipeline'}{worker}.log")
-        take_share(_jobs_at_once(state.launcher))
+        jobs = int(state.launcher.get("n_jobs", 1))
+        # As joblib counts: -1 is one for each core.
+        take_share(jobs if jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + jobs))
         with handlers_installed():
             try:
-                return asdict(run_job(self.stage, from_hydra(cfg), folder, sweep=sweep))
+                return asdict(run_job(self.stage, compose.from_hydra(cfg), folder, sweep=sweep))
             except Exception as error:
                 if interrupted():
                     raise KeyboardInterrupt from error
@@ -143,20 +135,13 @@ class HydraJob:
 
 def _register_resolvers() -> None:
     """Register the functions that conf/ calls, and the one that names a job's folder."""
-    register_resolvers()
+    compose.register_resolvers()
     OmegaConf.register_new_resolver("experiment_key", _job_folder, replace=True)
 
 
 def _job_folder(*, _root_: DictConfig) -> str:
     try:
-        return experiment_key(from_hydra(_root_))
+        return experiment_key(compose.from_hydra(_root_))
     except PipelineError:
         # Hydra needs the folder before the job begins; the job then raises the same error where Hydra can report it.
         return "not-started"
-
-
-def _jobs_at_once(launcher: DictConfig) -> int:
-    """Number of jobs that a launcher runs at once on a machine that they divide among themselves."""
-    count = int(launcher.get("n_jobs", 1))
-    # As joblib counts: -1 is one for each core.
-    return count if count > 0 else max(1, (os.cpu_count() or 1) + 1 + count)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from pipeline.config import PHASES
 from pipeline.jobs.identity import Experiment
 from pipeline.jobs.stage import checkpoint_folder, execute, is_computed, is_done, run_body
-from pipeline.stages import STAGES, TRAININGS
+from pipeline.stages import STAGES
 from pipeline.system.errors import UndeliveredError
 from pipeline.system.processes import worker_index
 
@@ -29,8 +30,8 @@ def is_complete(last: str | None, experiment: Experiment) -> bool:
 def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> None:
     """Run the stages up to `last` (None: all) whose results are missing.
 
-    Trainings that were cut off resume. Two processes on the same folder take turns. Of the workers of one training, the
-    chief runs the stages.
+    Trainings that were cut off resume. Two processes on the same folder take turns. Of processes that
+    train together, the chief runs the stages, and the others take part in its trainings.
 
     Args:
         last: the last stage to run.
@@ -48,7 +49,12 @@ def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> No
 
         join(experiment.config.hardware)
         if worker_index():
-            _train_with_chief(experiment)
+            # The chief names each training that begins, and 0 after the last one; it alone keeps the files.
+            while number := broadcast(0):
+                stage = PHASES[number - 1]
+                log.info("worker %d: %s started", worker_index(), stage)
+                with tempfile.TemporaryDirectory() as out:
+                    run_body(stage, experiment, Path(out), lambda _row: None, checkpoint_folder(stage, experiment))
             return
     with FileLock(f"{experiment.root}.lock", is_singleton=True):
         logged = _run(last, experiment, repeat=repeat)
@@ -62,17 +68,6 @@ def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> No
         )
 
 
-def _train_with_chief(experiment: Experiment) -> None:
-    """Take part in the chief's trainings until there is no further one; delete their files."""
-    from pipeline.training.hardware import broadcast
-
-    while number := broadcast(0):
-        stage = TRAININGS[number - 1]
-        log.info("worker %d: %s started", worker_index(), stage)
-        with tempfile.TemporaryDirectory() as out:
-            run_body(stage, experiment, Path(out), lambda _row: None, checkpoint_folder(stage, experiment))
-
-
 def _run(last: str | None, experiment: Experiment, *, repeat: bool) -> bool:
     """Run what is missing; returns whether the tracking store has everything."""
     named = STAGES if last is None else (last,)
@@ -83,7 +78,7 @@ def _run(last: str | None, experiment: Experiment, *, repeat: bool) -> bool:
             logged = execute(stage, experiment, repeat=stage in forced)
             continue
         log.info("%s: up to date: %s", stage, experiment.folder(stage))
-        if stage in TRAININGS:
+        if stage in PHASES:
             # A process that is killed in its last moment leaves them.
             shutil.rmtree(checkpoint_folder(stage, experiment), ignore_errors=True)
     for stage in STAGES[len(stages_up_to(last)) :]:

@@ -81,17 +81,13 @@ def _copy_files(source: Path, target: Path) -> None:
     for file in files_below(source):
         place = target / file.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
-        _copy_file(file, place)
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    with open(source, "rb") as reading, open(target, "wb") as writing:
-        try:
-            left = os.fstat(reading.fileno()).st_size
-            while left > 0 and (copied := os.copy_file_range(reading.fileno(), writing.fileno(), left)):
-                left -= copied
-        except (OSError, AttributeError):
-            # Two file systems, or a system that has no such call.
-            reading.seek(0)
-            writing.seek(0)
-            shutil.copyfileobj(reading, writing)
+        with open(file, "rb") as reading, open(place, "wb") as writing:
+            try:
+                left = os.fstat(reading.fileno()).st_size
+                while left > 0 and (copied := os.copy_file_range(reading.fileno(), writing.fileno(), left)):
+                    left -= copied
+            except (OSError, AttributeError):
+                # Two file systems, or a system that has no such call.
+                reading.seek(0)
+                writing.seek(0)
+                shutil.copyfileobj(reading, writing)

@@ -11,12 +11,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import PHASES, Config
 from pipeline.data.leaks import LeakError
 from pipeline.data.sources import image_folder, table_file
 from pipeline.jobs.identity import Experiment
 from pipeline.jobs.results import RUN, SharedResults
-from pipeline.stages import STAGES, TRAININGS, declaration
+from pipeline.stages import STAGES, declaration
 from pipeline.stages.settings import Places, stage_settings
 from pipeline.storage.files import file_sha256, files_below, is_writable, read_json, whole_folder, write_json
 from pipeline.system.errors import PipelineError, PrunedError
@@ -117,9 +117,8 @@ def execute(stage: str, experiment: Experiment, *, repeat: bool = False) -> bool
 def _log_later_stages(stage: str, experiment: Experiment, run: ExperimentRun) -> None:
     """Log later stages whose results still hold: DVC does not run them if this stage's outputs are as before."""
     for later in STAGES[STAGES.index(stage) + 1 :]:
-        if not is_computed(later, experiment):
-            return
-        if not run.has(experiment.folder(later)) and not run.log_stage(experiment.folder(later)):
+        folder = experiment.folder(later)
+        if not (is_computed(later, experiment) and (run.has(folder) or run.log_stage(folder))):
             return
 
 
@@ -137,7 +136,7 @@ def run_body(
         from pipeline.stages import prepare
 
         return prepare.run(settings, places, out)
-    if stage in TRAININGS:
+    if stage in PHASES:
         from pipeline.stages import finetune, train
 
         run = train.run if stage == "train" else finetune.run
@@ -164,16 +163,18 @@ def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, c
         shutil.rmtree(leftover, ignore_errors=True)
     leaks_page = root / "leaks.html"
     leaks_page.unlink(missing_ok=True)
-    if stage in TRAININGS and experiment.config.hardware.strategy == "multi_worker":
+    if stage in PHASES and experiment.config.hardware.strategy == "multi_worker":
         # TensorFlow is not imported before a training needs it.
         from pipeline.training.hardware import broadcast
 
         # The other workers wait for the number of the training that begins now.
-        broadcast(TRAININGS.index(stage) + 1)
-    stopwatch = _Stopwatch(checkpoints)
-    listeners = [stopwatch.save, run.report_epoch, *_pruner()]
+        broadcast(PHASES.index(stage) + 1)
+    seconds = _stopwatch(checkpoints)
+    listeners = [run.report_epoch, *_pruner()]
 
     def listen(row: Row) -> None:
+        if checkpoints:
+            write_json(checkpoints / _SECONDS, seconds())
         for listener in listeners:
             listener(row)
 
@@ -189,7 +190,7 @@ def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, c
         state = {
             "run_id": run.run_id,
             "stage_key": key,
-            "seconds": round(stopwatch.seconds(), 3),
+            "seconds": round(seconds(), 3),
             "environment": environment,
             "files": {
                 file.relative_to(out).as_posix(): {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
@@ -199,20 +200,12 @@ def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, c
         write_json(out / RUN, state)
 
 
-class _Stopwatch:
-    """Seconds of a stage, with those of earlier starts that were cut off; saved beside the checkpoints."""
-
-    def __init__(self, checkpoints: Path | None):
-        self._file = checkpoints / _SECONDS if checkpoints else None
-        self._started = perf_counter()
-        self._before: float = read_json(self._file) if self._file and self._file.exists() else 0.0
-
-    def save(self, _row: Row) -> None:
-        if self._file:
-            write_json(self._file, self.seconds())
-
-    def seconds(self) -> float:
-        return self._before + perf_counter() - self._started
+def _stopwatch(checkpoints: Path | None) -> Callable[[], float]:
+    """Reads the seconds of a stage, with those of earlier starts that were cut off."""
+    file = checkpoints / _SECONDS if checkpoints else None
+    before: float = read_json(file) if file and file.exists() else 0.0
+    started = perf_counter()
+    return lambda: before + perf_counter() - started
 
 
 def _pruner() -> list[Callable[[Row], None]]:
@@ -252,7 +245,7 @@ def checkpoint_folder(stage: str, experiment: Experiment, key: str | None = None
 @contextmanager
 def _checkpoints(stage: str, key: str, experiment: Experiment) -> Iterator[Path | None]:
     """Folder of a training's checkpoints, removed after it; None for other stages, and where nothing can be written."""
-    if stage not in TRAININGS:
+    if stage not in PHASES:
         yield None
         return
     folder = checkpoint_folder(stage, experiment, key)

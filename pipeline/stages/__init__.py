@@ -1,20 +1,16 @@
-"""The body of each stage, and the stages as dvc.yaml declares them: code, inputs and outputs."""
+"""The body of each stage, and the stages as dvc.yaml declares them: code and inputs."""
 
 import functools
 from dataclasses import dataclass
 
 import yaml
 
-from pipeline.config import PHASES
-from pipeline.storage.files import Json
 from pipeline.system.paths import CODE
 
 STAGES = ("prepare", "train", "finetune", "evaluate", "report")
 """All stages, in the order in which they run."""
 COMPUTING = STAGES[:-1]
 """The stages that compute results; `report` draws and logs them."""
-TRAININGS = PHASES
-"""The stages that resume after their last completed epoch."""
 
 
 @dataclass(frozen=True)
@@ -29,35 +25,21 @@ class Declaration:
     """Digests that stage watch writes of what lies outside the checkout: images, weights."""
     others: tuple[str, ...]
     """Further dependencies, relative to the checkout, such as the locks."""
-    outputs: tuple[str, ...]
-    """Files and folders that it writes, relative to the folder of outputs."""
 
     @property
     def needs(self) -> tuple[str, ...]:
         """The earlier stages that it reads from."""
-        folders = {path.split("/")[0] for path in self.inputs}
-        return tuple(stage for stage in STAGES if stage in folders)
+        return tuple(stage for stage in STAGES if any(path.startswith(f"{stage}/") for path in self.inputs))
 
 
 @functools.cache
 def declaration(stage: str) -> Declaration:
     """Read a stage's declaration from dvc.yaml."""
-    entry = yaml.safe_load((CODE / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
-    deps = [_path(each) for each in entry["deps"]]
+    deps = yaml.safe_load((CODE / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
     outputs = [each.removeprefix("outputs/") for each in deps if each.startswith("outputs/")]
     return Declaration(
         code=tuple(each for each in deps if each.startswith("pipeline/")),
         inputs=tuple(each for each in outputs if each.split("/")[0] not in ("settings", "watch")),
         digests=tuple(each.split("/")[1].removesuffix(".json") for each in outputs if each.startswith("watch/")),
         others=tuple(each for each in deps if not each.startswith(("pipeline/", "outputs/"))),
-        outputs=tuple(
-            _path(each).removeprefix("outputs/")
-            for kind in ("outs", "metrics", "plots")
-            for each in entry.get(kind, ())
-        ),
     )
-
-
-def _path(entry: str | Json) -> str:
-    """Return an entry's path; the entry may be a mapping from the path to DVC's options."""
-    return entry if isinstance(entry, str) else next(iter(entry))

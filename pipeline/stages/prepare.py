@@ -88,8 +88,7 @@ def _log_findings(listing: Listing, curated: Curated) -> None:
             figures["leaked"], figures["dropped"],
         )  # fmt: skip
     for split, rows in manifest.groupby("split"):
-        missing = set(listing.classes) - set(rows["label"])
-        if missing:
+        if missing := set(listing.classes) - set(rows["label"]):
             log.warning("The %s split has no image of %s", split, ", ".join(sorted(missing)))
     log.info(
         "%d images of %d classes: %s", len(manifest), len(listing.classes), manifest["split"].value_counts().to_dict()

@@ -21,11 +21,11 @@ from pipeline.jobs.stage import places_of
 from pipeline.models.freezing import all_layers
 from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
 from pipeline.models.saving import load_classifier
-from pipeline.stages import STAGES, declaration
+from pipeline.stages import STAGES
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import files_below, read_json
-from pipeline.training.data import training_data
-from tests.support.experiments import folders, run_stages
+from pipeline.training.features import training_data
+from tests.support.experiments import declared_outputs, folders, run_stages
 from tests.support.images import write_images
 
 FILES = {
@@ -59,7 +59,7 @@ def test_each_stage_leaves_exactly_its_files(experiment):
 
 def test_dvc_declares_exactly_these_files():
     for stage, files in FILES.items():
-        assert set(declaration(stage).outputs) == {f"{stage}/{file}" for file in files}
+        assert declared_outputs(stage) == {f"{stage}/{file}" for file in files}
 
 
 def test_the_manifest(experiment):

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from pipeline.config import Config
 from pipeline.storage.files import read_json
+from pipeline.system.paths import CODE
 
 
 def run_stages(config: Config, root: Path, last: str | None = None, *, repeat: bool = False):
@@ -16,6 +19,12 @@ def run_stages(config: Config, root: Path, last: str | None = None, *, repeat: b
     experiment = Experiment.of(config, root)
     run_through(last, experiment, repeat=repeat)
     return experiment
+
+
+def declared_outputs(stage: str) -> set[str]:
+    """Files and folders that dvc.yaml declares as a stage's outputs, relative to outputs/."""
+    entry = yaml.safe_load((CODE / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
+    return {path.removeprefix("outputs/") for kind in ("outs", "metrics", "plots") for path in entry.get(kind, ())}
 
 
 def folders(root: Path) -> list[str]:

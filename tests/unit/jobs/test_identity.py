@@ -17,6 +17,7 @@ from pipeline.jobs.identity import Digests, Experiment, experiment_key, outside_
 from pipeline.stages import COMPUTING, STAGES, declaration
 from pipeline.storage.files import files_below
 from pipeline.system.paths import CODE
+from tests.support.experiments import declared_outputs
 
 DIGESTS = {"images": "a" * 64, "weights": None}
 
@@ -67,7 +68,7 @@ def change_a_byte(file: Path) -> bytes:
 def test_all_that_is_declared_exists(stage):
     declared = declaration(stage)
     assert [path for path in declared.code + declared.others if not (CODE / path).exists()] == []
-    earlier = {path for each in STAGES[: STAGES.index(stage)] for path in declaration(each).outputs}
+    earlier = {path for each in STAGES[: STAGES.index(stage)] for path in declared_outputs(each)}
     assert set(declared.inputs) <= earlier
 
 
