@@ -46,11 +46,9 @@ def with_params(overrides: Sequence[str]) -> list[str]:
         PipelineError: params.yaml is not YAML, or not a mapping.
     """
     params = _read_params()
-    if "experiment=null" in overrides:
-        params["experiment"] = None
     later = [_normalise_override(override) for override in overrides if override != "experiment=null"]
     chosen = {override.split("=")[0].lstrip("+") for override in later}
-    if "experiment" in chosen:
+    if "experiment" in chosen or "experiment=null" in overrides:
         params["experiment"] = None
     if "experiment" in chosen or params.get("experiment"):
         used = {key: params[key] for key in ("experiment", "dataset") if params.get(key)}

@@ -127,8 +127,7 @@ class FinetuneConfig(PhaseConfig):
     """Phase 2, fine-tuning: the backbone is trained, in part or as a whole."""
 
     unfreeze: int | str = limited(
-        "an integer or a text that is not empty",
-        {"type": ["integer", "string"], "minLength": 1},
+        "an integer or a text that is not empty", {"type": ["integer", "string"], "minLength": 1}
     )
     """Start of the trainable part: name of a block or layer, index of a layer, number of blocks from the top (-2),
     all, or none. auto: all where `budget` allows it, else the upper part that the backbone names."""

@@ -72,8 +72,7 @@ def check(composed: DictConfig) -> Config:
     Raises:
         ConfigError: lists every problem with its key, the given value and the allowed ones.
     """
-    problems = find_problems(composed)
-    if problems:
+    if problems := find_problems(composed):
         raise ConfigError(problems)
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
 

@@ -6,6 +6,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -41,13 +42,11 @@ def take_share(workers: int) -> None:
         return
     for number in range(workers):
         lock = FileLock(Path(tempfile.gettempdir()) / f"pipeline-{os.getuid()}-{os.getppid()}-{number}.lock")
-        try:
+        with suppress(Timeout):
             lock.acquire(timeout=0)
-        except Timeout:
-            continue
-        _share_locks.append(lock)
-        _restrict_to(number, workers)
-        return
+            _share_locks.append(lock)
+            _restrict_to(number, workers)
+            return
 
 
 def _restrict_to(number: int, workers: int) -> None:

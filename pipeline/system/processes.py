@@ -43,14 +43,8 @@ def is_dead(process: str) -> bool:
     """Return whether a process, named as by `own`, has surely ended; False where this can't be seen from here."""
     *place, number, started = process.split("/")
     machine, boot, namespace = _place()
-    if place[:1] != [machine]:
-        return False
-    if place[1] != boot:
-        # The machine has been restarted since.
-        return True
-    if place[2] != namespace:
-        return False
-    return _started(int(number)) != started
+    # With another boot, this machine has been restarted since.
+    return place[:1] == [machine] and (place[1] != boot or (place[2] == namespace and _started(int(number)) != started))
 
 
 def is_alive(process: str) -> bool:
