@@ -9,3 +9,6 @@ import os
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Remarks on the processor and on libraries for GPUs; warnings and errors come through Python.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# MLflow reads these when it is imported, too. Its usage telemetry stays off unless it is wanted.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")

@@ -1,7 +1,9 @@
 """What the project promises about its own files."""
 
 import ast
+import os
 import subprocess
+import sys
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -168,6 +170,15 @@ def test_locks_agree_and_satisfy_the_project():
     wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     assert all(requirement.split("[")[0].split(">")[0].split("=")[0].lower() in named for requirement in wanted)
     assert any(line.startswith("nvidia-cudnn") for line in pins["requirements-gpu.lock"])
+
+
+def test_mlflows_telemetry_is_off_whichever_module_imports_mlflow():
+    """MLflow looks when it is imported, which this module does before any other of the package."""
+    code = "import pipeline.comparison.experiments; from mlflow.telemetry.client import get_telemetry_client as client; print(client())"
+    unset = {"MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"}
+    env = {name: value for name, value in os.environ.items() if name not in unset}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=CODE, env=env, capture_output=True, text=True)
+    assert ran.stdout.strip() == "None", ran.stdout + ran.stderr
 
 
 def test_analytics_are_off_and_no_machines_path_is_in_the_project():

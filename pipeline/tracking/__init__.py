@@ -2,9 +2,6 @@
 
 import os
 
-# MLflow reads these when it is imported. Its usage telemetry stays off unless it is wanted.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "true")
 # No progress bar for each small file.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # `pipeline.tracking.outbox` waits for a server that is away, while training continues;
