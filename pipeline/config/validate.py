@@ -98,7 +98,7 @@ def expected_values(key: dataclasses.Field) -> str:
 
 
 def _section_problems(values: DictConfig, section: type, prefix: str) -> Iterator[str]:
-    schema = {each.name: each for each in fields(section)}
+    schema, typed = {each.name: each for each in fields(section)}, OmegaConf.structured(section)
     for name in (f"{prefix}{key}" for key in values if key not in schema):
         yield f"{name}: renamed to {RENAMED[name]}" if name in RENAMED else unknown("key", name, known_keys())
     for key, each in schema.items():
@@ -110,7 +110,7 @@ def _section_problems(values: DictConfig, section: type, prefix: str) -> Iterato
                 yield from _section_problems(values[key], inner, f"{name}.")
             else:
                 yield f"{name}: {values[key]!r} is not a section; use {name}=<a file in conf/{name}/> or {name}.<key>=<value>"
-        elif not _is_valid(values, each, OmegaConf.structured(section)):
+        elif not _is_valid(values, each, typed):
             yield f"{name}: invalid value {_shown(values, key)}; expected {expected_values(each)}"
 
 
@@ -118,9 +118,11 @@ def _is_valid(values: DictConfig, key: dataclasses.Field, typed: DictConfig) -> 
     """Return whether a value converts to its type, which assigning it to `typed` tries, and is within its limits."""
     try:
         typed[key.name] = values[key.name]
+        value = typed[key.name]
     except OmegaConfBaseException:
         return False
-    value = OmegaConf.to_container(typed)[key.name]
+    if OmegaConf.is_config(value):
+        value = OmegaConf.to_container(value)
     return (value is None and key.type is not Any) or satisfies(value, key.metadata.get("schema", {}))
 
 

@@ -16,6 +16,7 @@ def complete(tmp_path):
     return [run for run in runs(tmp_path) if run.data.tags.get("complete") == "true"]
 
 
+@pytest.mark.slow
 def test_a_sweep_of_the_whole_pipeline_and_its_repeat(command, tmp_path, images):
     """Jobs in folders of their own, one experiment each; nothing is done twice, one failure stops nothing."""
     jobs = "finetune.unfreeze=all,none,nonsense"

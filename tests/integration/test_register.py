@@ -21,6 +21,7 @@ def store(tmp_path, monkeypatch):
     return mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
 
 
+@pytest.mark.slow
 def test_the_best_becomes_champion_and_answers_by_its_name(command, tmp_path, store, capsys):
     images = write_images(tmp_path / "images", per_class=24)
     run = [

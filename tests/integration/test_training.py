@@ -15,9 +15,9 @@ def feature_entries(config) -> int:
     ("backbone", "phase", "precision"),
     [
         ("efficientnet_lite0", "train", "float32"),
-        ("efficientnet_lite0", "finetune", "float32"),
+        pytest.param("efficientnet_lite0", "finetune", "float32", marks=pytest.mark.slow),
         ("efficientnet_lite0", "finetune", "mixed_bfloat16"),
-        ("resnet50", "finetune", "float32"),
+        pytest.param("resnet50", "finetune", "float32", marks=pytest.mark.slow),
         ("vgg16", "finetune", "float32"),
         pytest.param("efficientnet_b0", "finetune", "float32", marks=pytest.mark.every_backbone),
         pytest.param("resnet50", "finetune", "mixed_bfloat16", marks=pytest.mark.every_backbone),

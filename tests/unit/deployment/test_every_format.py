@@ -13,7 +13,10 @@ from tests.support.backbones import small, trained_looking
 
 # Converters take seconds to minutes.
 USUAL = ("efficientnet_lite0",)
-EVERY = [pytest.param(name, marks=[] if name in USUAL else pytest.mark.every_backbone) for name in GROUPS["backbone"]]
+EVERY = [
+    pytest.param(name, marks=pytest.mark.slow if name in USUAL else pytest.mark.every_backbone)
+    for name in GROUPS["backbone"]
+]
 
 
 def telling(model, images):

@@ -53,7 +53,7 @@ save_classifier(small_classifier(small(sys.argv[1])), ["a", "b", "c"], Path(sys.
 """
 
 
-@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "vgg16"])
+@pytest.mark.parametrize("backbone", ["efficientnet_lite0", pytest.param("vgg16", marks=pytest.mark.slow)])
 def test_the_same_weights_are_the_same_bytes_in_every_process(tmp_path, backbone):
     files = [tmp_path / "one.keras", tmp_path / "other.keras"]
     for file in files:

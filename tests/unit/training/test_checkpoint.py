@@ -18,7 +18,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("phase", "precision"), [("train", "float32"), ("finetune", "mixed_float16")])
+@pytest.mark.parametrize(
+    ("phase", "precision"), [("train", "float32"), pytest.param("finetune", "mixed_float16", marks=pytest.mark.slow)]
+)
 def test_cut_off_after_each_epoch_it_ends_as_if_nothing_had_been(configure, tmp_path, phase, precision):
     config = configure(*CASES[phase], f"hardware.precision={precision}", "hardware.frozen_batch_size=8")
     uninterrupted = fit(config, phase)

@@ -23,6 +23,7 @@ run_stages(check(composed(json.loads(sys.argv[1]))), Path(sys.argv[2]), "prepare
 """
 
 
+@pytest.mark.slow
 def test_mirrored_on_two_logical_devices_agrees_with_one(command, tmp_path, images):
     (tmp_path / "mirrored.py").write_text(MIRRORED)
     overrides = [
