@@ -147,15 +147,18 @@ class Metric:
     """None where the metric is not a mean over images: macro F1 (see `pipeline.evaluation.intervals`), ECE."""
     higher_is_better: bool = True
     bounded: bool = True
-    """Whether it is between 0 and 1, and 1 is the best."""
+    """Whether it is between 0 and 1, and 1 is the best; if not, it is positive without an upper limit."""
     is_proportion: bool = False
     """Whether it is a proportion of images: Wilson's interval and McNemar's test instead of the bootstrap."""
     averages_classes: bool = False
     """Whether it is a mean over classes, so that few images of one class weigh much."""
-    has_interval: bool = True
-    """Whether it can be resampled, hence has an interval, and models can be ranked by it."""
     beside_others: bool = False
     """Whether comparisons show it beside the metric that they rank by."""
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether it can be resampled, hence has an interval, and models can be ranked by it."""
+        return self.per_image is not None or self is METRICS["macro_f1"]
 
 
 METRICS = {
@@ -168,7 +171,7 @@ METRICS = {
     "loss": Metric("log loss", lambda y, p, _: losses(y, p), higher_is_better=False, bounded=False, beside_others=True),
     "brier": Metric("Brier score", lambda y, p, _: brier_scores(y, p), higher_is_better=False, bounded=False),
     # Resampling inflates it; the ECE of a faultless model, ece_by_chance, is shown instead of an interval.
-    "ece": Metric("calibration (ECE)", higher_is_better=False, has_interval=False, beside_others=True),
+    "ece": Metric("calibration (ECE)", higher_is_better=False, beside_others=True),
     "top_k": Metric("top-{k} accuracy", in_top, is_proportion=True),
 }
 """All metrics, in the order in which reports show them."""

@@ -10,12 +10,9 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.data.sources import listing_digest
 from pipeline.stages import COMPUTING, declaration
-from pipeline.stages.settings import OUTPUTS, stage_settings
+from pipeline.stages.settings import OUTPUTS, RESULTS, stage_settings
 from pipeline.storage.files import Json, file_sha256, files_below, read_json, write_json
 from pipeline.system.paths import CODE, resolve
-
-RESULTS = 1
-"""Raised by hand when a fix in code that no stage declares (system, storage, config, jobs) changes numbers."""
 
 Digests = dict[str, str | None]
 """sha256 of what lies outside the checkout: `images`, and `weights` (None where no weights file is named)."""

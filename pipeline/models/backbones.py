@@ -50,7 +50,11 @@ def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path
     try:
         model = _construct(backbone, image_size, "imagenet" if weights == "imagenet" else None)
     except Exception as error:
-        if weights != "imagenet" or backbone.constructor in ("efficientnet_lite0", "scratch_cnn"):
+        if (
+            isinstance(error, PipelineError)
+            or weights != "imagenet"
+            or backbone.constructor in ("efficientnet_lite0", "scratch_cnn")
+        ):
             raise
         raise PipelineError(
             f"backbone.weights: the ImageNet weights of {backbone.name} are not available ({str(error).splitlines()[0]}). Three ways on:\n"
@@ -72,7 +76,11 @@ def _construct(backbone: BackboneConfig, image_size: int, weights: str | None) -
         return scratch_cnn(shape)
     if backbone.constructor == "efficientnet_lite0":
         return efficientnet_lite0(shape, weights)
-    constructor = getattr(keras.applications, backbone.constructor)
+    constructor = getattr(keras.applications, backbone.constructor, None)
+    if constructor is None:
+        raise PipelineError(
+            f"backbone.constructor: keras.applications has no {backbone.constructor!r}; expected a name such as ResNet50"
+        )
     return constructor(include_top=False, weights=weights, input_shape=shape)
 
 

@@ -63,7 +63,7 @@ class Format:
                 return OnnxRuntime
             from pipeline.deployment.exports.tflite import LiteRT, LiteRTInt8
 
-            return LiteRT if self.exact else LiteRTInt8
+            return {"tflite": LiteRT, "tflite_int8": LiteRTInt8}[self.name]
         except ModuleNotFoundError as error:
             raise PipelineError(
                 f"{self.name} needs {error.name}, which is not installed; "

@@ -14,7 +14,8 @@ from pipeline.config.compose import composed, from_hydra
 from pipeline.config.validate import check
 from pipeline.jobs import identity
 from pipeline.jobs.identity import Digests, Experiment, experiment_key, outside_digests
-from pipeline.stages import COMPUTING, STAGES, declaration
+from pipeline.stages import COMPUTING, STAGES, declaration, settings
+from pipeline.stages.settings import write_settings
 from pipeline.storage.files import files_below
 from pipeline.system.paths import CODE
 from tests.support.experiments import declared_outputs
@@ -131,6 +132,16 @@ def test_a_fix_that_no_stage_declares_changes_all_keys_when_the_number_is_raised
     monkeypatch.setattr(identity, "RESULTS", identity.RESULTS + 1)
     assert all(stage_key(stage, config, root, DIGESTS) != before[stage] for stage in STAGES)
     assert experiment_key(config, DIGESTS) != experiment
+
+
+def test_dvc_sees_that_the_number_was_raised(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_settings(config)
+    before = {stage: (tmp_path / "outputs" / "settings" / f"{stage}.yaml").read_text() for stage in STAGES}
+    monkeypatch.setattr(settings, "RESULTS", settings.RESULTS + 1)
+    write_settings(config)
+    after = {stage: (tmp_path / "outputs" / "settings" / f"{stage}.yaml").read_text() for stage in STAGES}
+    assert all(before[stage] != after[stage] for stage in STAGES)
 
 
 NETWORK = {"train", "finetune", "evaluate"}

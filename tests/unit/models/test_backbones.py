@@ -1,6 +1,7 @@
 """All backbones: built, cut, frozen and trained as the configuration says."""
 
 import gc
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -248,3 +249,10 @@ def test_depthwise_layers_are_put_into_a_copy(grouped):
     with_depthwise_layers(grouped)
     for one, other in zip(before, grouped.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_constructor_that_keras_lacks_is_named():
+    config = small("resnet50")
+    wrong = replace(config.backbone, constructor="ResNet5O", weights="imagenet")
+    with pytest.raises(PipelineError, match=r"backbone.constructor: keras.applications has no 'ResNet5O'"):
+        build_backbone(wrong, 32)
