@@ -1,1 +1,1 @@
-"""Quality of a model on the test images, and the uncertainty of its metrics."""
+"""Metrics of a model on the test images, with confidence intervals, calibration and significance tests."""

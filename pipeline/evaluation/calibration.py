@@ -1,4 +1,4 @@
-"""Calibration: how far confidence is from accuracy, and the temperature that corrects it.
+"""Calibration of class probabilities: expected calibration error (ECE) and temperature scaling.
 
 Source: C. Guo et al., On Calibration of Modern Neural Networks, 2017.
 """
@@ -16,17 +16,17 @@ _DRAWS = 200
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int, confidence: float) -> pd.DataFrame:
-    """Accuracy by confidence, the probability of the predicted class.
+    """Compute accuracy by confidence, where confidence is the probability of the predicted class.
 
     Args:
-        labels: class indices, int [n].
-        probabilities: float [n, classes].
-        bins: number of bins, of equal width between 0 and 1.
-        confidence: of the intervals.
+        labels: Class indices, int [n].
+        probabilities: Class probabilities, float [n, classes].
+        bins: Number of bins, of equal width between 0 and 1.
+        confidence: Confidence level of the intervals, in (0, 1).
 
     Returns:
-        A row for each bin: from, to, images, confidence (mean), accuracy, and accuracy_low and accuracy_high (Wilson).
-        NaN in empty bins.
+        One row per bin, with the columns from, to, images, confidence (mean), accuracy, and accuracy_low and
+        accuracy_high (ends of the Wilson interval). Values of empty bins are NaN.
     """
     confidences = probabilities.max(axis=1).astype(np.float64)
     bin_numbers = _bin_of(confidences, bins)
@@ -42,7 +42,7 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int, confid
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> float:
-    """ECE, in [0, 1]: the mean gap between confidence and accuracy, bins weighted by their images.
+    """Compute the ECE, in [0, 1]: the mean absolute gap between confidence and accuracy, bins weighted by image count.
 
     Source: M. P. Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning, 2015.
     """
@@ -52,9 +52,14 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bi
 
 
 def calibration_error_by_chance(probabilities: np.ndarray, bins: int) -> float:
-    """ECE to expect of so few images if each of these probabilities, float [n, classes], were exactly right.
+    """Estimate the ECE that a perfectly calibrated model would have on this number of images.
 
-    The mean over seeded draws of which predictions are right. An ECE that is not larger does not point to a fault.
+    The ECE is positive even then, because accuracy in a bin varies by chance. The estimate is the mean over 200 random
+    samples, with a fixed seed, of which predictions are correct. An ECE up to this value is no sign of miscalibration.
+
+    Args:
+        probabilities: Class probabilities, float [n, classes].
+        bins: Number of bins, as in `expected_calibration_error`.
     """
     confidences = np.sort(probabilities.max(axis=1).astype(np.float64))
     starts = np.unique(_bin_of(confidences, bins), return_index=True)[1]
@@ -66,7 +71,7 @@ def calibration_error_by_chance(probabilities: np.ndarray, bins: int) -> float:
 
 
 def calibration_figures(labels: np.ndarray, probabilities: np.ndarray, bins: int, when: str) -> dict[str, float]:
-    """Loss, brier, ece and ece_by_chance, each with `_<when>` in its name."""
+    """Return the metrics loss, brier, ece and ece_by_chance, with `_<when>` appended to each name."""
     figures = {
         "loss": losses(labels, probabilities).mean(),
         "brier": brier_scores(labels, probabilities).mean(),
@@ -77,10 +82,10 @@ def calibration_figures(labels: np.ndarray, probabilities: np.ndarray, bins: int
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Fit the temperature, in 0.05 to 20, at which the labels are most likely; 1 leaves probabilities as they are.
+    """Fit the temperature, from 0.05 to 20, that maximizes the likelihood of the labels; 1 changes nothing.
 
-    Each label counts as certain but for 1 / (n + 2), which goes to the most likely other class (J. Platt, 1999). Few
-    images without a mistake would otherwise call for the lowest temperature.
+    Labels are smoothed as by J. Platt (1999): each has the probability 1 - 1 / (n + 2), and the rest goes to the most
+    probable other class. Otherwise, a few images without any error would give the lowest temperature.
     """
     logits, rows = _logits(probabilities), np.arange(len(labels))
     others = logits.copy()
@@ -96,15 +101,15 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Divide the logits of probabilities [n, classes] by a temperature: float32 [n, classes], same class first."""
+    """Return probabilities, float32 [n, classes], after division of their logits by a temperature."""
     return softmax(_logits(probabilities) / temperature, axis=1).astype(np.float32)
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:
-    """Logits of the probabilities, float64 [n, classes]; each counts as at least float32's smallest normal number."""
+    """Return the logarithms of probabilities [n, classes], clipped below at float32's smallest normal number."""
     return np.log(np.maximum(probabilities.astype(np.float64), _TINY))
 
 
 def _bin_of(confidences: np.ndarray, bins: int) -> np.ndarray:
-    """Number of each confidence's bin; a bin holds its upper edge."""
+    """Return the index of the bin of each confidence; a bin includes its upper edge."""
     return np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)

@@ -1,8 +1,8 @@
-"""Corruptions that images meet outside of data sets, at five severities, and accuracy on images so corrupted.
+"""Common image corruptions at five severities, and the accuracy of a model under them.
 
 Strengths are those for images of 224 pixels; lengths in pixels scale with the image. Frost, snow and glass blur are
-left out, since they need photographs of their own or seconds per image. So is the elastic transform, whose strengths
-mean nothing at other sizes.
+omitted, because they need additional image files or seconds per image. The elastic transform is omitted, because its
+strengths are defined for one image size only.
 
 Source: D. Hendrycks, T. Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and Perturbations
 ("ImageNet-C"), ICLR 2019.
@@ -34,7 +34,7 @@ PredictPixels = Callable[[np.ndarray], np.ndarray]
 
 
 def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
-    """Corrupt an image uint8 [size, size, 3] by one of `CORRUPTIONS`, at a severity of 1 to 5.
+    """Apply one of `CORRUPTIONS` to an image, uint8 [size, size, 3], at a severity from 1 to 5.
 
     The same image, corruption, severity and seed give the same result.
     """
@@ -62,7 +62,7 @@ def _defocus_blur(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
     radius = (3, 4, 6, 8, 10)[level] * x.shape[0] / _SIDE
     reach = int(np.ceil(radius))
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    # A disc whose rim fades over a pixel, so that small ones differ too.
+    # A disc with an anti-aliased edge, so that small radii give different kernels too.
     return _convolve(x, np.clip(radius + 0.5 - np.hypot(rows, columns), 0, 1))
 
 
@@ -94,7 +94,7 @@ def _fog(x: np.ndarray, level: int, generator: Generator) -> np.ndarray:
 
 
 def _brightness(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
-    # The value of hue, saturation, value is the highest channel; the others keep their ratio to it.
+    # Increases the value in HSV, which is the highest channel; the other channels keep their ratio to it.
     highest = x.max(axis=2, keepdims=True)
     brighter = np.minimum(highest + (0.1, 0.2, 0.3, 0.4, 0.5)[level], 1)
     return np.where(highest > 0, x * brighter / np.maximum(highest, 1e-6), brighter)
@@ -125,9 +125,9 @@ def _convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def _clouds(side: int, roughness: float, generator: Generator) -> np.ndarray:
-    """Noise on all scales, weaker by `roughness` with each halving of the scale: float [side, side] in 0 to 1.
+    """Generate noise on all scales, float [side, side] in [0, 1].
 
-    Its spectrum is that of midpoint displacement.
+    Each halving of the scale divides the amplitude by `roughness`, which gives the spectrum of midpoint displacement.
     """
     total, strength, cells = np.zeros((side, side)), 1.0, 1
     while cells < side:
@@ -157,17 +157,17 @@ CORRUPTIONS: dict[str, Callable[[np.ndarray, int, Generator], np.ndarray]] = {
 def accuracy_under_corruptions(
     images: DecodedImages, labels: np.ndarray, *, predict: PredictPixels, evaluate: EvaluateConfig, seed: int
 ) -> pd.DataFrame:
-    """Accuracy with its Wilson interval under each corruption at each severity.
+    """Compute the accuracy, with its Wilson interval, under each corruption at each severity.
 
     Args:
-        images: the test images.
-        labels: their class indices, int [n].
-        predict: from images uint8 [b, size, size, 3] to class probabilities [b, classes].
-        evaluate: number of images to corrupt, batch size, and confidence of the intervals.
-        seed: of the choice of images, and of the corruptions.
+        images: Test images.
+        labels: Class indices of the images, int [n].
+        predict: Function from images, uint8 [b, size, size, 3], to class probabilities, [b, classes].
+        evaluate: Settings; used are the number of images to corrupt, the batch size and the confidence level.
+        seed: Seed of the choice of images and of the corruptions.
 
     Returns:
-        A row for each corruption and severity, with `COLUMNS`.
+        One row per corruption and severity, with the columns `COLUMNS`.
     """
     indices = _chosen_images(len(labels), evaluate.corruption_images, seed)
     parts = np.split(indices, range(evaluate.batch_size, len(indices), evaluate.batch_size))
@@ -188,14 +188,14 @@ def corrupted_figures(table: pd.DataFrame, hits: np.ndarray, evaluate: EvaluateC
     """Summarise accuracy under corruptions.
 
     Args:
-        table: of `accuracy_under_corruptions`.
-        hits: which of all test images are predicted rightly as they are, bool [n].
-        evaluate: number of images to corrupt, and confidence of the interval.
-        seed: of the choice of images.
+        table: Table returned by `accuracy_under_corruptions`.
+        hits: Whether each test image, uncorrupted, is predicted correctly, bool [n].
+        evaluate: Settings; used are the number of images to corrupt and the confidence level.
+        seed: Seed of the choice of images.
 
     Returns:
-        Mean accuracy over all corruptions, that of each, and that of the same images as they are: clean, clean_low and
-        clean_high.
+        The mean accuracy over all corruptions (mean), the accuracy under each corruption by name, the number of images,
+        and the accuracy on the same images without corruption (clean, clean_low and clean_high).
     """
     clean = hits[_chosen_images(len(hits), evaluate.corruption_images, seed)]
     by_corruption = table.groupby("corruption", sort=False)["accuracy"].mean()
@@ -208,7 +208,11 @@ def corrupted_figures(table: pd.DataFrame, hits: np.ndarray, evaluate: EvaluateC
 
 
 def _chosen_images(count: int, limit: int | None, seed: int) -> np.ndarray:
-    """Choose the images to corrupt, all of `count` or a seeded draw of `limit`: indices int [m], ascending."""
+    """Return the sorted indices of the images to corrupt: all `count`, or a random sample of `limit`.
+
+    Returns:
+        int64 [m].
+    """
     if limit is None or limit >= count:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))

@@ -1,4 +1,4 @@
-"""Grad-CAM at the backbone's last feature maps.
+"""Grad-CAM heat maps, computed at the last feature maps of the backbone.
 
 Source: R. R. Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-Based Localization, 2017.
 """
@@ -21,20 +21,20 @@ def heatmaps(
     targets: np.ndarray,
     feature_maps: Callable[[np.ndarray], tf.Tensor] | None = None,
 ) -> np.ndarray:
-    """Compute how much each place of an image counts for a class.
+    """Compute the Grad-CAM heat map of one class for each image.
 
-    Gradients are those of the class's logit; its probability hardly changes where the model is sure. Every backbone is
-    a layer of the classifier and ends in feature maps, so one way serves all, however deeply its own layers are nested.
+    Gradients are taken of the class's logit, because the probability of a confident prediction hardly changes. Every
+    backbone is one layer of the classifier that outputs feature maps, so the same code works for all backbones.
 
     Args:
-        model: as `pipeline.models.classifier.build_classifier` makes it.
-        images: uint8 [n, size, size, 3].
-        targets: class indices, int [n].
-        feature_maps: function from images to the backbone's last feature maps [b, h, w, c]; the model's own layers by
-            default.
+        model: Classifier built by `pipeline.models.classifier.build_classifier`.
+        images: RGB images, uint8 [n, size, size, 3].
+        targets: Class index for each image, int [n].
+        feature_maps: Function from images to the last feature maps of the backbone, [b, h, w, c]. By default, they are
+            computed by the layers of `model`.
 
     Returns:
-        float32 [n, size, size] in 0 to 1, with a maximum of 1 in each image; all 0 where no place counts for the class.
+        Heat maps, float32 [n, size, size] in [0, 1], each with a maximum of 1; all 0 if no region supports the class.
     """
     feature_maps = feature_maps or (lambda batch: _feature_maps(model, batch))
     maps = [
@@ -50,7 +50,7 @@ def _feature_maps(model: keras.Model, images: np.ndarray) -> tf.Tensor:
 
 
 def _maps(model: keras.Model, features: tf.Tensor, targets: np.ndarray) -> np.ndarray:
-    """Grad-CAM at the feature maps' own size: float32 [b, h, w], at least 0."""
+    """Compute nonnegative Grad-CAM heat maps in the resolution of the feature maps, float32 [b, h, w]."""
     features = tf.cast(features, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(features)
@@ -61,7 +61,7 @@ def _maps(model: keras.Model, features: tf.Tensor, targets: np.ndarray) -> np.nd
 
 
 def _logits(head: keras.Model, features: tf.Tensor) -> tf.Tensor:
-    """Inputs of the head's softmax: [b, classes]."""
+    """Compute the logits, which are the inputs of the head's softmax, [b, classes]."""
     for layer in head.layers[:-1]:
         features = layer(features, training=False)
     last = head.layers[-1]
@@ -69,7 +69,7 @@ def _logits(head: keras.Model, features: tf.Tensor) -> tf.Tensor:
 
 
 def _resize(heatmap: np.ndarray, side: int) -> np.ndarray:
-    # Bilinear, since smoother interpolation overshoots and highlights places that do not count.
+    # Bilinear, because smoother interpolation overshoots and highlights irrelevant regions.
     values = np.asarray(Image.fromarray(heatmap.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR))
     highest = values.max()
     return values / highest if highest > 0 else values

@@ -1,4 +1,4 @@
-"""Confidence intervals of metrics: Wilson's for proportions of images, of the stratified bootstrap for all others."""
+"""Confidence intervals of metrics: Wilson intervals for proportions, and the stratified bootstrap for all others."""
 
 from collections.abc import Iterator
 
@@ -11,12 +11,12 @@ from statsmodels.stats.proportion import proportion_confint
 
 from pipeline.evaluation.metrics import METRICS, Estimate, Metric, figure_name
 
-# Weights of images that are held in memory at once.
+# Maximum number of bootstrap weights in memory at once.
 _WEIGHTS_AT_ONCE = 5_000_000
 
 
 def wilson(hits: np.ndarray | float, count: np.ndarray | float, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper end of the interval of a proportion (E. B. Wilson, 1927); 0 to 1 where nothing was counted."""
+    """Compute the lower and upper ends of the Wilson interval of a proportion (1927); 0 and 1 if `count` is 0."""
     count = np.asarray(count, np.float64)
     low, high = proportion_confint(hits, np.maximum(count, 1e-9), alpha=1 - confidence, method="wilson")
     return np.where(count > 0, low, 0.0), np.where(count > 0, high, 1.0)
@@ -25,18 +25,18 @@ def wilson(hits: np.ndarray | float, count: np.ndarray | float, confidence: floa
 def estimates(
     labels: np.ndarray, probabilities: np.ndarray, *, top_k: int, resamples: int, confidence: float, seed: int
 ) -> dict[str, Estimate]:
-    """All metrics of one model that have an interval.
+    """Compute all metrics of one model that have a confidence interval.
 
     Args:
-        labels: class indices, int [n].
-        probabilities: float [n, classes].
-        top_k: number of guesses in top-k accuracy, which is left out where there are no more classes than that.
-        resamples: of the bootstrap.
-        confidence: of the intervals, in (0, 1).
-        seed: of the bootstrap.
+        labels: Class indices, int [n].
+        probabilities: Class probabilities, float [n, classes].
+        top_k: K of the top-k accuracy, which is omitted unless there are more than k classes.
+        resamples: Number of bootstrap resamples.
+        confidence: Confidence level of the intervals, in (0, 1).
+        seed: Seed of the bootstrap.
 
     Returns:
-        By name in metrics.json; without auc where only one class occurs.
+        Estimates by the metrics' names in metrics.json; without auc if only one class occurs.
     """
     class_count, predicted = probabilities.shape[1], probabilities.argmax(axis=1)
     found: dict[str, Estimate] = {}
@@ -59,12 +59,12 @@ def estimates(
 
 
 def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean F1 of the classes that occur in labels or predictions, int [n] each."""
+    """Compute the mean F1 over all classes that occur in the labels or the predictions, int [n] each."""
     return float(f1_score(labels, predicted, average="macro"))
 
 
 def proportion_estimate(right: np.ndarray, confidence: float) -> Estimate:
-    """Proportion of `right`, bool [n], with its Wilson interval."""
+    """Compute the proportion of true values in `right`, bool [n], with its Wilson interval."""
     low, high = wilson(right.sum(), len(right), confidence)
     return Estimate(float(right.mean()), float(low), float(high))
 
@@ -72,23 +72,23 @@ def proportion_estimate(right: np.ndarray, confidence: float) -> Estimate:
 def resampled_estimate(
     metric: Metric, value: float, replicates: np.ndarray, *, labels: np.ndarray, confidence: float
 ) -> Estimate:
-    """A metric's value with an interval by the deviation of its resamples.
+    """Estimate a metric's interval from the standard deviation of its bootstrap resamples.
 
-    The interval is normal on the scale of the value's logit, or of its logarithm where the metric is not bounded. In
-    simulation it covers the truth as often as it claims; the resamples' own quantiles do so less often (92 to 95 of 100
-    for 95, of the AUC 86).
+    The interval is normal on the logit scale, or on the log scale if the metric is unbounded. In simulations, its
+    coverage is the nominal one. Nominal 95 % intervals from quantiles of the resamples cover only 92 to 95 %, and 86 %
+    for AUC.
 
     Args:
-        metric: of the table.
-        value: of the metric.
-        replicates: its value in each resample, float [resamples].
-        labels: class indices of the images, int [n].
-        confidence: of the interval.
+        metric: Entry of `METRICS`.
+        value: Value of the metric on all images.
+        replicates: Value of the metric in each resample, float [resamples].
+        labels: Class indices of the images, int [n].
+        confidence: Confidence level of the interval, in (0, 1).
     """
     if value <= 0 or (value >= 1 and metric.bounded):
         return _at_range_limits(metric, Estimate(value, value, value), labels, confidence)
     count, classes = len(labels), len(np.unique(labels))
-    # Resamples of a class of m images vary by (m - 1) / m of what the class itself does.
+    # The variance of a resampled class of m images is too small by the factor (m - 1) / m.
     deviation = replicates.std() * np.sqrt(count / max(count - classes, 1))
     reach = norm.ppf((1 + confidence) / 2) * deviation / (value * (1 - value) if metric.bounded else value)
     if not metric.bounded:
@@ -98,15 +98,15 @@ def resampled_estimate(
 
 
 def _at_range_limits(metric: Metric, estimate: Estimate, labels: np.ndarray, confidence: float) -> Estimate:
-    """Return the estimate, at an end of the metric's range with Wilson's interval.
+    """Return the estimate, with a Wilson interval if its value is at a limit of the metric's range.
 
-    Resamples of faultless predictions have no fault either. The interval is the interval of the number of images that
-    the metric is a mean of. A mean over classes is worth all images where classes are of one size, and fewer where they
-    are not.
+    Resamples of predictions without errors have no errors either, so the bootstrap interval would be too narrow. The
+    Wilson interval is that of the number of images; for a mean over classes of unequal size, of a smaller effective
+    number.
     """
     if not metric.bounded:
         return estimate
-    # Means are sums of rounded contributions.
+    # A tolerance, because the contributions to a mean are rounded.
     if 1e-9 < estimate.value < 1 - 1e-9:
         return Estimate(estimate.value, max(estimate.low, 0.0), min(estimate.high, 1.0))
     counts = np.unique(labels, return_counts=True)[1]
@@ -116,30 +116,30 @@ def _at_range_limits(metric: Metric, estimate: Estimate, labels: np.ndarray, con
 
 
 class Bootstrap:
-    """Seeded resamples of labelled images, with replacement and class by class.
+    """Stratified bootstrap: resampling of labelled images with replacement, within each class.
 
-    Every class keeps its number of images, as in a test set that was split off stratified. The same labels, number and
-    seed give the same resamples, so that models can be paired.
+    Every class keeps its number of images, as in a stratified test split. The same labels, number of resamples and seed
+    give the same resamples, so that models can be compared in pairs.
 
     Source: B. Efron, Bootstrap Methods: Another Look at the Jackknife, 1979.
     """
 
     def __init__(self, labels: np.ndarray, resamples: int, seed: int):
-        """Remember what to resample.
+        """Create a bootstrap of these images.
 
         Args:
-            labels: class indices, int [n].
-            resamples: their number.
-            seed: of the draws.
+            labels: Class indices, int [n].
+            resamples: Number of resamples.
+            seed: Seed of the random draws.
         """
         self.labels, self.resamples, self._seed = labels, resamples, seed
 
     def means(self, columns: np.ndarray) -> np.ndarray:
-        """Means of columns float [n, m] in each resample: float64 [resamples, m]."""
+        """Compute the means of the columns, float [n, m], in each resample, float64 [resamples, m]."""
         return np.concatenate([weights @ columns for weights in self._weights()]) / len(self.labels)
 
     def macro_f1(self, predicted: np.ndarray, class_count: int) -> np.ndarray:
-        """Macro F1 of the predictions of m models, int [n, m], in each resample: float64 [resamples, m]."""
+        """Compute macro F1 of m models in each resample, float64 [resamples, m], from predictions, int [n, m]."""
         models = [_Counts(self.labels, column, class_count) for column in predicted.T]
         values = []
         for weights in self._weights():
@@ -148,7 +148,7 @@ class Bootstrap:
         return np.concatenate(values)
 
     def _weights(self) -> Iterator[np.ndarray]:
-        """Counts of each image's draws: float32 [b, n], in blocks that make up all resamples."""
+        """Yield how often each image is drawn in each resample, in blocks of b resamples, float32 [b, n]."""
         generator = np.random.default_rng(self._seed)
         order = np.argsort(self.labels, kind="stable")
         counts = np.bincount(self.labels)
@@ -166,17 +166,17 @@ class Bootstrap:
 
 
 class _Counts:
-    """One model's predictions in the form from which macro F1 is counted."""
+    """Predictions of one model as sparse matrices, for computing macro F1 under many weightings."""
 
     def __init__(self, labels: np.ndarray, predicted: np.ndarray, class_count: int):
         images, shape = np.arange(len(labels)), (class_count, len(labels))
         self._hits = sparse.csr_array((labels == predicted, (labels, images)), shape=shape, dtype=np.float32)
         self._predicted = sparse.csr_array((np.ones(len(labels)), (predicted, images)), shape=shape, dtype=np.float32)
-        # The same in every resample.
+        # Equal in every resample, because resampling is stratified.
         self._supports = np.bincount(labels, minlength=class_count)[:, np.newaxis]
 
     def macro_f1(self, weights: np.ndarray) -> np.ndarray:
-        """Over the classes that occur in labels or predictions, under weights [n, b]: float64 [b]."""
+        """Compute macro F1, float64 [b], under image weights [n, b], over the classes in labels or predictions."""
         total = self._predicted @ weights + self._supports
         occurs = total > 0
         scores = np.divide(2.0 * (self._hits @ weights), total, out=np.zeros(total.shape), where=occurs)

@@ -1,4 +1,4 @@
-"""A phase's model, its predictions of the test images, and the check of the model as it was saved."""
+"""Predictions of a phase's model for the test images, and the check of its saved model."""
 
 import functools
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ from pipeline.models.parts import FrozenBelow, Parts
 from pipeline.system.terminal import progress
 from pipeline.training.features import FeatureCache, TrainingData
 
-# Budget in multiply-adds, which caps the number of images that the slow, unfolded model is checked on.
+# Budget of multiply-adds, which limits the number of images that the slow, unfolded model is checked on.
 _MACS = 1.5e11
 _MIN_IMAGES, _MAX_IMAGES = 16, 64
-# Predictions before the time is taken: the first ones take longer.
+# Predictions before time is measured, because the first ones take longer.
 _WARM_UP = 2
 
 
@@ -35,13 +35,13 @@ class TestSet:
     __test__ = False
 
     rows: pd.DataFrame
-    """Rows of the manifest."""
+    """Rows of the manifest, one per test image."""
     labels: np.ndarray
     """Class indices, int64 [n]."""
     images: DecodedImages
     classes: list[str]
     features: FeatureCache
-    """Of these images."""
+    """Cached features of the images."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Calibrated:
     """Class probabilities, and the temperature that calibrates them."""
 
     raw: np.ndarray
-    """As predicted by the model, float32 [n, classes]."""
+    """Probabilities as predicted by the model, float32 [n, classes]."""
     temperature: float
-    """Fitted on the validation images, which were augmented alike."""
+    """Temperature fitted on the validation images, with the same test-time augmentation."""
 
     @functools.cached_property
     def scaled(self) -> np.ndarray:
-        """The probabilities at the temperature, float32 [n, classes]."""
+        """Probabilities after temperature scaling, float32 [n, classes]."""
         return at_temperature(self.raw, self.temperature)
 
 
@@ -66,11 +66,11 @@ class PhaseResult:
     model: keras.Model
     parts: Parts
     single_view: Calibrated
-    """Of the images without test-time augmentation."""
+    """Predictions without test-time augmentation."""
     averaged: Calibrated
-    """Mean over the views of test-time augmentation; equal to `single_view` where there is none."""
+    """Mean predictions over all views of test-time augmentation; equal to `single_view` without augmentation."""
     calibrate: bool
-    """Whether the reported probabilities are at the temperature."""
+    """Whether the reported probabilities are temperature-scaled."""
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -104,18 +104,17 @@ def predict(parts: Parts, features: FeatureCache, indices: np.ndarray, *, tta: s
     """Compute class probabilities in the precision of training.
 
     Args:
-        parts: of the classifier.
-        features: of the images; those of plain images are cached where they fit.
-        indices: of the images to predict, int [n].
-        tta: `evaluate.tta`.
-        batch_size: images per step.
+        parts: Parts of the classifier.
+        features: Feature cache of the images; features of unaugmented images are cached if they fit.
+        indices: Indices of the images to predict, int [n].
+        tta: Kind of test-time augmentation, as in `evaluate.tta`.
+        batch_size: Images per batch.
 
     Returns:
-        float32 [passes, n, classes]; the first pass is of the plain images, the others of their test-time
-        augmentations.
+        float32 [passes, n, classes]; the first pass predicts the unaugmented images, each other one an augmentation.
     """
     images, first = features.images, np.zeros(len(indices), np.int64)
-    # Folded when it is needed first.
+    # Folded on first use.
     from_pixels = functools.cache(lambda: FrozenBelow(parts.frozen, parts.trainable))
     passes: list[tuple[Inputs, keras.Model]] = []
     for view in fixed_views(tta, images.size):
@@ -136,20 +135,20 @@ def _pass(parts: Parts, inputs: Inputs, network: keras.Model, count: int, batch_
 
 
 def check_saved_model(result: PhaseResult, test: TestSet, passes: int) -> tuple[dict[str, float], float]:
-    """Predict test images that are spread over the whole set, one after the other, by the saved model.
+    """Compare predictions of the saved model with the evaluated ones, and measure its prediction time.
 
-    That is the plain network, in float32 throughout. In training and evaluation the frozen part is folded, and may
-    compute in reduced precision.
+    The saved model is the unfolded network, in float32 throughout. In training and evaluation, the frozen part is
+    folded and may compute in reduced precision. Images are spread evenly over the test set and predicted one by one.
 
     Args:
-        result: the model, and the evaluated predictions.
-        test: the test images.
-        passes: number of views of an image whose mean is its prediction.
+        result: Model and evaluated predictions.
+        test: Test images.
+        passes: Number of views of an image that are averaged, which affects only the time.
 
     Returns:
-        - Figures: images, their number; same_class, the fraction with the evaluated class; largest_difference of two
-            probabilities.
-        - Median time from a decoded image to its probabilities, once warm, on this machine, in milliseconds.
+        - Metrics: images (their number), same_class (fraction of images with the evaluated class) and
+            largest_difference (maximum absolute difference of two probabilities).
+        - Median time from a decoded image to its probabilities on this machine, after warm-up, in milliseconds.
     """
     affordable = round(np.clip(_MACS / count_macs(result.model.get_layer(BACKBONE)), _MIN_IMAGES, _MAX_IMAGES))
     indices = np.linspace(0, len(test.labels) - 1, min(affordable, len(test.labels))).round().astype(np.int64)

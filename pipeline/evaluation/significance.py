@@ -1,4 +1,4 @@
-"""Paired tests of two or more models on the same test images, and the groups that they leave together."""
+"""Paired significance tests of models on the same test images, and groups of models that do not differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ from pipeline.evaluation.metrics import Estimate
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy of a second model minus that of a first, on the same images."""
+    """Difference in accuracy of two models on the same images: that of the second minus that of the first."""
 
     value: float
     low: float
     high: float
     p: float
-    """Of McNemar's exact test."""
+    """Two-sided p-value of McNemar's exact test."""
     gained: int
-    """Images that only the second gets right."""
+    """Number of images that only the second model predicts correctly."""
     lost: int
-    """Images that only the first gets right."""
+    """Number of images that only the first model predicts correctly."""
 
     def named(self) -> dict[str, float]:
-        """As in metrics.json."""
+        """Return the values by their names in metrics.json."""
         interval = Estimate(self.value, self.low, self.high).named("accuracy_difference")
         return interval | {"mcnemar_p": self.p, "gained": self.gained, "lost": self.lost}
 
 
 def compare_hits(first: np.ndarray, second: np.ndarray, confidence: float) -> Difference:
-    """Compare two models' hits, bool [n], image by image.
+    """Compare the accuracies of two models from their correct predictions, bool [n] each, on the same images.
 
-    The interval is that of a difference of paired proportions, which does not collapse where the two agree on every
+    The interval is that of a difference of paired proportions. Its width is positive even if the models agree on every
     image.
 
     Source:
@@ -55,12 +55,12 @@ def compare_hits(first: np.ndarray, second: np.ndarray, confidence: float) -> Di
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Two-sided p of McNemar's exact test: where two models differ, each of them is as likely to be right."""
+    """Return the two-sided p-value of McNemar's exact test; arguments are the counts of images that differ."""
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def _correlation(both: int, lost: int, gained: int, neither: int) -> float:
-    """Correlation of two models' hits as in Newcombe's method 10, with a continuity correction where it is positive."""
+    """Compute the correlation of two models' hits as in Newcombe's method 10, continuity-corrected if positive."""
     margins = (both + lost) * (gained + neither) * (both + gained) * (lost + neither)
     if not margins:
         return 0.0
@@ -71,16 +71,18 @@ def _correlation(both: int, lost: int, gained: int, neither: int) -> float:
 
 
 def resampled_p(replicates: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Two-sided p of each pair's difference, from paired resamples: normal, with the bootstrap's standard error.
+    """Compute two-sided p-values for the difference of each pair of models, from paired resamples.
+
+    Differences are assumed to be normal, with the bootstrap's standard error.
 
     Args:
-        replicates: the metric of each of k models in the same resamples, float [resamples, k].
-        values: the metric of each, float [k].
+        replicates: Metric of each of k models in the same resamples, float [resamples, k].
+        values: Metric of each model on all images, float [k].
 
     Returns:
-        Float [k, k], symmetric; 1 on the diagonal, and where two models are equal in every resample.
+        p-values, float [k, k], symmetric; 1 on the diagonal, and for models that are equal in every resample.
     """
-    # The variance of a difference by covariances needs no array of all pairs in all resamples.
+    # Variances of differences from covariances: this avoids an array of all pairs in all resamples.
     covariance = np.atleast_2d(np.cov(replicates, rowvar=False))
     variances = np.diag(covariance)
     errors = np.sqrt(np.maximum(variances[:, None] + variances[None, :] - 2 * covariance, 0))
@@ -90,7 +92,7 @@ def resampled_p(replicates: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def holm_corrected(p: np.ndarray) -> np.ndarray:
-    """P of all pairs, symmetric [k, k], corrected for their number (S. Holm, 1979)."""
+    """Correct the p-values of all pairs, symmetric [k, k], for multiple testing (S. Holm, 1979)."""
     adjusted = np.ones_like(p)
     upper = np.triu_indices(len(p), 1)
     if len(upper[0]):
@@ -100,16 +102,18 @@ def holm_corrected(p: np.ndarray) -> np.ndarray:
 
 
 def groups(order: Sequence[int], p: np.ndarray, alpha: float) -> list[list[int]]:
-    """Groups of models that do not differ significantly: every pair within one has a corrected p of at least `alpha`.
+    """Find groups of models that do not differ significantly.
+
+    Every pair of models in a group has a corrected p-value of at least `alpha`. Groups are maximal, and a model may be
+    in several.
 
     Args:
-        order: the models' indices in `p`, best first.
-        p: corrected, symmetric [k, k].
-        alpha: significance level.
+        order: Indices of the models in `p`, best first.
+        p: Corrected p-values, symmetric [k, k].
+        alpha: Significance level.
 
     Returns:
-        The indices of each group, best first; no group lies inside another, and a model may be in several. The group
-        with the best model comes first.
+        Indices of the models in each group, best first. The group of the best model comes first.
     """
     rank = {model: place for place, model in enumerate(order)}
     alike = nx.Graph()

@@ -1,4 +1,4 @@
-"""Figures and tables of an evaluation, from which charts and pages are drawn."""
+"""Metrics and tables of an evaluation, from which charts and reports are made."""
 
 import numpy as np
 import pandas as pd
@@ -15,17 +15,17 @@ _MAX_CURVES, _CURVE_POINTS = 8, 200
 
 
 def summarise(labels: np.ndarray, probabilities: np.ndarray, evaluate: EvaluateConfig, seed: int) -> dict[str, float]:
-    """Headline figures of one model.
+    """Compute the main metrics of one model.
 
     Args:
-        labels: class indices, int [n].
-        probabilities: float [n, classes].
-        evaluate: confidence and resamples of the intervals, top_k, bins of the calibration error.
-        seed: of the resamples.
+        labels: Class indices, int [n].
+        probabilities: Class probabilities, float [n, classes].
+        evaluate: Settings; used are confidence, resamples, top_k and calibration_bins.
+        seed: Seed of the bootstrap.
 
     Returns:
-        Each metric of `pipeline.evaluation.intervals.estimates` as `name`, `name_low` and `name_high`; ece, and
-        ece_by_chance of a faultless model; and the number of images.
+        Each metric of `pipeline.evaluation.intervals.estimates` as `name`, `name_low` and `name_high`; ece; its
+        expected value for a calibrated model (ece_by_chance); and the number of images (images).
     """
     found = estimates(
         labels,
@@ -42,12 +42,16 @@ def summarise(labels: np.ndarray, probabilities: np.ndarray, evaluate: EvaluateC
 
 
 def predictions_table(results: dict[str, PhaseResult], best: str, test: TestSet) -> pd.DataFrame:
-    """One row per test image: path, label, sha256, prediction, and probabilities in the order of the classes.
+    """Tabulate the predictions of all test images.
 
     Args:
-        results: of each phase.
-        best: the phase whose prediction and probabilities are not prefixed.
-        test: the test images.
+        results: Result of each phase.
+        best: Phase whose predictions are in the columns prediction and probabilities.
+        test: Test images.
+
+    Returns:
+        One row per image, with the columns path, label, sha256, prediction, probabilities (in the order of the
+        classes), and `<phase>_probabilities` for each phase.
     """
     return test.rows[["path", "label", "sha256"]].assign(
         prediction=np.asarray(test.classes)[results[best].predicted],
@@ -57,9 +61,9 @@ def predictions_table(results: dict[str, PhaseResult], best: str, test: TestSet)
 
 
 def per_class(labels: np.ndarray, predicted: np.ndarray, classes: list[str], confidence: float) -> pd.DataFrame:
-    """Precision and recall of each class with Wilson intervals, F1, and its number of images (support).
+    """Compute precision and recall of each class with Wilson intervals, F1, and the number of images (support).
 
-    0 where a class was never predicted, or has no image, with an interval from 0 to 1.
+    An undefined precision or recall is 0, with an interval from 0 to 1.
     """
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=range(len(classes)), zero_division=0
@@ -76,13 +80,13 @@ def per_class(labels: np.ndarray, predicted: np.ndarray, classes: list[str], con
 
 
 def per_class_table(results: dict[str, PhaseResult], test: TestSet, confidence: float) -> pd.DataFrame:
-    """One row per class and phase: phase, and the columns of `per_class`."""
+    """Return a table with one row per class and phase: the column phase, and the columns of `per_class`."""
     tables = {phase: per_class(test.labels, results[phase].predicted, test.classes, confidence) for phase in PHASES}
     return pd.concat(tables, names=["phase"]).reset_index("phase")
 
 
 def confusion_table(results: dict[str, PhaseResult], test: TestSet) -> pd.DataFrame:
-    """One row per phase and pair of classes that occurs: phase, true, predicted, count."""
+    """Return the nonzero cells of the confusion matrices, with the columns phase, true, predicted and count."""
     names, tables = np.asarray(test.classes, object), []
     for phase in PHASES:
         counts = confusion_matrix(test.labels, results[phase].predicted, labels=range(len(test.classes)))
@@ -93,7 +97,11 @@ def confusion_table(results: dict[str, PhaseResult], test: TestSet) -> pd.DataFr
 
 
 def reliability_table(result: PhaseResult, test: TestSet, evaluate: EvaluateConfig) -> pd.DataFrame:
-    """Column temperature (before or after), and those of `pipeline.evaluation.calibration.reliability`."""
+    """Tabulate reliability before and after temperature scaling.
+
+    Returns:
+        The column temperature (before or after), and the columns of `pipeline.evaluation.calibration.reliability`.
+    """
     tables = {
         name: reliability(test.labels, probabilities, evaluate.calibration_bins, evaluate.confidence)
         for name, probabilities in (("before", result.averaged.raw), ("after", result.averaged.scaled))
@@ -102,10 +110,11 @@ def reliability_table(result: PhaseResult, test: TestSet, evaluate: EvaluateConf
 
 
 def curves(labels: np.ndarray, probabilities: np.ndarray, each: int) -> pd.DataFrame:
-    """ROC and precision-recall curve of class `each` against the rest, thinned to as many points as a chart shows.
+    """Compute the one-vs-rest ROC and precision-recall curves of class `each`, reduced to 200 points.
 
     Returns:
-        fpr, tpr, recall and precision, by falling threshold; linear in between.
+        Table with the columns fpr, tpr, recall and precision. A row's ROC and precision-recall points have different
+        thresholds.
     """
     positive, scores = labels == each, probabilities[:, each]
     fpr, tpr, _ = roc_curve(positive, scores)
@@ -115,10 +124,10 @@ def curves(labels: np.ndarray, probabilities: np.ndarray, each: int) -> pd.DataF
 
 
 def curves_table(result: PhaseResult, test: TestSet) -> pd.DataFrame:
-    """Class, auc, and columns of `curves`, of the classes with the smallest areas."""
+    """Return the curves of the (up to 8) classes with the lowest AUC: class, auc, and the columns of `curves`."""
     areas = class_aucs(test.labels, result.probabilities)
     known = {index: area for index, area in enumerate(areas) if not np.isnan(area)}
-    # Of two classes, the first one's curve is that of the second, mirrored.
+    # With two classes, the curve of the first one is the mirror image of the second one's.
     indices = [1] if len(test.classes) == 2 and known else sorted(known, key=known.__getitem__)[:_MAX_CURVES]
     tables = [
         curves(test.labels, result.probabilities, index).assign(**{"class": test.classes[index], "auc": known[index]})
@@ -129,12 +138,12 @@ def curves_table(result: PhaseResult, test: TestSet) -> pd.DataFrame:
 
 
 def gallery(result: PhaseResult, test: TestSet, count: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Collect the images of `gallery_indices`, with heat maps of the predicted class.
+    """Collect the images chosen by `gallery_indices`, with Grad-CAM heat maps of the predicted class.
 
     Returns:
-        - Table: kind (mistakes or hits), path, label, prediction, confidence, label_probability.
-        - Images in the table's order, as the network sees them: uint8 [n, size, size, 3].
-        - How much each place counts for the prediction: uint8 [n, size, size].
+        - Table with the columns kind (mistakes or hits), path, label, prediction, confidence and label_probability.
+        - Network inputs in the order of the table, uint8 [n, size, size, 3].
+        - Heat maps, scaled to 0 to 255, uint8 [n, size, size].
     """
     probabilities = result.probabilities
     size = test.images.size
@@ -160,7 +169,11 @@ def gallery(result: PhaseResult, test: TestSet, count: int) -> tuple[pd.DataFram
 
 
 def gallery_indices(labels: np.ndarray, probabilities: np.ndarray, count: int) -> dict[str, np.ndarray]:
-    """Choose the most confident mistakes and the least confident hits, up to `count` of each: indices int [m]."""
+    """Choose the most confident mistakes and the least confident hits, up to `count` of each.
+
+    Returns:
+        Indices of the images, int [m] each, under the keys mistakes and hits.
+    """
     is_hit, confidences = hits(labels, probabilities), probabilities.max(axis=1)
     right, wrong = np.flatnonzero(is_hit), np.flatnonzero(~is_hit)
     return {
