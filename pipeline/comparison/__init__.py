@@ -1,1 +1,1 @@
-"""Experiments against each other, on the same test images."""
+"""Comparison of experiments on the same test images."""

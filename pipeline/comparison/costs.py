@@ -1,4 +1,4 @@
-"""The table of costs that models are compared in."""
+"""Costs by which models are compared."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost of a model, as its run in MLflow has it."""
+    """A cost of a model, recorded as a metric in MLflow."""
 
     metric: str
-    """MLflow's name of it."""
+    """Name of the metric in MLflow."""
     label: str
     unit: str
     """Empty for counts."""
     format: Callable[[float], str]
-    """From a value to its digits, without the unit."""
+    """Function that formats a value, without its unit."""
 
     def text(self, value: float | None) -> str:
-        """A value in its unit; a question mark where it is unknown."""
+        """Format a value with its unit; None gives a question mark."""
         return "?" if value is None else f"{self.format(value)} {self.unit}".rstrip()
 
 
@@ -32,4 +32,4 @@ COSTS = {
     "latency": Cost("model/prediction_milliseconds", "prediction time", "ms", "{:.1f}".format),
     "training": Cost("model/training_seconds", "training time", "s", "{:.0f}".format),
 }
-"""All costs, in the order in which tables show them; `register.cost` takes the same names."""
+"""All costs by name, in the order in which tables show them; `register.cost` is one of these names."""

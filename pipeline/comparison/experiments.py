@@ -1,4 +1,4 @@
-"""Choice of the experiments to compare, and their rows: one for those that differ in nothing but the seed."""
+"""Selection of the experiments to compare; experiments that differ only in their seed are grouped into rows."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,60 +12,60 @@ from pipeline.config import TrackingConfig
 from pipeline.system.errors import PipelineError
 from pipeline.tracking.store import artifact, complete_runs
 
-# The settings that readers look for first.
+# Settings that tables list first.
 _FIRST = ("backbone.name", "finetune.unfreeze", "augment.name", "train.name", "finetune.name", "image_size")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A complete run of the tracking store."""
+    """A complete run in the tracking store."""
 
     run_id: str
     name: str
     started: int
-    """Milliseconds since the epoch."""
+    """Start time in milliseconds since the Unix epoch."""
     params: dict[str, str]
     metrics: dict[str, float]
     tags: dict[str, str]
     artifacts: str = ""
-    """Their address."""
+    """URI of the run's artifacts."""
 
     @property
     def test_data(self) -> str:
-        """Digest of the test images and their labels; empty in runs without one."""
+        """Digest of the test images and their labels; empty if the run has none."""
         return self.tags.get("test_data", "")
 
     def file(self, path: str) -> Path | None:
-        """Path on this machine of an artifact; None where the run has none of that name."""
+        """Return the local path of an artifact; None if the run has no artifact of that name."""
         return artifact(self.artifacts, path)
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """Settings that tell experiments apart, and the start of the digest of their training images."""
+        """Settings that distinguish experiments, and the first characters of the training images' digest."""
         settings = {
             key: value
             for key, value in self.params.items()
             if not key.startswith("evaluate.") or key == "evaluate.calibrate"
         }
-        # The depth that was chosen, where the configuration left it to a rule.
+        # The chosen unfreeze depth, if the configuration leaves it to a rule.
         chosen = {"finetune.unfreeze": self.tags["unfreeze"]} if "unfreeze" in self.tags else {}
         return settings | chosen | {"training data": self.tags.get("training_data", "")[:8]}
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Experiments to compare, and those that are left out."""
+    """Experiments to compare, and those that are excluded."""
 
     experiments: list[Experiment]
-    """On the same test images, each configuration and seed once."""
+    """Experiments on the same test images, one per configuration and seed."""
     elsewhere: dict[str, list[Experiment]]
-    """Those on other test images, by digest."""
+    """Experiments on other test images, by the images' digest."""
     repeats: int
-    """Number of earlier runs of the same configuration and seed."""
+    """Number of excluded earlier runs with the same configuration, seed and test images."""
 
 
 def experiment_of(run: Run) -> Experiment:
-    """Convert MLflow's run."""
+    """Convert an MLflow run to an experiment."""
     info, data = run.info, run.data
     return Experiment(
         info.run_id, info.run_name, info.start_time, data.params, data.metrics, data.tags, info.artifact_uri
@@ -82,13 +82,13 @@ def find(
     """Find the complete experiments in the tracking store, the latest first.
 
     Args:
-        tracking: the store.
-        query: MLflow's filter on runs.
-        sweep: a part of a sweep's command line; empty for the latest sweep.
-        run_ids: of these runs alone; the starts of their ids.
+        tracking: Settings of the tracking store.
+        query: MLflow filter string for runs.
+        sweep: Part of the command line of a sweep, to which the search is limited; empty for the latest sweep.
+        run_ids: Ids of runs, or their first characters, to which the search is limited.
 
     Raises:
-        PipelineError: the store can't be used, the filter is not valid, or no complete run has one of the ids.
+        PipelineError: The store can't be used, the filter is invalid, or no complete run has one of the ids.
     """
     experiments = [experiment_of(run) for run in complete_runs(tracking, query)]
     if sweep is not None:
@@ -97,27 +97,28 @@ def find(
     if run_ids is not None:
         missing = [start for start in run_ids if not any(each.run_id.startswith(start) for each in experiments)]
         if missing:
-            raise PipelineError(f"--runs: there is no complete experiment with the id {', '.join(missing)}")
+            raise PipelineError(f"--runs: no complete experiment has the id {', '.join(missing)}")
         experiments = [each for each in experiments if each.run_id.startswith(tuple(run_ids))]
     return experiments
 
 
 def select(experiments: Iterable[Experiment], *, strict: bool, test: str | None = None) -> Selection:
-    """Select the latest run of each configuration on one set of test images: that named, or the newest with several.
+    """Select the latest run of each configuration and seed on one set of test images.
 
     Args:
-        experiments: in any order.
-        strict: refuse where they were not all evaluated on the same images.
-        test: the start of the digest of the test images.
+        experiments: Experiments in any order.
+        strict: Raise an error if the experiments were not all evaluated on the same test images.
+        test: First characters of the digest of the test images. By default, the most recent test set with several
+            experiments is used, or the most recent one.
 
     Raises:
-        PipelineError: there is no experiment, no such test set, or several and `strict`.
+        PipelineError: There is no experiment or no such test set, or there are several test sets and `strict` is true.
     """
     ordered = sorted(experiments, key=lambda each: each.started)
     latest = {(each.test_data, tuple(sorted(each.settings.items()))): each for each in ordered}
     if not latest:
         raise PipelineError(
-            "There is no complete experiment to compare; run python -m pipeline, or choose others with --filter, --sweep or --runs"
+            "There is no complete experiment to compare; run python -m pipeline, or change --filter, --sweep or --runs"
         )
     by_test: dict[str, list[Experiment]] = {}
     for each in latest.values():
@@ -130,7 +131,7 @@ def select(experiments: Iterable[Experiment], *, strict: bool, test: str | None 
         sets = "; ".join(f"{digest[:8] or 'unknown'}: {name_runs(runs)}" for digest, runs in by_test.items())
         raise PipelineError(
             f"These experiments were evaluated on different test images, so their metrics can't be compared ({sets}); "
-            "name only those of one test set. Where there is no test/ folder, the seed draws the test images too"
+            "select experiments with the same test images. Without a test/ folder, the test images depend on the seed"
         )
     return Selection(by_test.pop(chosen), by_test, len(ordered) - len(latest))
 
@@ -139,7 +140,9 @@ def _named_test_set(by_test: dict[str, list[Experiment]], test: str) -> str:
     matches = [digest for digest in by_test if digest.startswith(test) and digest]
     if len(matches) != 1:
         digests = ", ".join(digest[:8] for digest in by_test if digest)
-        raise PipelineError(f"--test: {test!r} is the start of {len(matches)} test sets; the test sets are {digests}")
+        raise PipelineError(
+            f"--test: {test!r} matches {len(matches)} test sets; expected the first characters of one of {digests}"
+        )
     return matches[0]
 
 
@@ -150,39 +153,39 @@ def _newest_test_set(by_test: dict[str, list[Experiment]], newest: list[str]) ->
 
 
 def name_runs(runs: Sequence[Experiment]) -> str:
-    """Names of the first three runs, and the number of further ones."""
+    """Format the names of the first three runs and the number of the other ones."""
     return ", ".join(each.name for each in runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration, with all its seeds."""
+    """Experiments with the same configuration, which differ only in their seed."""
 
     differences: dict[str, str]
-    """Value of each setting in which the rows differ."""
+    """Values of the settings in which the rows differ."""
     experiments: list[Experiment]
-    """In order of seed."""
+    """Experiments in the order of their seeds."""
 
     @property
     def label(self) -> str:
-        """The differences in a few words, or the run's name where there are none."""
+        """Short description of the differences; the name of the first run if there are none."""
         return describe(self.differences) or self.experiments[0].name
 
     def mean(self, metric: str) -> float | None:
-        """Mean of one of MLflow's metrics over the seeds; None where a run lacks it."""
+        """Compute the mean of an MLflow metric over the seeds; None if a run lacks the metric."""
         values = [each.metrics[metric] for each in self.experiments if metric in each.metrics]
         return sum(values) / len(values) if len(values) == len(self.experiments) else None
 
 
 def describe(settings: dict[str, str]) -> str:
-    """Settings in a few words, such as `vgg16, unfreeze -2`."""
+    """Describe settings briefly, as in `vgg16, unfreeze -2`."""
     return ", ".join(
         value if key.endswith(".name") else f"{key.rpartition('.')[2]} {value}" for key, value in settings.items()
     )
 
 
 def make_rows(experiments: list[Experiment]) -> list[Row]:
-    """Make one row for each configuration without its seed."""
+    """Group experiments into rows of equal configuration, ignoring the seed."""
     by_settings: dict[tuple, list[Experiment]] = {}
     for each in experiments:
         settings = {key: value for key, value in each.settings.items() if key != "seed"}
@@ -196,9 +199,9 @@ def make_rows(experiments: list[Experiment]) -> list[Row]:
 
 
 def differing_keys(settings: list[dict[str, str]]) -> list[str]:
-    """List the keys whose values differ, the most informative ones first.
+    """List the keys whose values differ, the most important ones first.
 
-    Left out is what follows from a name, as a backbone's preprocessing does from the backbone.
+    Keys whose values are determined by a name are omitted, such as a backbone's preprocessing.
     """
     keys = sorted(
         {key for each in settings for key in each},
@@ -206,10 +209,10 @@ def differing_keys(settings: list[dict[str, str]]) -> list[str]:
     )
     different = [key for key in keys if len({each.get(key) for each in settings}) > 1]
     names = [key for key in different if key.endswith(".name")]
-    # Of two names that change together the first one is listed.
+    # Of two names that determine each other, only the first one is listed.
     return [key for key in different if not any(_follows(key, name, settings) for name in takewhile(key.__ne__, names))]
 
 
 def _follows(key: str, name: str, settings: list[dict[str, str]]) -> bool:
-    """Return whether each value of `name` comes with one value of `key`."""
+    """Return whether the value of `name` determines the value of `key`."""
     return len({(each.get(name), each.get(key)) for each in settings}) == len({each.get(name) for each in settings})

@@ -1,4 +1,4 @@
-"""The comparison in the terminal, as CSV, and as a page."""
+"""Output of a comparison: a table in the terminal, a table for CSV files, and an HTML report."""
 
 import sys
 from pathlib import Path
@@ -18,13 +18,13 @@ from pipeline.visuals.style import as_svg
 
 
 def letters(ranking: Ranking, index: int) -> str:
-    """Letters of the groups of rows without significant differences that a row is in; A is the best one's."""
+    """Return the letters of a row's groups, whose rows do not differ significantly; A is the group of the best row."""
     places = (place for place, group in enumerate(ranking.groups) if index in group)
     return " ".join(f"{chr(ord('A') + place % 26)}{place // 26 or ''}" for place in places)
 
 
 def other_metrics(ranking: Ranking) -> dict[str, str]:
-    """MLflow's name of each metric that is shown beside the one of the ranking, by label."""
+    """Return the MLflow names, by label, of the metrics shown in addition to the metric of the ranking."""
     return {
         metric.label: f"test/{name}"
         for name, metric in METRICS.items()
@@ -33,7 +33,7 @@ def other_metrics(ranking: Ranking) -> dict[str, str]:
 
 
 def as_frame(ranking: Ranking) -> pd.DataFrame:
-    """Tabulate the rows, best first: rank, settings, metric and interval, tests, other metrics, costs, runs."""
+    """Convert a ranking to a table, best row first, with settings, metrics, intervals, tests, costs and run ids."""
     rows = []
     for index, each in enumerate(ranking.rows):
         row = each.row
@@ -48,7 +48,7 @@ def as_frame(ranking: Ranking) -> pd.DataFrame:
 
 
 def as_table(ranking: Ranking, chosen: int | None) -> Table:
-    """Tabulate the rows for the terminal; that at index `chosen` is highlighted."""
+    """Convert a ranking to a table for the terminal, in which the row at index `chosen` is highlighted."""
     keys = list(ranking.rows[0].row.differences) or ["run"]
     columns = [*(key.removesuffix(".name") for key in keys), ranking.label, "interval", "groups", "p against best"]
     table = Table("", *columns, "seeds", *COSTS, box=None, header_style="bold")
@@ -71,7 +71,7 @@ def as_table(ranking: Ranking, chosen: int | None) -> Table:
 
 
 def print_comparison(ranking: Ranking, selection: Selection, chosen: int | None, cost: str) -> None:
-    """Print the table, what was left out, and the row at index `chosen` with the reason."""
+    """Print the ranking, the excluded experiments, and the recommended row, at index `chosen`, with the reason."""
     console = table_console(width=200)
     console.print(as_table(ranking, chosen))
     console.print(
@@ -79,7 +79,7 @@ def print_comparison(ranking: Ranking, selection: Selection, chosen: int | None,
         f"least {1 - ranking.confidence:.2g}); interval of {ranking.confidence:.0%}; ± standard deviation over seeds."
     )
     for digest, runs in selection.elsewhere.items():
-        left_out = f"Not compared, since tested on other images ({digest[:8] or 'unknown'}): {name_runs(runs)}"
+        left_out = f"Excluded because of different test images ({digest[:8] or 'unknown'}): {name_runs(runs)}"
         console.print(left_out, style="yellow")
     if chosen is not None:
         label = ranking.rows[chosen].row.label
@@ -87,13 +87,15 @@ def print_comparison(ranking: Ranking, selection: Selection, chosen: int | None,
 
 
 def print_best(ranking: Ranking, chosen: int | None, cost: str) -> None:
-    """Print the run ids of the winner for other programs, and on standard error its settings and the reason.
+    """Print the run ids of the recommended row to standard output, and its settings and the reason to standard error.
 
     Raises:
-        PipelineError: no run has the cost.
+        PipelineError: No run has the cost metric.
     """
     if chosen is None:
-        raise PipelineError(f"None of the best models has {COSTS[cost].metric} in MLflow; run their experiments again")
+        raise PipelineError(
+            f"None of the best models has the metric {COSTS[cost].metric} in MLflow; rerun their experiments"
+        )
     won, value = ranking.rows[chosen], ranking.rows[chosen].estimate
     print(" ".join(run.run_id for run in won.row.experiments))
     result = f"{won.row.label}: {ranking.label} {value.value:.4f} ({value.low:.4f} to {value.high:.4f})"
@@ -101,7 +103,7 @@ def print_best(ranking: Ranking, chosen: int | None, cost: str) -> None:
 
 
 def write_comparison(file: Path, ranking: Ranking, selection: Selection, *, chosen: int | None, cost: str) -> None:
-    """Write the page; `chosen` is the index of the row that wins by `cost`."""
+    """Write the HTML report; `chosen` is the index of the row recommended by `cost`."""
     keys, others = list(ranking.rows[0].row.differences), other_metrics(ranking)
     charts = {
         "ranking": plots.ranking_chart(ranking),

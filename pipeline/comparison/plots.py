@@ -1,4 +1,4 @@
-"""The charts of a comparison."""
+"""Charts of a comparison."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,7 +20,7 @@ _MAX_CURVES, _MAX_AXES = 10, 3
 
 
 def ranking_chart(ranking: Ranking) -> Figure:
-    """Draw each row's value and interval, best on top, and a lane for each group that does not differ significantly."""
+    """Draw each row's value and interval, best on top, and a line for each group without significant differences."""
     rows, count = ranking.rows, len(ranking.rows)
     with charting(9.5, 1.0 + 0.3 * count) as figure:
         axes = figure.subplots()
@@ -33,7 +33,7 @@ def ranking_chart(ranking: Ranking) -> Figure:
             if each.spread is not None:
                 axes.plot(each.by_seed, [index] * len(each.by_seed), "|", color=INK, markersize=7, alpha=0.6)
         for number, group in enumerate(ranking.groups):
-            # Beside the axes.
+            # To the right of the axes.
             x, colour = 1.015 + 0.014 * number, SERIES[number % len(SERIES)]
             plot = partial(axes.plot, transform=axes.get_yaxis_transform(), clip_on=False, color=colour)
             plot([x, x], [min(group) - 0.25, max(group) + 0.25], linewidth=1, alpha=0.5)
@@ -46,7 +46,7 @@ def ranking_chart(ranking: Ranking) -> Figure:
 
 
 def cost_charts(ranking: Ranking) -> Figure | None:
-    """Draw the metric against each cost, with the Pareto front; None where no run has a cost, or there is one row."""
+    """Draw the metric against each cost, with the Pareto front; None if no cost is known or there is only one row."""
     by_cost = ((cost, [each.row.mean(cost.metric) for each in ranking.rows]) for cost in COSTS.values())
     known = {cost: [value for value in values if value is not None] for cost, values in by_cost if None not in values}
     if not known or len(ranking.rows) < 2:
@@ -81,11 +81,11 @@ def _draw_front(axes: Axes, costs: list[float], ranking: Ranking) -> None:
 
 
 def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
-    """Indices of the models that no other beats in one without being worse in the other, from the cheapest on.
+    """Return the indices of the models on the Pareto front, the cheapest first.
 
     Args:
-        costs: less is better.
-        gains: more is better.
+        costs: Costs of the models; lower is better.
+        gains: Quality of the models; higher is better.
     """
     front: list[int] = []
     for index in sorted(range(len(costs)), key=lambda each: (costs[each], -gains[each])):
@@ -95,7 +95,7 @@ def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
 
 
 def sweep_axes(ranking: Ranking) -> dict[str, Figure]:
-    """Draw the metric along each setting that was swept, a line for each choice of the others, intervals as bands."""
+    """Draw the metric against each varied setting, one line per combination of the other settings, with intervals."""
     ticks = {key: _ordered_values(ranking, key) for key in ranking.rows[0].row.differences}
     swept = [key for key, values in ticks.items() if values][:_MAX_AXES]
     return {key: figure for key in swept if (figure := _along(ranking, key, ticks[key]))}
@@ -126,7 +126,7 @@ def _along(ranking: Ranking, key: str, ticks: list[str]) -> Figure | None:
 
 
 def learning_curves(ranking: Ranking) -> Figure | None:
-    """Draw validation accuracy and loss by epoch of the best rows' runs; a ring marks where fine-tuning begins."""
+    """Draw validation accuracy and loss by epoch for the runs of the best rows; rings mark the start of fine-tuning."""
     rows = ranking.rows[:_MAX_CURVES]
     histories = [[history for run in each.row.experiments if (history := _history(run))] for each in rows]
     if not any(histories):
@@ -140,7 +140,7 @@ def learning_curves(ranking: Ranking) -> Figure | None:
             axes.grid()
         figure.axes[1].set_yscale("log")
         for formatter in (figure.axes[1].yaxis.set_major_formatter, figure.axes[1].yaxis.set_minor_formatter):
-            # The usual one writes formulas, which charts here take for text.
+            # The default formatter writes TeX formulas, which `charting` does not render.
             formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
@@ -159,15 +159,15 @@ def _draw_history(axes: Axes, name: str, ranked: RankedRow, runs: list[History],
 
 
 def _history(run: Experiment) -> History | None:
-    """Both phases' epochs; None where the run has lost them."""
+    """Read the training histories of both phases; None if the run lacks one of them."""
     train, finetune = (run.file(f"{phase}/history.csv") for phase in ("train", "finetune"))
     return None if train is None or finetune is None else (pd.read_csv(train), pd.read_csv(finetune))
 
 
 def _ordered_values(ranking: Ranking, key: str) -> list[str]:
-    """List the values of a setting from small to large; of an unfreeze depth, from few to many trained parameters.
+    """List the values of a numeric setting in ascending order; the list is empty for other settings.
 
-    A setting that is not a number has none.
+    Unfreeze depths are ordered by the number of trainable parameters.
     """
     trained: dict[str, list[float]] = {}
     for each in ranking.rows:

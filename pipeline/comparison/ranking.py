@@ -1,4 +1,4 @@
-"""Rows ranked by a metric on the same test images: estimates, paired tests, groups, and the best of them."""
+"""Ranking of experiments by a metric on the same test images, with intervals and paired significance tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,71 +16,73 @@ from pipeline.storage.files import read_json
 from pipeline.system.errors import PipelineError
 
 PREDICTIONS, CLASSES = "evaluate/predictions.parquet", "prepare/classes.json"
-# Fixed, so that the same comparison gives the same numbers.
+# Constants, so that the same comparison gives the same numbers.
 _SEED, _RESAMPLES = 0, 2000
 
 
 @dataclass(frozen=True)
 class RankedRow:
-    """A row with its value of the metric."""
+    """A row with its estimate of the ranking metric."""
 
     row: Row
     estimate: Estimate
-    """Mean over seeds, with an interval for the choice of test images."""
+    """Mean over seeds, with an interval for the variation between test sets."""
     by_seed: list[float]
+    """Values of the individual experiments."""
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation over the seeds; None for a single one."""
+        """Standard deviation over the seeds; None for a single seed."""
         return float(np.std(self.by_seed, ddof=1)) if len(self.by_seed) > 1 else None
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """All rows, best first."""
+    """Ranking of rows by a metric, with the significance of their differences."""
 
     metric: str
-    """Its name in `METRICS`."""
+    """Name of the metric in `METRICS`."""
     confidence: float
     rows: list[RankedRow]
+    """Rows, best first."""
     p: np.ndarray
-    """Of each pair, corrected for their number (Holm), float [k, k]."""
+    """Holm-corrected p-values of all pairs of rows, float [k, k]."""
     groups: list[list[int]]
-    """Indices of rows that do not differ significantly, the group of the best first."""
+    """Row indices of each group without significant differences; the group of the best row comes first."""
     images: int
     """Number of test images."""
 
     @property
     def label(self) -> str:
-        """The metric's label."""
+        """Label of the metric."""
         return METRICS[self.metric].label.format(k="k")
 
     @property
     def gains(self) -> list[float]:
-        """Value of each row, negated where lower is better."""
+        """Metric of each row, negated if lower is better."""
         sign = 1 if METRICS[self.metric].higher_is_better else -1
         return [sign * each.estimate.value for each in self.rows]
 
     @property
     def top(self) -> list[int]:
-        """Indices of the rows that do not differ significantly from the best."""
+        """Indices of the best row and of the rows that do not differ significantly from it."""
         return [index for index in range(len(self.rows)) if self.p[0, index] >= 1 - self.confidence]
 
 
 def rank(rows: list[Row], metric: str, top_k: int, confidence: float) -> Ranking:
-    """Compare rows by one metric on the images that all of them were tested on.
+    """Rank rows by one metric on their common test images.
 
-    Two single runs are compared in a proportion of images by McNemar's exact test, all else by the paired bootstrap
-    over the test images. A row of several seeds is the mean of these very models.
+    Proportions of two single runs are compared by McNemar's exact test, and all others by the paired bootstrap over the
+    test images. Results of rows with several seeds apply to these trained models, not to other seeds.
 
     Args:
-        rows: whose experiments share their test images.
-        metric: of `pipeline.evaluation.metrics.RANKING_METRICS`.
-        top_k: number of guesses in top-k accuracy.
-        confidence: of the intervals; 1 less this is the level of the tests.
+        rows: Rows whose experiments have the same test images.
+        metric: One of `pipeline.evaluation.metrics.RANKING_METRICS`.
+        top_k: K of the top-k accuracy.
+        confidence: Confidence level of the intervals; the significance level of the tests is 1 - confidence.
 
     Raises:
-        PipelineError: the metric is not defined on these images, or a run has lost its predictions.
+        PipelineError: The metric is undefined on these images, or the predictions of a run are missing.
     """
     definition = METRICS[metric]
     runs = [run for row in rows for run in row.experiments]
@@ -89,13 +91,13 @@ def rank(rows: list[Row], metric: str, top_k: int, confidence: float) -> Ranking
     labels = _indices(predictions[0].labels, classes)
     values, replicates = _resample(predictions, labels, classes)
     if np.isnan(values).any():
-        raise PipelineError(f"--metric {metric} is not defined on a test set of one class")
+        raise PipelineError(f"--metric {metric} is undefined on a test set with a single class; choose another metric")
     of_row = np.split(np.arange(len(runs)), np.cumsum([len(row.experiments) for row in rows])[:-1])
     means = np.array([values[seeds].mean() for seeds in of_row])
     resamples = np.stack([replicates[:, seeds].mean(axis=1) for seeds in of_row], axis=1)
     order = np.argsort(-means if definition.higher_is_better else means, kind="stable")
 
-    # Of a single run's proportion there is an exact interval, and of two such runs an exact test.
+    # Proportions of single runs have Wilson intervals and an exact test instead of the bootstrap.
     hits = {
         index: predictions[seeds[0]].per_image > 0
         for index, seeds in enumerate(of_row)
@@ -118,22 +120,22 @@ def rank(rows: list[Row], metric: str, top_k: int, confidence: float) -> Ranking
 
 @dataclass(frozen=True)
 class _Predictions:
-    """A run's predictions, in an order that depends on the images' content alone."""
+    """Predictions of a run, in an order that depends only on the contents of the images."""
 
     labels: pd.Series
-    """Names."""
+    """Class names of the labels."""
     predicted: pd.Series
-    """Names."""
+    """Class names of the predictions."""
     classes: list[str]
     per_image: np.ndarray
-    """Values whose mean is the metric, float64 [n]; empty where it is not a mean."""
+    """Values whose mean is the metric, float64 [n]; empty if the metric is not a mean over images."""
 
 
 def _read_predictions(run: Experiment, metric: Metric, top_k: int) -> _Predictions:
     predictions_file, classes_file = run.file(PREDICTIONS), run.file(CLASSES)
     if predictions_file is None or classes_file is None:
         raise PipelineError(
-            f"{run.name} ({run.run_id}) has no {PREDICTIONS} or {CLASSES} in MLflow; run its experiment again"
+            f"{run.name} ({run.run_id}) has no {PREDICTIONS} or {CLASSES} in MLflow; rerun its experiment"
         )
     table = pd.read_parquet(predictions_file, columns=["label", "sha256", "probabilities"])
     table = table.sort_values(["sha256", "label"], kind="stable", ignore_index=True)
@@ -144,12 +146,17 @@ def _read_predictions(run: Experiment, metric: Metric, top_k: int) -> _Predictio
 
 
 def _indices(names: pd.Series, classes: list[str]) -> np.ndarray:
-    """Class indices of class names: int64 [n]."""
+    """Convert class names to class indices, int64 [n]; unknown names give -1."""
     return pd.Categorical(names, categories=classes).codes.astype(np.int64)
 
 
 def _resample(predictions: list[_Predictions], labels: np.ndarray, classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Each run's value, float [runs], and its value in each resample, float [resamples, runs]: all in the same ones."""
+    """Compute the metric of each run on all images and in each resample; resamples are the same for all runs.
+
+    Returns:
+        - Values on all images, float [runs].
+        - Values in each resample, float [resamples, runs].
+    """
     bootstrap = Bootstrap(labels, _RESAMPLES, _SEED)
     if predictions[0].per_image.size:
         columns = np.stack([each.per_image for each in predictions], axis=1)
@@ -160,7 +167,7 @@ def _resample(predictions: list[_Predictions], labels: np.ndarray, classes: list
 
 
 def _mcnemar_p(hits: np.ndarray) -> np.ndarray:
-    """P of McNemar's exact test of each pair of k models, float [k, k], by their hits, bool [k, n]."""
+    """Compute p-values of McNemar's exact test, float [k, k], for all pairs of models, from their hits, bool [k, n]."""
     right = hits.astype(np.float64)
     gained = np.rint((1 - right) @ right.T).astype(int)
     p = np.ones(gained.shape)
@@ -170,13 +177,13 @@ def _mcnemar_p(hits: np.ndarray) -> np.ndarray:
 
 
 def winner(ranking: Ranking, cost: str) -> int | None:
-    """Find the cheapest row of those that do not differ significantly from the best one.
+    """Find the cheapest of the rows that do not differ significantly from the best row.
 
-    Of equally cheap rows it is the one with fewer trained parameters, then the better one. Costs are equal where their
-    first two digits are: files of one network differ by bytes, and times by what else the machine did.
+    Ties are broken by fewer trainable parameters, then by the better metric. Costs are rounded to two digits, because
+    file sizes of the same network vary by a few bytes, and times vary with the load of the machine.
 
     Returns:
-        Its index; None where no run has these costs.
+        Index of the row; None if the costs of all candidates are unknown.
     """
     candidates = []
     for index in ranking.top:
@@ -188,16 +195,18 @@ def winner(ranking: Ranking, cost: str) -> int | None:
 
 
 def reason(ranking: Ranking, index: int, cost: str) -> str:
-    """Explain in a sentence why that row wins."""
+    """Explain in one or two sentences why the row at `index` is recommended."""
     level = f"{1 - ranking.confidence:.2g}"
     if len(ranking.rows) == 1:
-        return "It is the only one."
+        return "It is the only model."
     if len(ranking.top) == 1:
-        return f"It is significantly better than every other one (corrected p below {level})."
-    best = "It is the best" if index == 0 else f"The best, {ranking.rows[0].row.label}, is not significantly better"
+        return f"It is significantly better than every other model (corrected p below {level})."
+    best = (
+        "It is the best model" if index == 0 else f"The best, {ranking.rows[0].row.label}, is not significantly better"
+    )
     return (
-        f"{best}; {len(ranking.top)} models do not differ significantly at the level {level}, "
-        f"and of these it is lowest in {COSTS[cost].label}."
+        f"{best}; of the {len(ranking.top)} models that do not differ significantly at the level {level}, "
+        f"the recommended one has the lowest {COSTS[cost].label}."
     )
 
 
@@ -209,19 +218,20 @@ def best_experiment(
     sweep: str | None = None,
     run_ids: Sequence[str] | None = None,
 ) -> Experiment:
-    """Find the cheapest experiment whose accuracy does not differ significantly from the best one's.
+    """Find the cheapest experiment whose accuracy does not differ significantly from the best accuracy.
 
-    Of several seeds it is the first, since a choice among them by test images would be luck.
+    For a configuration with several seeds, the first seed is returned. A choice of the best seed would be fitted to the
+    test images.
 
     Args:
-        config: with the tracking store, and the confidence of the tests.
-        cost: of `COSTS`.
-        query: see `pipeline.comparison.experiments.find`; so are `sweep` and `run_ids`.
-        sweep: see `query`.
-        run_ids: see `query`.
+        config: Configuration with the tracking store and the settings of the evaluation.
+        cost: One of `COSTS`.
+        query: MLflow filter string for runs.
+        sweep: Part of the command line of a sweep; see `pipeline.comparison.experiments.find`.
+        run_ids: Ids of runs, or their first characters.
 
     Raises:
-        PipelineError: there is no complete experiment.
+        PipelineError: There is no complete experiment, or the experiments can't be ranked.
     """
     experiments = find(config.tracking, query=query, sweep=sweep, run_ids=run_ids)
     rows = make_rows(select(experiments, strict=run_ids is not None).experiments)
