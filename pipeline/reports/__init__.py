@@ -1,1 +1,1 @@
-"""Charts and pages, drawn from the stages' tables; no TensorFlow."""
+"""Charts and HTML reports made from the outputs of stages, without TensorFlow."""

@@ -1,4 +1,4 @@
-"""The outputs of stage evaluate, read for its charts and pages."""
+"""Outputs of stage evaluate, read for charts and reports."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.storage.files import Json, read_json
 from pipeline.visuals.pages import overlay
 
-# Columns that hold text.
+# Columns that contain text.
 _TEXTS = (
     "path",
     "label",
@@ -28,29 +28,31 @@ _TEXTS = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Outputs of stage evaluate, in the form in which they are drawn."""
+    """Outputs of stage evaluate and the settings of the experiment."""
 
     experiment: Json
-    """The settings, by section."""
+    """Settings by section."""
     classes: list[str]
     metrics: Json
-    """metrics.json."""
+    """Content of metrics.json."""
     unfreeze: int | str
     """Unfreeze depth at which fine-tuning ended."""
     confusion: np.ndarray
-    """Of the better phase, int [classes, classes]; rows are the true classes."""
+    """Confusion matrix of the better phase, int [classes, classes]; rows are the true classes."""
     per_class: pd.DataFrame
-    """Of the better phase."""
+    """Rows of per_class.csv for the better phase."""
     reliability: pd.DataFrame
     curves: pd.DataFrame
     corruptions: pd.DataFrame
     gallery: pd.DataFrame
-    """gallery.csv, with each image as the network sees it, uint8 [size, size, 3], and an overlay: the image under
-    Grad-CAM's heat map of the predicted class."""
+    """Content of gallery.csv, with the additional columns image and overlay, uint8 [size, size, 3] each.
+
+    An overlay is the image blended with the Grad-CAM heat map of the predicted class.
+    """
 
     @classmethod
     def read(cls, inputs: Path, experiment: Json, classes: list[str]) -> "Evaluation":
-        """Read the outputs of the stages in `inputs`; `experiment` is the settings by section."""
+        """Read the outputs of stages from the folder `inputs`; `experiment` contains the settings by section."""
         folder = inputs / "evaluate"
         metrics = read_json(folder / "metrics.json")
         tables = {name: read_table(folder / f"{name}.csv") for name in ("per_class", "confusion", "reliability")}
@@ -70,21 +72,21 @@ class Evaluation:
 
     @property
     def best(self) -> str:
-        """The better phase on the validation images."""
+        """Name of the phase with the better result on the validation images."""
         return self.metrics["best"]
 
     @property
     def figures(self) -> Json:
-        """Figures of the better phase."""
+        """Test metrics of the better phase."""
         return self.metrics[self.best]
 
     def of_kind(self, kind: str) -> pd.DataFrame:
-        """The mistakes or the hits of the gallery."""
+        """Return the rows of the gallery of one kind: mistakes or hits."""
         return self.gallery[self.gallery["kind"] == kind]
 
 
 def read_table(file: Path) -> pd.DataFrame:
-    """Read a CSV file of a stage, with text as it is: a class may be called 1, NA or null."""
+    """Read a CSV file written by a stage, without parsing text columns: a class may be called 1, NA or null."""
     missing = {name: [""] for name in pd.read_csv(file, nrows=0).columns if name not in _TEXTS}
     return pd.read_csv(file, dtype=dict.fromkeys(_TEXTS, str), keep_default_na=False, na_values=missing)
 

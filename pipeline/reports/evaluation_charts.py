@@ -1,4 +1,4 @@
-"""The charts of one evaluation: figures to be written as PNG or put into a page."""
+"""Charts of one evaluation, as Matplotlib figures."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,17 @@ from pipeline.evaluation.metrics import Estimate
 from pipeline.reports.evaluation import Evaluation
 from pipeline.visuals.style import BLUE, GREEN, INK, ORANGE, charting, shorten
 
-# Transparent where there is nothing, for pages of any colour.
+# Transparent at 0, so that the chart suits pages of any colour.
 _FRACTIONS = LinearSegmentedColormap.from_list("fractions", [(0.25, 0.5, 0.85, 0.0), (0.16, 0.38, 0.72, 1.0)])
 _MAX_BARS = 60
 
 
 def evaluation_charts(evaluation: Evaluation) -> dict[str, Figure]:
-    """Draw all charts of an evaluation, by name."""
+    """Draw all charts of an evaluation.
+
+    Returns:
+        Figures by the name of the chart.
+    """
     figures, classes = evaluation.figures, evaluation.classes
     reliability = dict(list(evaluation.reliability.groupby("temperature")))
     charts = {
@@ -33,12 +37,12 @@ def evaluation_charts(evaluation: Evaluation) -> dict[str, Figure]:
         clean = evaluation.metrics["corrupted"]
         undamaged = Estimate(clean["clean"], clean["clean_low"], clean["clean_high"])
         charts["corruptions"] = corruption_chart(evaluation.corruptions, undamaged)
-    titles = {"mistakes": "The most confident mistakes", "hits": "The least confident hits"}
+    titles = {"mistakes": "Most confident mistakes", "hits": "Least confident correct predictions"}
     return charts | {kind: gallery_chart(evaluation.of_kind(kind), title) for kind, title in titles.items()}
 
 
 def confusion_chart(counts: np.ndarray, classes: Sequence[str], title: str) -> Figure:
-    """Draw a confusion matrix, int [classes, classes]: counts, and colours by the fraction of each true class."""
+    """Draw a confusion matrix, int [classes, classes], with counts, coloured by the fraction of each true class."""
     count = len(classes)
     side = float(np.clip(1.6 + 0.62 * count, 4.2, 15))
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -64,11 +68,11 @@ def confusion_chart(counts: np.ndarray, classes: Sequence[str], title: str) -> F
 
 
 def per_class_chart(table: pd.DataFrame, title: str) -> Figure:
-    """Draw precision and recall of each class with their intervals; of many classes those with the lowest recall.
+    """Draw precision and recall of each class with their intervals, limited to the classes with the lowest recall.
 
     Args:
-        table: of `pipeline.evaluation.tables.per_class`.
-        title: of the chart.
+        table: Table returned by `pipeline.evaluation.tables.per_class`.
+        title: Title of the chart.
     """
     shown = table if len(table) <= _MAX_BARS else table.nsmallest(_MAX_BARS, "recall", keep="first")
     dense = len(shown) > 20
@@ -94,11 +98,11 @@ def per_class_chart(table: pd.DataFrame, title: str) -> Figure:
 
 
 def curve_charts(curves: pd.DataFrame, mean_auc: Estimate) -> tuple[Figure, Figure]:
-    """Draw ROC curves and precision-recall curves, one class against the rest.
+    """Draw one-vs-rest ROC curves and precision-recall curves.
 
     Args:
-        curves: of `pipeline.evaluation.tables.curves_table`.
-        mean_auc: the mean over all classes, for the title.
+        curves: Table returned by `pipeline.evaluation.tables.curves_table`.
+        mean_auc: Mean AUC over all classes, shown in the title.
     """
     with charting(4.6, 4.2) as roc:
         axes = _curves(roc, curves, "fpr", "tpr")
@@ -126,9 +130,9 @@ def reliability_chart(before: pd.DataFrame, after: pd.DataFrame, figures: dict[s
     """Draw accuracy against confidence, before and after temperature scaling.
 
     Args:
-        before: of `pipeline.evaluation.calibration.reliability`; so is `after`.
-        after: see `before`.
-        figures: ece and ece_by_chance of both, of `pipeline.evaluation.calibration.calibration_figures`.
+        before: Table returned by `pipeline.evaluation.calibration.reliability`, before temperature scaling.
+        after: Table of the same form, after temperature scaling.
+        figures: Results of `pipeline.evaluation.calibration.calibration_figures` for before and after.
     """
     with charting(8.6, 4.0) as figure:
         left, right = figure.subplots(1, 2)
@@ -157,11 +161,11 @@ def _reliability(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def corruption_chart(table: pd.DataFrame, clean: Estimate) -> Figure:
-    """Draw accuracy by severity under each corruption, with intervals as bands.
+    """Draw accuracy by severity for each corruption, with intervals as bands.
 
     Args:
-        table: of `pipeline.evaluation.corruptions.accuracy_under_corruptions`.
-        clean: accuracy on the same images as they are.
+        table: Table returned by `pipeline.evaluation.corruptions.accuracy_under_corruptions`.
+        clean: Accuracy on the same images without corruption.
     """
     names = list(dict.fromkeys(table["corruption"]))
     columns = 4
@@ -189,8 +193,8 @@ def gallery_chart(gallery: pd.DataFrame, title: str) -> Figure:
     """Draw images beside their heat maps, with label, prediction and confidence.
 
     Args:
-        gallery: images of one kind, of `Evaluation.of_kind`.
-        title: of the chart.
+        gallery: Table returned by `Evaluation.of_kind`.
+        title: Title of the chart.
     """
     columns = 4
     rows = max(1, -(-len(gallery) // columns))

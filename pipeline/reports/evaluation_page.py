@@ -1,4 +1,4 @@
-"""The evaluation's page, and its summary in a few lines."""
+"""HTML report of an evaluation, and its summary in Markdown."""
 
 import re
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ _MAX_CONFUSIONS = 10
 
 
 def write_report(file: Path, evaluation: Evaluation, charts: dict[str, Figure]) -> None:
-    """Write the page.
+    """Write the HTML report of an evaluation.
 
     Args:
-        file: HTML to write.
-        evaluation: its content.
-        charts: by name, those of `pipeline.reports.evaluation_charts.evaluation_charts`, and `training`.
+        file: Output HTML file.
+        evaluation: Evaluation to report.
+        charts: Charts returned by `pipeline.reports.evaluation_charts.evaluation_charts`, and the chart `training`.
     """
     best, figures, metrics = evaluation.best, evaluation.figures, evaluation.metrics
     experiment, settings = evaluation.experiment, evaluation.experiment["evaluate"]
@@ -56,7 +56,7 @@ def write_report(file: Path, evaluation: Evaluation, charts: dict[str, Figure]) 
 
 
 def _flat(sections: Json) -> Json:
-    """Settings by dotted key."""
+    """Convert settings by section to settings by dotted key."""
     flat: Json = {}
     for name, value in sections.items():
         flat |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
@@ -64,13 +64,13 @@ def _flat(sections: Json) -> Json:
 
 
 def _cards(gallery: pd.DataFrame) -> list[dict]:
-    """The images of the gallery and their overlays, encoded for the page."""
+    """Convert the gallery to dictionaries, with images and overlays encoded as data URIs."""
     uris = {f"{name}_uri": gallery[name].map(data_uri) for name in ("image", "overlay")}
     return gallery.assign(**uris).to_dict("records")
 
 
 def summary(evaluation: Evaluation) -> str:
-    """Summarise the experiment's result in a few lines of Markdown."""
+    """Summarise the results of an experiment in a few lines of Markdown."""
     figures, metrics, experiment = evaluation.figures, evaluation.metrics, evaluation.experiment
     lines = [
         f"Test accuracy **{figures['accuracy']:.4f}** ({figures['accuracy_low']:.4f} to {figures['accuracy_high']:.4f}) "
@@ -94,40 +94,40 @@ def _format_interval(figures: dict[str, float], name: str) -> str:
 
 
 def headline(figures: Mapping[str, object]) -> list[tuple[str, str]]:
-    """List label and name of each metric among the figures of a phase, as tables show them."""
+    """Return (label, name) of each metric in a phase's results, in display order."""
     top_k = next((int(match[1]) for name in figures if (match := re.fullmatch(r"top(\d+)_accuracy", name))), 0)
     named = {figure_name(name, top_k): metric for name, metric in METRICS.items()}
     return [(metric.label.format(k=top_k), name) for name, metric in named.items() if name in figures]
 
 
 def verdict(comparison: dict[str, float], confidence: float) -> str:
-    """State in a sentence whether fine-tuning helped."""
+    """State in one sentence whether fine-tuning changed the accuracy significantly."""
     difference, p = comparison["accuracy_difference"], comparison["mcnemar_p"]
     interval = f"{comparison['accuracy_difference_low']:+.4f} to {comparison['accuracy_difference_high']:+.4f}"
     if p >= 1 - confidence:
-        effect = "made no significant difference"
+        effect = "did not change accuracy significantly"
     else:
-        effect = "helped" if difference > 0 else "made it worse"
-    return f"Fine-tuning {effect}: it changed accuracy by {difference:+.4f} ({interval}; McNemar's exact test: p {p_value(p)})."
+        effect = "improved accuracy" if difference > 0 else "reduced accuracy"
+    return f"Fine-tuning {effect}: {difference:+.4f} ({interval}; McNemar's exact test: p {p_value(p)})."
 
 
 def calibration_note(calibration: dict[str, float], *, applied: bool) -> str:
-    """Explain the temperature, and whether it is in the model."""
+    """State the fitted temperature, and whether it is applied to the model."""
     temperature = calibration["temperature"]
     leaning = "overconfident" if temperature > 1 else "underconfident"
     effect = (
-        "It is applied to all figures here and to the logged model (evaluate.calibrate=true)."
+        "It is applied to all metrics in this report and to the logged model (evaluate.calibrate=true)."
         if applied
-        else "It is reported only; evaluate.calibrate=true puts it into the model."
+        else "It is not applied; set evaluate.calibrate=true to apply it to the model."
     )
     return f"The temperature fitted on the validation images is {temperature:.3f}: the model is {leaning}. {effect}"
 
 
 def top_confusions(counts: np.ndarray, classes: list[str]) -> list[Json]:
-    """List the most frequent mistakes of a confusion matrix int [classes, classes].
+    """List the most frequent mistakes in a confusion matrix, int [classes, classes].
 
     Returns:
-        True and predicted class, count, and its fraction of the true class.
+        Dictionaries with the keys true, predicted, count and fraction (of the images of the true class).
     """
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)

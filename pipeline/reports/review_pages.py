@@ -1,4 +1,4 @@
-"""Pages of images to be checked by people: groups of files that show the same image, and doubtful labels."""
+"""HTML pages for manual review: duplicate images and images with doubtful labels."""
 
 from pathlib import Path
 
@@ -11,12 +11,14 @@ _MAX_IMAGES = 120
 
 
 def write_duplicates(duplicates: pd.DataFrame, folder: Path, file: Path) -> None:
-    """Write the page of duplicates: several labels first, then groups across original splits, then by distance.
+    """Write the page of duplicate images.
+
+    Groups with several labels come first, then groups in several original splits, then groups of large distance.
 
     Args:
-        duplicates: duplicates.csv of stage prepare.
-        folder: where its paths start.
-        file: HTML to write.
+        duplicates: Content of duplicates.csv of stage prepare.
+        folder: Base folder of its paths.
+        file: Output HTML file.
     """
     by_group = duplicates.groupby("group")
     order = by_group.agg(labels=("label", "nunique"), splits=("given", "nunique"), distance=("distance", "first"))
@@ -27,17 +29,17 @@ def write_duplicates(duplicates: pd.DataFrame, folder: Path, file: Path) -> None
         introduction = (
             f"Groups of files that show the same image: {len(order)}, with {len(duplicates)} files. "
             f"Under several labels: {several}; in several original splits: {across}. "
-            "These come first, then those whose images resemble each other least."
+            "These groups come first, then the groups whose images differ most."
         )
         if len(order) > _MAX_GROUPS:
-            introduction += f" The first {_MAX_GROUPS} are shown; duplicates.csv names all."
+            introduction += f" The first {_MAX_GROUPS} groups are shown; duplicates.csv lists all."
     else:
         introduction = "No two files show the same image."
     write_thumbnails(file, "Duplicates", introduction, groups)
 
 
 def _group(number: int, members: pd.DataFrame, folder: Path) -> tuple[str, list[Thumbnail]]:
-    """Title and first files of a group."""
+    """Return the title of a group and thumbnails of its first files."""
     first = members.iloc[0]
     title = f"Group {number}: {len(members)} files, {first['ties']}"
     if first["ties"] != "exact":
@@ -54,9 +56,9 @@ def write_label_issues(table: pd.DataFrame, folder: Path, file: Path) -> None:
     """Write the page of doubtful labels.
 
     Args:
-        table: label_issues.csv of stage train; it has no rows where labels were not checked.
-        folder: where its paths start.
-        file: HTML to write.
+        table: Content of label_issues.csv of stage train; empty if labels were not checked.
+        folder: Base folder of its paths.
+        file: Output HTML file.
     """
     doubtful = table[table["suggested"] != table["label"]]
     cards = [
@@ -70,13 +72,13 @@ def write_label_issues(table: pd.DataFrame, folder: Path, file: Path) -> None:
         )
         for row in doubtful.head(_MAX_IMAGES).to_dict("records")
     ]
-    limit = f", {_MAX_IMAGES} of them" if len(doubtful) > _MAX_IMAGES else ""
+    limit = f", limited to {_MAX_IMAGES}" if len(doubtful) > _MAX_IMAGES else ""
     introduction = (
         "Labels were not checked: train.label_issues is off, the backbone is not pretrained, "
         "or its features are too large to be cached."
         if table.empty
-        else f"{len(doubtful)} of {len(table)} training and validation images look more like another class to a model that was "
-        f"not trained on them; the most doubtful ones first{limit}. label_issues.csv names all. "
-        "Hard images are among them: check each before you correct its label."
+        else f"A cross-validated model prefers another class for {len(doubtful)} of {len(table)} training and validation images. "
+        f"The most doubtful labels come first{limit}; label_issues.csv lists all. "
+        "Images that are difficult to classify are included, so check each image before changing its label."
     )
     write_thumbnails(file, "Doubtful labels", introduction, {"": cards})

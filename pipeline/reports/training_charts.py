@@ -1,4 +1,4 @@
-"""Charts of training: its data, augmented variants, curves, the learning-rate range."""
+"""Charts of training: the data, augmented variants, training curves and the learning-rate range test."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +19,13 @@ _BINS = 30
 
 
 def plot_samples(manifest: Manifest, folder: Path, seed: int, file: Path) -> None:
-    """Draw up to nine training images under their labels.
+    """Draw up to nine random training images with their labels.
 
     Args:
-        manifest: of the prepared data set.
-        folder: where its paths start.
-        seed: of the choice.
-        file: PNG to write.
+        manifest: Manifest of the prepared data set.
+        folder: Base folder of its paths.
+        seed: Seed of the random choice.
+        file: Output PNG file.
     """
     training = manifest.split("train")
     chosen = training.iloc[np.random.default_rng(seed).permutation(len(training))[:9]]
@@ -40,12 +40,12 @@ def plot_samples(manifest: Manifest, folder: Path, seed: int, file: Path) -> Non
 
 
 def plot_splits(figures: Json, manifest: Manifest, file: Path) -> None:
-    """Draw the fraction of each class, and the distribution of each measure of appearance, by split.
+    """Draw the class frequencies and the distribution of each measure of appearance in each split.
 
     Args:
-        figures: prepare's metrics.json.
-        manifest: of the prepared data set.
-        file: PNG to write.
+        figures: Content of metrics.json of stage prepare.
+        manifest: Manifest of the prepared data set.
+        file: Output PNG file.
     """
     counts = pd.DataFrame(figures["class_counts"]).reindex(manifest.classes)
     measures, split = appearance(manifest.rows), manifest.rows["split"]
@@ -61,7 +61,7 @@ def plot_splits(figures: Json, manifest: Manifest, file: Path) -> None:
             axes.set_xticks(places, counts.index, rotation=90 if len(counts) > 12 else 0)
         else:
             axes.set_xlabel(f"{len(counts)} classes, by name")
-        # Above the bars, which fill the axes.
+        # Outside the axes, because the bars fill them.
         top.legend(loc="outside upper right", ncols=3)
         axes.grid(axis="y")
         for axes, name in zip(bottom.subplots(1, measures.shape[1]), measures.columns, strict=True):
@@ -71,8 +71,8 @@ def plot_splits(figures: Json, manifest: Manifest, file: Path) -> None:
 
 
 def _histograms(axes: Axes, values: pd.Series, split: pd.Series) -> None:
-    """Draw one outline per split, of equal areas."""
-    # A few huge images would squeeze all others into one bar.
+    """Draw one normalized histogram per split, as an outline."""
+    # Clipped to percentiles, because a few outliers would compress all other values into one bar.
     low, high = np.percentile(values, [0.5, 99.5])
     edges = np.linspace(low, high if high > low else low + 1, _BINS)
     for name, colour in _SPLITS.items():
@@ -82,7 +82,7 @@ def _histograms(axes: Axes, values: pd.Series, split: pd.Series) -> None:
 
 
 def plot_variants(images: np.ndarray, file: Path) -> None:
-    """Draw images beside their augmented variants, uint8 [images, variants, size, size, 3], the plain one first."""
+    """Draw images and their augmented variants, uint8 [images, variants, size, size, 3]; the original comes first."""
     titles = ["original", *(f"variant {number}" for number in range(1, images.shape[1]))]
     with charting(1.35 * len(titles), 1.35 * len(images) + 0.3) as figure:
         grid = figure.subplots(len(images), len(titles), squeeze=False)
@@ -96,11 +96,13 @@ def plot_variants(images: np.ndarray, file: Path) -> None:
 
 
 def training_curves(histories: Sequence[pd.DataFrame], figures: Sequence[Json]) -> Figure:
-    """Draw accuracy and loss of both phases on one axis of epochs, with their boundaries and kept epochs.
+    """Draw accuracy and loss of both phases by epoch, and mark phase boundaries and kept epochs.
+
+    The kept epoch is the epoch whose weights the phase's model has.
 
     Args:
-        histories: history.csv of each phase, with consecutive epochs.
-        figures: metrics.json of each phase.
+        histories: Content of history.csv of each phase, with consecutive epoch numbers.
+        figures: Content of metrics.json of each phase.
     """
     history, round_epochs = pd.concat(histories), figures[-1].get("phase_epochs", ())
     kept = pd.DataFrame(figures)
@@ -111,7 +113,7 @@ def training_curves(histories: Sequence[pd.DataFrame], figures: Sequence[Json]) 
                 history["epoch"], history[f"val_{name}"], color=ORANGE, marker="s", markersize=3, label="validation"
             )
             ring = {"markersize": 10, "markerfacecolor": "none", "markeredgecolor": INK}
-            axes.plot(kept["kept_epoch"], kept[f"val_{name}"], "o", label="kept", **ring)
+            axes.plot(kept["kept_epoch"], kept[f"val_{name}"], "o", label="kept epoch", **ring)
             for later in histories[1:]:
                 boundary = later["epoch"].iloc[0] - 0.5
                 axes.axvline(boundary, linestyle="--", linewidth=1, color=INK, alpha=0.6)
@@ -127,13 +129,13 @@ def training_curves(histories: Sequence[pd.DataFrame], figures: Sequence[Json]) 
 
 
 def plot_rate_range(table: pd.DataFrame, suggested: float, configured: float, file: Path) -> None:
-    """Draw loss by learning rate, on a logarithmic axis, with the suggested and the configured rate.
+    """Draw loss by learning rate on a logarithmic axis, and mark the suggested and the configured learning rates.
 
     Args:
-        table: learning_rate, loss and smoothed; one row per batch.
-        suggested: learning rate.
-        configured: learning rate.
-        file: PNG to write.
+        table: Table with the columns learning_rate, loss and smoothed, one row per batch.
+        suggested: Suggested learning rate.
+        configured: Configured learning rate.
+        file: Output PNG file.
     """
     with charting(6.5, 3.8) as figure:
         axes = figure.subplots()
@@ -141,7 +143,7 @@ def plot_rate_range(table: pd.DataFrame, suggested: float, configured: float, fi
         axes.plot(table["learning_rate"], table["smoothed"], color=BLUE, label="moving average")
         axes.axvline(suggested, color=GREEN, label=f"suggested, {suggested:.2g}")
         axes.axvline(configured, color=INK, linestyle="--", label=f"configured, {configured:.2g}")
-        # The last losses are out of proportion.
+        # The axis is limited, because the last losses are very large.
         top = table["smoothed"].iloc[0] + table["smoothed"].min()
         axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, 1.5 * top))
         axes.grid()

@@ -1,1 +1,1 @@
-"""Style of charts and pages."""
+"""Templates and style of charts and HTML pages."""

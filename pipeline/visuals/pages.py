@@ -1,4 +1,4 @@
-"""HTML pages of one file each, which load nothing, follow the colour scheme, and can be printed; images inside them."""
+"""Rendering of self-contained, printable HTML pages that follow the colour scheme of the browser."""
 
 import base64
 import io
@@ -18,14 +18,14 @@ _THUMBNAIL_SIDE, _EMBEDDED_SIDE = 176, 192
 
 
 def write_page(template: str, file: Path, **content: object) -> None:
-    """Render a template of the folder templates/ to `file`."""
+    """Render a template from the folder templates/ and write it to `file`."""
     with whole_file(file) as unfinished:
-        # A file's name may not be valid UTF-8; a page has to be.
+        # File names may be invalid UTF-8, but a page must be valid.
         unfinished.write_text(render(template, **content), encoding="utf-8", errors="replace")
 
 
 def render(template: str, **content: object) -> str:
-    """Render a template of the folder templates/; HTML escapes all text, except charts that it marks as safe."""
+    """Render a template from the folder templates/; HTML templates escape all text that is not marked as safe."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(["html"]),
@@ -49,7 +49,7 @@ def p_value(value: float) -> str:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """An image file, with a heading and lines of text below it."""
+    """An image file with a heading and lines of text, to be shown as a thumbnail."""
 
     file: Path
     heading: str
@@ -57,7 +57,7 @@ class Thumbnail:
 
 
 def write_thumbnails(file: Path, title: str, introduction: str, groups: Mapping[str, Sequence[Thumbnail]]) -> None:
-    """Write a page with one group, by title, below the other; an unreadable image has a remark in its place."""
+    """Write a page of thumbnails in titled groups; unreadable images are replaced by a note."""
     content = {heading: list(on_all_cores(_card, thumbnails)) for heading, thumbnails in groups.items()}
     write_page("thumbnails.html", file, title=title, introduction=introduction, groups=content)
 
@@ -85,7 +85,7 @@ def _printable(text: str) -> str:
 
 
 def data_uri(pixels: np.ndarray) -> str:
-    """Encode square pixels, uint8 [size, size, 3], as a data URI of a JPEG of at most 192 pixels a side."""
+    """Encode a square image, uint8 [size, size, 3], as a JPEG data URI with a side of at most 192 pixels."""
     image = Image.fromarray(pixels)
     if image.width > _EMBEDDED_SIDE:
         image = image.resize((_EMBEDDED_SIDE, _EMBEDDED_SIDE), Image.Resampling.LANCZOS)
@@ -99,16 +99,16 @@ def _jpeg_uri(image: Image.Image) -> str:
 
 
 def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """Lay a heat map over an image: what does not count turns grey and dark, what counts glows.
+    """Blend an image with a heat map: regions of low values become dark and grey, regions of high values bright.
 
     Args:
-        image: uint8 [size, size, 3].
-        heatmap: float [size, size] in 0 to 1.
+        image: RGB image, uint8 [size, size, 3].
+        heatmap: Heat map, float [size, size] in [0, 1].
 
     Returns:
-        uint8 [size, size, 3].
+        RGB image, uint8 [size, size, 3].
     """
-    # Half a second to import, and most pages do not need it.
+    # Imported here, because it takes half a second and most pages do not need it.
     from matplotlib import colormaps
 
     grey = image.astype(np.float32).mean(axis=2, keepdims=True) * 0.55
