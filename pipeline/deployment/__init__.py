@@ -1,1 +1,1 @@
-"""The finished classifier: find it, load it, predict, export, serve, register, reproduce."""
+"""Use of trained classifiers: loading, prediction, export, serving, registration and reproduction."""

@@ -1,4 +1,4 @@
-"""A classifier ready to predict: pixels, or the bytes that anyone may send to a server, in; probabilities out."""
+"""A loaded classifier that predicts class probabilities, and the decoding of uploaded images."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,14 +15,14 @@ from pipeline.models.saving import describe, load_classifier
 from pipeline.storage.files import Json
 
 CONCURRENT_PIXELS = 25_000_000
-"""Pixels of the largest image that is decoded beside others: more than most cameras take."""
+"""Maximum number of pixels of an image that is decoded concurrently with others; most photographs have fewer."""
 
-# One thread decodes large images in turn, in the same memory: what a thread has freed, others can't have.
+# One thread decodes all large images, because memory that one thread has freed is not reused by other threads.
 _large_images = ThreadPoolExecutor(1, "large-images")
 
 
 class Classifier:
-    """A loaded classifier, in float32 whatever it was trained in; folded to be fast (`pipeline.models.folding`)."""
+    """A loaded classifier that predicts in float32, folded for speed (see `pipeline.models.folding`)."""
 
     def __init__(
         self, model: keras.Model, classes: list[str], calibration: Calibration, *, origin: str, tta: str = "none"
@@ -30,11 +30,11 @@ class Classifier:
         """Fold and trace the network.
 
         Args:
-            model: the whole classifier.
-            classes: in the order of the outputs.
-            calibration: of the model's probabilities.
-            origin: where the model comes from, for people.
-            tta: test-time augmentation, as `evaluate.tta` names it.
+            model: Complete classifier.
+            classes: Class names in the order of the outputs.
+            calibration: Calibration of the model's probabilities.
+            origin: Path or address of the model, for messages.
+            tta: Kind of test-time augmentation, as in `evaluate.tta`.
         """
         self.model, self.classes, self.calibration, self.origin, self.tta = model, classes, calibration, origin, tta
         pixels = tf.TensorSpec((None, self.image_size, self.image_size, 3), tf.uint8)
@@ -43,11 +43,18 @@ class Classifier:
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the square images that the network takes."""
+        """Side of the network's square input images in pixels."""
         return self.model.inputs[0].shape[1]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Predict uint8 RGB [b, size, size, 3]: float32 [b, classes]; with test-time augmentation the views' mean."""
+        """Predict class probabilities, averaged over the views of test-time augmentation.
+
+        Args:
+            images: RGB images, uint8 [b, size, size, 3].
+
+        Returns:
+            float32 [b, classes].
+        """
         places = np.zeros(len(images), np.int64)
         views = [
             view.select(places).apply(images) if view else images for view in fixed_views(self.tta, self.image_size)
@@ -55,38 +62,38 @@ class Classifier:
         return np.mean([self._predict(view).numpy() for view in views], axis=0)
 
     def calibrated(self, probabilities: np.ndarray) -> np.ndarray | None:
-        """Bring probabilities [b, classes] to the temperature; None where that is not known."""
+        """Apply temperature scaling to probabilities [b, classes]; None if the temperature is unknown."""
         calibration = self.calibration
         temperature = calibration.temperature
         if self.tta != "none":
             fitted = calibration.tta or {}
-            # With the temperature applied to each view, the one fitted to the plain views' mean does not hold.
+            # The temperature was fitted to the mean of unscaled views, so it is invalid if each view is scaled.
             known = fitted.get("kind") == self.tta and not calibration.applied
             temperature = fitted["temperature"] if known else None
         elif calibration.applied:
             return probabilities
         if temperature is None:
             return None
-        # Loads statistics libraries, which a server does not need.
+        # Imported here, because it imports statistics libraries that a server does not need.
         from pipeline.evaluation.calibration import at_temperature
 
         return at_temperature(probabilities, temperature)
 
     def description(self) -> Json:
-        """Describe what is needed to use the classifier elsewhere; every export holds it."""
+        """Return the metadata that other programs need to use the classifier, which every export contains."""
         own = self.calibration
         return describe(self.classes, self.image_size, temperature=own.temperature, applied=own.applied, tta=own.tta)
 
 
 def load(reference: ModelReference, tta: str = "none") -> Classifier:
-    """Load a classifier that was found; nothing in its file is run.
+    """Load a classifier without executing code from its file.
 
     Args:
-        reference: see `pipeline.deployment.find_model.find_model`.
-        tta: test-time augmentation, as `evaluate.tta` names it.
+        reference: Reference returned by `pipeline.deployment.find_model.find_model`.
+        tta: Kind of test-time augmentation, as in `evaluate.tta`.
 
     Raises:
-        PipelineError: the file is not a classifier of this pipeline.
+        PipelineError: The file is not a classifier of this pipeline.
     """
     model, classes = load_classifier(reference.file)
     calibration = reference.calibration
@@ -96,7 +103,13 @@ def load(reference: ModelReference, tta: str = "none") -> Classifier:
 
 
 def decode_upload(data: bytes, size: int) -> np.ndarray:
-    """Decode at most SAFE_PIXELS to uint8 RGB [size, size, 3]; images of more than CONCURRENT_PIXELS one at a time."""
+    """Decode and resize an uploaded image to RGB pixels, uint8 [size, size, 3].
+
+    Images of more than CONCURRENT_PIXELS are decoded one at a time.
+
+    Raises:
+        UndecodableError: The data is not an image, or the image has more than SAFE_PIXELS.
+    """
     try:
         return pixels(data, size, CONCURRENT_PIXELS)
     except TooLargeError:

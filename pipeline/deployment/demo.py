@@ -1,4 +1,4 @@
-"""The demo page: drop an image, see its classes and where the classifier looked."""
+"""Demo web page that shows the predicted classes and the Grad-CAM heat map of an uploaded image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,19 +16,19 @@ from pipeline.system.errors import PipelineError
 from pipeline.visuals.pages import data_uri, render
 
 MAX_BYTES = 50 * 2**20
-"""Of an upload."""
+"""Maximum size of an uploaded file in bytes."""
 _CLASSES = 10
 
 
 def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI:
-    """Build the application.
+    """Build the web application of the demo.
 
     Args:
-        classifier: predicts the images.
-        examples: images to try with a click.
+        classifier: Classifier that predicts the images.
+        examples: Files of example images, shown as buttons.
 
     Raises:
-        PipelineError: an example is not an image.
+        PipelineError: An example can't be read or is not an image.
     """
     app = FastAPI(openapi_url=None)
     size = classifier.image_size
@@ -57,11 +57,13 @@ def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI
         async for part in request.stream():
             data += part
             if len(data) > MAX_BYTES:
-                return JSONResponse({"error": f"more than {MAX_BYTES // 2**20} MiB"}, 413)
+                return JSONResponse(
+                    {"error": f"The file is larger than {MAX_BYTES // 2**20} MiB, the maximum size"}, 413
+                )
         try:
             return JSONResponse(await run_in_threadpool(predict_upload, classifier, bytes(data)))
         except UndecodableError as error:
-            return JSONResponse({"error": f"This can't be shown: {error}"}, 400)
+            return JSONResponse({"error": f"The file can't be used: {error}"}, 400)
 
     return app
 
@@ -70,17 +72,22 @@ def _example_pixels(file: Path, size: int) -> np.ndarray:
     try:
         return decode_upload(file.read_bytes(), size)
     except (OSError, UndecodableError) as error:
-        raise PipelineError(f"--examples: {file} can't be shown: {error}") from error
+        raise PipelineError(f"--examples: {file} can't be used: {error}") from error
 
 
 def predict_upload(classifier: Classifier, data: bytes) -> dict[str, object]:
-    """Predict an image file's bytes.
+    """Predict the classes of an image file.
+
+    Args:
+        classifier: Classifier that predicts the image.
+        data: Bytes of the file.
 
     Returns:
-        `guesses`: pairs of class and probability, the most probable first; `image` and `overlay` as `data:` addresses.
+        A dictionary with `guesses`, pairs of class and probability, the most probable first, and with the data URIs
+        `image` and `overlay`.
 
     Raises:
-        UndecodableError: the bytes are not an image.
+        UndecodableError: The bytes are not an image.
     """
     image = decode_upload(data, classifier.image_size)
     [probabilities] = classifier.probabilities(image[np.newaxis])

@@ -1,4 +1,4 @@
-"""Find a classifier by a path, by an address in MLflow, or as the best of this checkout."""
+"""Lookup of a classifier by path, by MLflow address, or as the best one of this checkout."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,41 +10,41 @@ from pipeline.system.paths import main_checkout
 
 ADDRESSES = ("runs:/", "models:/")
 MODEL, LOGGED = "model.keras", "MLmodel"
-# The older ones name classifiers too, and are refused as such.
+# The HDF5 suffixes are recognized as classifiers, so that the error message is about the model file.
 _SUFFIXES = (".keras", ".h5", ".hdf5")
 _METRICS, _CALIBRATION = Path("evaluate/metrics.json"), Path("evaluate/calibration.json")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Temperature of a classifier's probabilities."""
+    """Temperature scaling of a classifier's probabilities."""
 
     temperature: float | None = None
-    """Fitted on validation; None where it is not known."""
+    """Temperature fitted on the validation images; None if unknown."""
     applied: bool = False
-    """Whether the classifier's probabilities are at the temperature."""
+    """Whether the temperature is applied to the classifier's probabilities."""
     in_weights: bool = False
-    """Whether the file's weights include the temperature already, as those logged to MLflow do."""
+    """Whether the temperature is contained in the weights of the file, as in models logged to MLflow."""
     tta: Json | None = None
-    """Kind of the test-time augmentation that it was evaluated with, and the temperature of its mean; None for none."""
+    """Kind of test-time augmentation in the evaluation and the temperature fitted to its mean; None without it."""
 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A classifier's file, and what is known beside it."""
+    """The file of a classifier with its origin and calibration."""
 
     file: Path
     origin: str
-    """Its origin, for people."""
+    """Path or address of the classifier, for messages."""
     calibration: Calibration = Calibration()
     root: Path | None = None
-    """Folder of the stages' folders, if the file is in one."""
+    """Folder that contains the outputs of all stages, if the file is an output of a stage."""
     run_id: str | None = None
-    """The MLflow run that logged it."""
+    """Id of the MLflow run that logged the classifier."""
 
 
 def is_model(word: str) -> bool:
-    """Return whether a word of the command line names a classifier rather than an image."""
+    """Return whether a command-line argument names a classifier rather than an image."""
     path = Path(word)
     return (
         word.startswith(ADDRESSES)
@@ -54,15 +54,16 @@ def is_model(word: str) -> bool:
 
 
 def find_model(name: str | None, config: Config) -> ModelReference:
-    """Find a classifier, without loading it.
+    """Find a classifier without loading it.
 
     Args:
-        name: a `.keras` file, a folder of a stage or of all stages, or MLflow's `runs:/` or `models:/`. None for the
-            best one of this checkout: in outputs/ as `dvc repro` leaves it, else what `pipeline.compare --best` names.
-        config: of this checkout; its tracking store is where addresses are looked up.
+        name: Path of a `.keras` file or of the output folder of one or all stages, or an MLflow address that starts
+            with `runs:/` or `models:/`. None selects the classifier in outputs/, as written by `dvc repro`, or else
+            the one recommended by `pipeline.compare --best`.
+        config: Configuration with the tracking store in which addresses are looked up.
 
     Raises:
-        PipelineError: there is none.
+        PipelineError: There is no such classifier.
     """
     if name is None:
         outputs = main_checkout() / "outputs"
@@ -78,8 +79,8 @@ def find_model(name: str | None, config: Config) -> ModelReference:
         path /= MODEL
     if not path.is_file():
         raise PipelineError(
-            f"{name!r} is not a classifier; give a .keras file, a folder that holds one, runs:/<id>/model, "
-            "models:/<name>@<alias>, or nothing"
+            f"{name!r} is not a classifier; give a .keras file, a folder that contains one, runs:/<id>/model or "
+            "models:/<name>@<alias>, or omit it for the best classifier"
         )
     return _in_stage(path.absolute())
 
@@ -89,7 +90,7 @@ def _in_stages(root: Path) -> ModelReference:
 
 
 def _in_stage(file: Path) -> ModelReference:
-    """Refer to a phase's file, with the calibration that stage evaluate found."""
+    """Return a reference to the model file of a phase, with the calibration fitted by stage evaluate."""
     root, phase = file.parent.parent, file.parent.name
     if file.name != MODEL or not (root / _CALIBRATION).exists():
         return ModelReference(file, str(file))
@@ -104,14 +105,14 @@ def _in_stage(file: Path) -> ModelReference:
 
 
 def _best_run(config: Config) -> ModelReference:
-    # Comparing loads pandas and MLflow, which takes seconds.
+    # Imported here, because the import of pandas and MLflow takes seconds.
     from pipeline.comparison.ranking import best_experiment
 
     try:
         best = best_experiment(config)
     except PipelineError as error:
         raise PipelineError(
-            f"There is no classifier here yet ({error}); run make repro, or name one: a .keras file, runs:/<id>/model"
+            f"No trained classifier was found ({error}); run make repro, or give a .keras file or runs:/<id>/model"
         ) from error
     return _in_store(f"runs:/{best.run_id}/model", config.tracking)
 
@@ -125,14 +126,14 @@ def _in_store(address: str, tracking: TrackingConfig) -> ModelReference:
 
 
 def _in_logged(folder: Path, origin: str) -> ModelReference:
-    """Refer to a classifier in MLflow's folder; its archive and its description are read, and no code there is run."""
+    """Return a reference to a classifier in an MLflow model folder, without executing code from the folder."""
     import yaml
 
     description = yaml.safe_load((folder / LOGGED).read_text(encoding="utf-8"))
     files = sorted(folder.rglob("*.keras"))
     if len(files) != 1:
         raise PipelineError(
-            f"{origin} was not logged by this pipeline: it holds {len(files)} .keras files, expected one"
+            f"{origin} was not logged by this pipeline: it contains {len(files)} .keras files, expected one"
         )
     logged = (description.get("metadata") or {}).get("calibration") or {}
     applied = bool(logged.get("applied"))
@@ -141,9 +142,9 @@ def _in_logged(folder: Path, origin: str) -> ModelReference:
 
 
 def run_of(reference: ModelReference) -> str | None:
-    """The MLflow run that a classifier belongs to; None where no run is known.
+    """Return the id of a classifier's MLflow run; None if it is unknown.
 
-    Of a folder of stages it is the run that the last stage computed; older folders have no stage report.
+    For outputs of stages, the id is read from stage report, or from stage evaluate in older folders without it.
     """
     if reference.root is None:
         return reference.run_id

@@ -1,6 +1,7 @@
-"""Registration of a comparison's best model: as challenger, and as champion if it passes the gate.
+"""Registration of the best model of a comparison as challenger, and its promotion to champion.
 
-The gate is parity of the challenger's export, and a rule on test images shared with the champion.
+A challenger is promoted if its export predicts as the model does, and if it is better than the champion, or cheaper
+and not worse, on the same test images.
 """
 
 import tempfile
@@ -24,26 +25,29 @@ from pipeline.tracking.store import artifact, run_metrics
 
 @dataclass(frozen=True)
 class Decision:
-    """The decision about a challenger, and the numbers behind it."""
+    """Decision whether to promote a challenger, with its reason and the values it is based on."""
 
     promoted: bool
     reason: str
     numbers: Json
 
     def record(self) -> Json:
-        """As it is logged."""
+        """Return the decision in the form in which it is logged."""
         return {"promoted": self.promoted, "reason": self.reason, **self.numbers}
 
 
 def register_experiment(best: Experiment, registry: Registry, config: Config) -> str:
-    """Register an experiment's model, judge it against the champion, and record the decision; return it in a sentence.
+    """Register the model of an experiment, and promote it if it passes the comparison with the champion.
+
+    Returns:
+        A message that states the decision and its reason.
 
     Raises:
-        PipelineError: the store can't be used, or the experiment's run has no model.
+        PipelineError: The store can't be used, or the run of the experiment has no model.
     """
     champion = registry.version_of(CHAMPION)
     if champion and champion.run_id == best.run_id:
-        return f"{registry.name}: the best one, {best.name}, is champion already, as version {champion.number}"
+        return f"{registry.name}: the best model, {best.name}, is already the champion (version {champion.number})"
     with tempfile.TemporaryDirectory() as folder:
         version = registry.register_challenger(best.run_id, write_card(best, Path(folder)))
     decision = judge(best, champion.run_id if champion else None, config)
@@ -51,29 +55,31 @@ def register_experiment(best: Experiment, registry: Registry, config: Config) ->
     if decision.promoted:
         registry.promote(version)
     place = "champion" if decision.promoted else "challenger"
-    return f"{registry.name}: {best.name} is version {version.number}, {place}. {decision.reason}"
+    return f"{registry.name}: {best.name} was registered as version {version.number} ({place}). {decision.reason}"
 
 
 def judge(challenger: Experiment, champion: str | None, config: Config) -> Decision:
     """Decide whether a challenger becomes champion.
 
     Args:
-        challenger: the experiment whose model was registered.
-        champion: run of the present champion; None where there is none.
-        config: margins of the export and of the rule.
+        challenger: Experiment whose model was registered.
+        champion: Run id of the current champion; None if there is none.
+        config: Configuration with the settings of the export and the registration.
     """
     try:
         parity = _parity(challenger, config)
     except PipelineError as error:
-        return Decision(promoted=False, reason=f"Its export fails: {error}", numbers={})
+        return Decision(promoted=False, reason=f"Its export failed: {error}", numbers={})
     decision = compare_with_champion(champion, challenger, config)
     return replace(decision, numbers=decision.numbers | {"parity": parity})
 
 
 def compare_with_champion(champion: str | None, challenger: Experiment, config: Config) -> Decision:
-    """Apply the rule to the two runs' predictions; the first model to be registered has nothing to be compared with."""
+    """Compare the test predictions of the challenger with those of the champion; without a champion, promote it."""
     if champion is None:
-        return Decision(promoted=True, reason="It is the first, and its export predicts as it does.", numbers={})
+        return Decision(
+            promoted=True, reason="There was no champion, and the export predicts as the model does.", numbers={}
+        )
     cost, confidence = config.register.cost, config.evaluate.confidence
     try:
         (old, old_cost), (new, new_cost) = (_tested_run(run_id, cost) for run_id in (champion, challenger.run_id))
@@ -84,13 +90,16 @@ def compare_with_champion(champion: str | None, challenger: Experiment, config: 
 
 
 def decide(difference: Difference, costs: tuple[float, float], register: RegisterConfig, confidence: float) -> Decision:
-    """Apply the rule: better by McNemar's exact test, or not worse by more than the margin and cheaper by the saving.
+    """Decide on promotion from the difference in accuracy and the costs.
+
+    A challenger is promoted if it is significantly better by McNemar's exact test. It is also promoted if it is not
+    worse by more than the margin and its cost is lower by at least the saving.
 
     Args:
-        difference: the challenger's accuracy less the champion's.
-        costs: the champion's and the challenger's, in what `register.cost` names.
-        register: margin, cost and saving.
-        confidence: of the interval; 1 less this is the level of the test.
+        difference: Accuracy of the challenger minus that of the champion.
+        costs: Costs of the champion and of the challenger, in the unit of `register.cost`.
+        register: Settings margin, cost and saving.
+        confidence: Confidence level of the interval; the significance level of the test is 1 - confidence.
     """
     old, new = costs
     numbers = difference.named() | {
@@ -101,11 +110,11 @@ def decide(difference: Difference, costs: tuple[float, float], register: Registe
         "margin": register.margin,
         "confidence": confidence,
     }
-    promoted, verdict = False, f"neither shown to be better nor cheaper by register.saving={register.saving:g}"
+    promoted, verdict = False, f"neither significantly better nor cheaper by register.saving={register.saving:g}"
     if difference.value > 0 and difference.p < 1 - confidence:
-        promoted, verdict = True, "better"
+        promoted, verdict = True, "significantly better"
     elif difference.low <= -register.margin:
-        verdict = f"not shown to be better, and may be worse by more than register.margin={register.margin:g}"
+        verdict = f"not significantly better, and may be worse by more than register.margin={register.margin:g}"
     elif new < old and new <= old * (1 - register.saving):
         promoted, verdict = True, f"not worse by more than register.margin={register.margin:g}, and cheaper"
     reason = (
@@ -116,49 +125,52 @@ def decide(difference: Difference, costs: tuple[float, float], register: Registe
 
 
 def hits_on_same_images(champion: pd.DataFrame, challenger: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Which images each predicts right, bool [n], in one order.
+    """Return whether each model predicts each image correctly, bool [n] each, in the same order of images.
 
     Args:
-        champion: columns sha256, label and prediction, as predictions.parquet has them.
-        challenger: the same.
+        champion: Predictions with the columns sha256, label and prediction, as in predictions.parquet.
+        challenger: Predictions of the same form.
 
     Raises:
-        PipelineError: they were tested on other images, or with other labels.
+        PipelineError: The models were evaluated on different images, or with different labels.
     """
     first, second = (
         each.sort_values(["sha256", "label"], kind="stable", ignore_index=True) for each in (champion, challenger)
     )
     if not first[["sha256", "label"]].equals(second[["sha256", "label"]]):
         raise PipelineError(
-            "Champion and challenger were tested on different images, so that neither is known to be better; "
+            "Champion and challenger were evaluated on different test images and can't be compared; "
             "evaluate both on the same test/ folder"
         )
     return (first["label"] == first["prediction"]).to_numpy(), (second["label"] == second["prediction"]).to_numpy()
 
 
 def _tested_run(run_id: str, cost: str) -> tuple[pd.DataFrame, float]:
-    """Read a run's predictions and its cost from MLflow.
+    """Read the predictions and the cost of a run from MLflow.
 
     Raises:
-        PipelineError: the run is gone, or lacks something.
+        PipelineError: The run was deleted, or it lacks its predictions or its cost.
     """
     file = artifact(f"runs:/{run_id}", PREDICTIONS)
     value = None if file is None else run_metrics(run_id).get(COSTS[cost].metric)
     if file is None or value is None:
         raise PipelineError(
-            f"The run {run_id} of champion or challenger is gone, or lacks its predictions ({PREDICTIONS}) or its {cost}; "
-            "where it is the champion's, use --rollback, or delete the alias in MLflow."
+            f"The run {run_id} of champion or challenger was deleted, or lacks {PREDICTIONS} or its cost ({cost}); "
+            "if it is the champion's run, use --rollback or delete the alias in MLflow."
         )
     return pd.read_parquet(file), value
 
 
 def _parity(challenger: Experiment, config: Config) -> Json:
-    """Measure the distance of the model's export, which is thrown away, from the model.
+    """Export the model to a temporary folder, and compare the predictions of the export with those of the model.
+
+    Returns:
+        The fields images, same_class, largest_difference and tolerance.
 
     Raises:
-        PipelineError: further than the export's margins allow.
+        PipelineError: The export failed, or its predictions differ by more than the settings of the export allow.
     """
-    # TensorFlow takes seconds to import, and the rule does not need it.
+    # Imported here, because TensorFlow takes seconds to import and the comparison does not need it.
     from pipeline.deployment.classifier import load
     from pipeline.deployment.exports.export import export_classifier
     from pipeline.deployment.exports.parity import experiment_sample

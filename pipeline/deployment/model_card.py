@@ -1,4 +1,4 @@
-"""The model card of a registered model, on one page.
+"""Model card of a registered model, in Markdown and HTML.
 
 Source: M. Mitchell et al., Model Cards for Model Reporting, 2019.
 """
@@ -17,10 +17,10 @@ _PER_CLASS = "evaluate/per_class.csv"
 
 
 def write_card(experiment: Experiment, folder: Path) -> list[Path]:
-    """Write card.md and card.html into `folder`; return their paths.
+    """Write card.md and card.html to `folder`, and return their paths.
 
     Raises:
-        PipelineError: the run has lost the figures of its classes.
+        PipelineError: The run has no per-class metrics in MLflow.
     """
     content = _card(experiment)
     files = [folder / "card.md", folder / "card.html"]
@@ -30,7 +30,7 @@ def write_card(experiment: Experiment, folder: Path) -> list[Path]:
 
 
 def _card(experiment: Experiment) -> Json:
-    """The content of the templates card.md and card.html."""
+    """Return the variables of the templates card.md and card.html."""
     params, metrics, tags = experiment.params, experiment.metrics, experiment.tags
     test = {name.removeprefix("test/"): value for name, value in metrics.items() if name.startswith("test/")}
     classes = _per_class(experiment)
@@ -41,7 +41,7 @@ def _card(experiment: Experiment) -> Json:
         "backbone": params["backbone.name"],
         "image_size": params["image_size"],
         "phase": tags["best_phase"],
-        # Older runs have the depth by its earlier name.
+        # Older runs have the unfreeze depth under its former name.
         "unfreeze": tags["unfreeze"] if "unfreeze" in tags else tags["finetune.depth"],
         "parameters": int(metrics.get("model/trainable_parameters", 0)),
         "size": metrics.get("model/size_mib"),
@@ -69,14 +69,14 @@ def _per_class(experiment: Experiment) -> pd.DataFrame:
     file = experiment.file(_PER_CLASS)
     if file is None:
         raise PipelineError(
-            f"{experiment.name} ({experiment.run_id}) has no {_PER_CLASS} in MLflow; run its experiment again"
+            f"{experiment.name} ({experiment.run_id}) has no {_PER_CLASS} in MLflow; rerun its experiment"
         )
     table = pd.read_csv(file, keep_default_na=False, dtype={"class": str})
     return table[table["phase"] == experiment.tags["best_phase"]].reset_index(drop=True)
 
 
 def _splits(metrics: dict[str, float]) -> list[tuple[str, int, float]]:
-    """Name, images and fraction of each split."""
+    """Return the name, number of images and fraction of images of each split."""
     counts = {name: int(metrics.get(f"prepare/{name}_images", 0)) for name in ("train", "validation", "test")}
     whole = sum(counts.values()) or 1
     return [(name, count, count / whole) for name, count in counts.items()]

@@ -1,4 +1,4 @@
-"""Output of predictions: rows, as CSV and JSON lines or as a table in the terminal; heat maps, and a gallery."""
+"""Output of predictions as CSV, JSON lines or a terminal table, as heat maps, and as an HTML gallery."""
 
 import csv
 import json
@@ -32,32 +32,35 @@ from pipeline.visuals.pages import data_uri, overlay, write_page
 
 MAX_SHOWN = 200
 _CLASSES = 3
-# Characters of at most four bytes each.
+# Maximum length of an image's name in file names, in characters of at most four bytes.
 _NAME = 60
 
 Add = Callable[[Batch], None]
-"""Adds a batch to an output."""
+"""Function that writes a batch to an output."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Files that predictions are written to."""
+    """Settings of the output of predictions."""
 
     rows: Path | None = None
-    """File of the rows; None: standard output."""
+    """File for the predictions; None for standard output."""
     format: str = "csv"
-    """One of `ROW_WRITERS`."""
+    """Format of the predictions, one of `ROW_WRITERS`."""
     top: int = 1
-    """Number of classes in a row."""
+    """Number of most probable classes per image."""
     heatmaps: Path | None = None
-    """Folder of heat maps; None: none."""
+    """Folder for heat maps; None for no heat maps."""
     gallery: Path | None = None
-    """File of the gallery; None: none."""
+    """HTML file for the gallery; None for no gallery."""
 
 
 @contextmanager
 def open_output(file: Path | None) -> Iterator[TextIO]:
-    """Open a file, written whole or not at all, or standard output (None); a path's bytes come out as they came in."""
+    """Open a file that is written completely or not at all, or standard output if `file` is None.
+
+    Paths that are not valid UTF-8 are written with their original bytes.
+    """
     if file is None:
         cast(TextIOWrapper, sys.stdout).reconfigure(encoding="utf-8", errors="surrogateescape")
         yield sys.stdout
@@ -68,7 +71,7 @@ def open_output(file: Path | None) -> Iterator[TextIO]:
 
 @contextmanager
 def csv_rows(stream: TextIO, classes: list[str], top: int) -> Iterator[Add]:
-    """Comma-separated values, with a header and one line per image."""
+    """Write predictions as comma-separated values, with a header and one line per image."""
     lines = csv.DictWriter(_UnixLines(stream), _columns(classes, top), restval="")
     lines.writeheader()
 
@@ -81,7 +84,7 @@ def csv_rows(stream: TextIO, classes: list[str], top: int) -> Iterator[Add]:
 
 @contextmanager
 def json_rows(stream: TextIO, classes: list[str], top: int) -> Iterator[Add]:
-    """One JSON object per image, each on a line."""
+    """Write predictions as JSON lines, one object per image."""
 
     def content(each: Prediction | Unreadable) -> dict[str, object]:
         if isinstance(each, Unreadable):
@@ -98,17 +101,17 @@ def json_rows(stream: TextIO, classes: list[str], top: int) -> Iterator[Add]:
 
 @contextmanager
 def table_rows(stream: TextIO, classes: list[str], top: int) -> Iterator[Add]:
-    """A table in the terminal, one row per image, when the block ends."""
+    """Print predictions as a table with one row per image, when the `with` block ends."""
     columns, table = _columns(classes, top), Table(box=None, header_style="bold")
     for name in columns:
-        # A path cut short is useless.
+        # Long paths are wrapped instead of truncated.
         table.add_column(name, overflow="fold")
 
     def add(batch: Batch) -> None:
         for each in batch:
             row = _cells(each, classes, top)
             cells = ("" if row.get(name) is None else str(row[name]) for name in columns)
-            # A path may hold what rich reads as a style.
+            # Text objects, because rich would interpret brackets in a path as markup.
             table.add_row(*map(Text, cells), style="yellow" if isinstance(each, Unreadable) else None)
 
     yield add
@@ -116,7 +119,7 @@ def table_rows(stream: TextIO, classes: list[str], top: int) -> Iterator[Add]:
 
 
 ROW_WRITERS = {"csv": csv_rows, "jsonl": json_rows, "table": table_rows}
-"""Each writes the `top` most probable of `classes`, in the order of the probabilities, within a `with` block."""
+"""Context managers by format; each yields a function that writes the `top` most probable classes of a batch."""
 
 
 def _columns(classes: list[str], top: int) -> list[str]:
@@ -125,7 +128,7 @@ def _columns(classes: list[str], top: int) -> list[str]:
 
 
 def _cells(each: Prediction | Unreadable, classes: list[str], top: int) -> dict[str, object]:
-    """One image's cells, by column."""
+    """Return the values of one image by column."""
     if isinstance(each, Unreadable):
         return {"path": each.path, "error": each.error}
     row: dict[str, object] = {"path": each.path, "error": "", "calibrated": _calibrated(each)}
@@ -136,7 +139,10 @@ def _cells(each: Prediction | Unreadable, classes: list[str], top: int) -> dict[
 
 
 class _UnixLines:
-    """Ends csv's lines in a line feed; as its own `lineterminator`, that leaves a path's carriage return unquoted."""
+    """Stream that replaces the line ends of csv by line feeds.
+
+    With a line feed as its `lineterminator`, csv would not quote carriage returns in paths.
+    """
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -146,30 +152,30 @@ class _UnixLines:
 
 
 def _calibrated(prediction: Prediction) -> float | None:
-    """The calibrated probability of the most probable class."""
+    """Return the calibrated probability of the most probable class; None if the temperature is unknown."""
     return None if prediction.calibrated is None else round(float(prediction.calibrated.max()), 6)
 
 
 class HeatmapWriter:
-    """Writes where the classifier looked as `<number>-<name>.png`, numbered as the rows are."""
+    """Writer of heat maps as `<number>-<name>.png`, numbered in the order of the predictions."""
 
     def __init__(self, folder: Path, classifier: Classifier):
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._classifier, self._number = folder, classifier, 0
 
     def add(self, batch: Batch) -> None:
-        """Write a file for each image."""
+        """Write the heat map of each readable image of a batch."""
         maps = iter(overlays([each for each in batch if isinstance(each, Prediction)], self._classifier))
         for each in batch:
             self._number += 1
             if isinstance(each, Prediction):
-                # The number makes it longer, and a name may be as long as a file system allows.
+                # Shortened, because a name of maximum length would become too long with the number.
                 name = Path(each.path).stem[:_NAME]
                 Image.fromarray(next(maps)).save(self._folder / f"{self._number:06}-{name}.png")
 
 
 def overlays(predictions: Sequence[Prediction], classifier: Classifier) -> list[np.ndarray]:
-    """Each image under the heat map of its most probable class: uint8 [size, size, 3]."""
+    """Blend each image with the heat map of its most probable class, uint8 [size, size, 3] each."""
     if not predictions:
         return []
     images = np.stack([each.image for each in predictions])
@@ -179,7 +185,7 @@ def overlays(predictions: Sequence[Prediction], classifier: Classifier) -> list[
 
 
 class Gallery:
-    """Collects the least sure predictions and the first errors, at most MAX_SHOWN of each, however many images pass."""
+    """HTML gallery of the least confident predictions and of the first errors, at most MAX_SHOWN of each."""
 
     def __init__(self, classifier: Classifier):
         self._classifier = classifier
@@ -188,8 +194,8 @@ class Gallery:
         self._count, self._failed = 0, 0
 
     def add(self, batch: Batch) -> None:
-        """Look through a batch."""
-        # Of equally sure ones, the later come first.
+        """Update the gallery with a batch."""
+        # Of equally confident predictions, later ones come first.
         readable = [each for each in reversed(batch) if isinstance(each, Prediction)]
         by_sureness = sorted([*readable, *self._least_sure], key=lambda each: each.probabilities.max())
         self._least_sure = by_sureness[:MAX_SHOWN]
@@ -199,7 +205,7 @@ class Gallery:
         self._count += len(batch)
 
     def write(self, file: Path) -> None:
-        """Write the page, one file that loads nothing."""
+        """Write the gallery as a self-contained HTML page."""
         cards = [
             {
                 "path": each.path,
@@ -222,11 +228,18 @@ class Gallery:
 
 
 def predict_files(words: Sequence[str], classifier: Classifier, outputs: Outputs, batch_size: int) -> int:
-    """Predict all images that words of the command line name; return how many could not be read."""
+    """Predict all images given on the command line, write the outputs, and return the number of unreadable images.
+
+    Args:
+        words: Files, folders and glob patterns, or `-` for paths from standard input.
+        classifier: Classifier that predicts the images.
+        outputs: Settings of the output.
+        batch_size: Images per batch.
+    """
     paths: Iterable[str] = expand_paths(words)
     total = None
     if STANDARD_INPUT in words:
-        # As the file system has them, whatever the locale.
+        # Paths are bytes of the file system, independent of the locale.
         cast(TextIOWrapper, sys.stdin).reconfigure(encoding="utf-8", errors="surrogateescape")
     else:
         paths = list(paths)

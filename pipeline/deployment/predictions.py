@@ -1,4 +1,4 @@
-"""Predictions for files: from paths to classes and probabilities."""
+"""Prediction of image files given by paths, folders or glob patterns."""
 
 import glob
 import os
@@ -21,9 +21,10 @@ STANDARD_INPUT = "-"
 
 
 def expand_paths(words: Iterable[str]) -> Iterator[str]:
-    """Expand words of the command line to files, in their order; those of a folder, at any depth, by name.
+    """Expand command-line arguments to paths of files, in the order of the arguments.
 
-    A word that matches no file comes back as it is, for a row with an error. `-` reads standard input, a path per line.
+    Folders are searched recursively, in order of names. `-` reads one path per line from standard input. An argument
+    that matches no file is yielded unchanged, so that it appears in the output with an error.
     """
     for word in words:
         paths: Iterable[str] = [word]
@@ -36,7 +37,7 @@ def expand_paths(words: Iterable[str]) -> Iterator[str]:
 
 
 def _in_folder(path: str) -> Iterator[str]:
-    """The images in a folder; else, and where it has none, the path itself."""
+    """Yield the images in a folder; yield the path itself if it is no folder or contains no images."""
     empty = True
     for folder, inner, files in os.walk(path):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
@@ -50,7 +51,7 @@ def _in_folder(path: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image with its probabilities."""
+    """An image with its predicted probabilities."""
 
     path: str
     image: np.ndarray
@@ -58,12 +59,12 @@ class Prediction:
     probabilities: np.ndarray
     """float32 [classes]."""
     calibrated: np.ndarray | None = None
-    """The same at the temperature, where that is known."""
+    """Temperature-scaled probabilities; None if the temperature is unknown."""
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A path that is not an image."""
+    """A path that can't be read as an image, with the reason."""
 
     path: str
     error: str
@@ -73,14 +74,14 @@ Batch = list[Prediction | Unreadable]
 
 
 def top_classes(prediction: Prediction, classes: list[str], count: int) -> list[tuple[str, float]]:
-    """The `count` most probable classes with their probabilities, rounded to six digits."""
+    """Return the `count` most probable classes with their probabilities, rounded to six decimal places."""
     order = np.argsort(-prediction.probabilities, kind="stable")[:count]
     return [(classes[place], round(float(prediction.probabilities[place]), 6)) for place in order]
 
 
 def predict(paths: Iterable[str], classifier: Classifier, batch_size: int) -> Iterator[Batch]:
-    """Predict images, `batch_size` at a time, in the order of the paths; an unreadable one stops nothing."""
-    # With batches of one, nobody waits for the images after it.
+    """Yield predictions in batches, in the order of the paths; unreadable images are yielded as `Unreadable`."""
+    # With a batch size of 1, results are wanted immediately, so little is read ahead.
     ahead = 4 * batch_size if batch_size > 1 else 1
     read = partial(_read, size=classifier.image_size)
     images: Iterator[tuple[str, np.ndarray | Unreadable]] = on_all_cores(read, paths, ahead)
@@ -92,7 +93,7 @@ def _read(path: str, size: int) -> tuple[str, np.ndarray | Unreadable]:
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 (as fast as it gets)
         if stat.S_ISDIR(mode):
-            return path, Unreadable(path, f"a folder without images ({' '.join(sorted(ENDINGS))})")
+            return path, Unreadable(path, f"the folder contains no images ({' '.join(sorted(ENDINGS))})")
         if not stat.S_ISREG(mode):
             return path, Unreadable(path, "not a regular file")
         return path, pixels(Path(path).read_bytes(), size, SAFE_PIXELS)

@@ -1,4 +1,7 @@
-"""MLflow's model registry: versions of one model. `champion` is in use, `challenger` may take its place."""
+"""Versions of a model in the MLflow model registry.
+
+The alias `champion` marks the version in use, and `challenger` the version that may replace it.
+"""
 
 import json
 import logging
@@ -18,7 +21,7 @@ log = logging.getLogger(__name__)
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _PREVIOUS = "previous_champion"
-# Characters that MLflow allows in a tag.
+# Maximum length of a tag in MLflow, in characters.
 _TAG = 5000
 
 
@@ -31,13 +34,13 @@ class Version:
 
 
 class Registry:
-    """The versions of one registered model."""
+    """Client for the versions of one registered model."""
 
     def __init__(self, tracking: TrackingConfig, name: str):
-        """Connect to the store.
+        """Connect to the tracking store.
 
         Raises:
-            PipelineError: the store can't be used.
+            PipelineError: The store can't be used.
         """
         try:
             self._client, _ = connect(tracking)
@@ -46,30 +49,31 @@ class Registry:
         self.name = name
 
     def version_of(self, alias: str) -> Version | None:
-        """Return the version that an alias names; None where there is none.
+        """Return the version with an alias; None if there is none.
 
         Raises:
-            PipelineError: the store can't be read.
+            PipelineError: The store can't be read.
         """
         try:
             return _version(self._client.get_model_version_by_alias(self.name, alias))
         except MlflowException as error:
-            # No such model; no such alias. A store that is away must not make anything the first champion.
+            # The model or the alias does not exist. Other errors must not look like a missing champion.
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise PipelineError(
-                f"{self.name}: the store can't be asked which version is {alias}: {mask_secrets(error)}"
+                f"{self.name}: the version with the alias {alias} can't be read from the store: {mask_secrets(error)}"
             ) from error
 
     def register_challenger(self, run_id: str, card: list[Path]) -> Version:
-        """Give the version of a run's model, made where there is none, the alias `challenger`.
+        """Give the alias `challenger` to the version of a run's model, which is created if it does not exist.
 
         Args:
-            run_id: of the run that has logged the model.
-            card: files of its model card, logged to the run; the first, in Markdown, becomes the version's description.
+            run_id: Id of the run that logged the model.
+            card: Files of the model card, which are logged to the run. The first one, in Markdown, becomes the
+                description of the version.
 
         Raises:
-            PipelineError: the run has logged no model.
+            PipelineError: The run has not logged a model, or the store can't be used.
         """
         try:
             if not self._client.search_registered_models(f"name = '{self.name}'"):
@@ -83,12 +87,12 @@ class Registry:
             self._client.set_registered_model_alias(self.name, CHALLENGER, version.version)
         except MlflowException as error:
             raise PipelineError(
-                f"run {run_id}: its model can't be registered ({error}); was it run with tracking.log_model=none?"
+                f"The model of run {run_id} can't be registered ({error}); check that tracking.log_model was not none"
             ) from error
         return _version(version)
 
     def record(self, version: Version, decision: Json) -> None:
-        """Keep a decision with its numbers, in the version's tags and as a file of its run, one per decision."""
+        """Save a decision in the tags of the version and as an artifact of its run, one artifact per decision."""
         for name, value in decision.items():
             text = value if isinstance(value, str) else json.dumps(value)
             self._client.set_model_version_tag(self.name, version.number, f"decision.{name}", text[:_TAG])
@@ -98,13 +102,13 @@ class Registry:
             self._client.log_dict(version.run_id, decision | {"version": version.number}, file)
         except MlflowException as error:
             log.warning(
-                "The decision is in the tags of version %s alone: its run can't be written to (%s)",
+                "The decision was saved only in the tags of version %s: writing to its run failed (%s)",
                 version.number,
                 error,
             )
 
     def promote(self, version: Version) -> None:
-        """Make a version the champion; a tag of it names the one before."""
+        """Make a version the champion, and save the number of the previous champion in a tag."""
         before = self.version_of(CHAMPION)
         if before and before.number != version.number:
             self._client.set_model_version_tag(self.name, version.number, _PREVIOUS, before.number)
@@ -114,28 +118,28 @@ class Registry:
             self._client.delete_registered_model_alias(self.name, CHALLENGER)
 
     def roll_back(self) -> tuple[Version, Version]:
-        """Give the alias `champion` back to the version that had it before.
+        """Give the alias `champion` back to the previous champion.
 
         Returns:
-            the version that lost it, and the one that has it.
+            The version that was the champion until now, and the one that is the champion again.
 
         Raises:
-            PipelineError: there was none before.
+            PipelineError: There is no champion or no previous champion.
         """
         champion = self.version_of(CHAMPION)
         if champion is None:
-            raise PipelineError(f"{self.name} has no champion; python -m pipeline.register makes one")
+            raise PipelineError(f"{self.name} has no champion; run python -m pipeline.register to register one")
         tags = self._client.get_model_version(self.name, champion.number).tags
         if _PREVIOUS not in tags:
             raise PipelineError(
-                f"{self.name}: version {champion.number} was the first champion; there is none to go back to"
+                f"{self.name}: version {champion.number} was the first champion, so there is no previous one"
             )
         try:
             before = _version(self._client.get_model_version(self.name, tags[_PREVIOUS]))
         except MlflowException as error:
             raise PipelineError(
                 f"{self.name}: version {tags[_PREVIOUS]}, the champion before version {champion.number}, was deleted; "
-                "give the alias to another one in MLflow"
+                "assign the alias to another version in MLflow"
             ) from error
         self._client.set_registered_model_alias(self.name, CHAMPION, before.number)
         return champion, before

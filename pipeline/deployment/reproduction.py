@@ -1,4 +1,4 @@
-"""Run an experiment again from its MLflow run: its commit, its lock, its configuration; and compare every figure."""
+"""Rerun an experiment from its MLflow run, with its commit, lock file and configuration, and compare all metrics."""
 
 import os
 import shutil
@@ -22,13 +22,13 @@ from pipeline.system.terminal import table_console
 
 LOCK = "requirements.lock"
 _LISTED = 5
-# Prefixes of the figures that depend on configuration, data and code alone.
+# Prefixes of the metrics that depend only on configuration, data and code.
 _FIGURES = ("prepare/", "train/", "finetune/", "test/")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One metric of both runs; None where a run lacks it."""
+    """Values of one metric in the original and the new run; None if a run lacks the metric."""
 
     name: str
     then: float | None
@@ -36,7 +36,7 @@ class Figure:
 
     @property
     def difference(self) -> float:
-        """Absolute; infinite where only one is missing or not a number."""
+        """Absolute difference; infinite if a value is missing, or if only one is NaN."""
         if self.then is None or self.now is None or isnan(self.then) != isnan(self.now):
             return inf
         return 0.0 if isnan(self.then) else abs(self.now - self.then)
@@ -45,43 +45,43 @@ class Figure:
 def run_again(
     name: str, tracking: TrackingConfig, *, folder: Path | None, make_environment: bool
 ) -> tuple[Experiment, list[Figure]]:
-    """Run a complete experiment of the store again.
+    """Rerun a complete experiment of the tracking store.
 
     Args:
-        name: id of its run, or the start of one.
-        tracking: the store.
-        folder: new folder for code, environment and results; None: reproduced/<run>.
-        make_environment: make an environment from the lock, instead of using this one.
+        name: Id of the run, or the first characters of the id.
+        tracking: Settings of the tracking store.
+        folder: New folder for code, environment and results; None for reproduced/<run>.
+        make_environment: Whether to create an environment from the lock file instead of using the current one.
 
     Returns:
-        the experiment, and every figure of it then and now.
+        The experiment, and its metrics in both runs.
 
     Raises:
-        PipelineError: there is no such run, it does not name its code, or it can't be run again.
+        PipelineError: There is no such run, its code or configuration was not recorded, or the rerun failed.
     """
     run = find_run(name, find(tracking))
     file, commit, lock = run.file("config.yaml"), run.tags.get("git_commit"), run.tags.get("lock_sha256")
     if not (file and commit and lock):
         raise PipelineError(
-            f"{run.name} ({run.run_id}) does not name its configuration, commit and lock; it can't be run again"
+            f"{run.name} ({run.run_id}) can't be rerun: its configuration, commit or lock file was not recorded"
         )
     if run.tags.get("git_dirty") == "true":
-        print(f"{run.name} was computed with uncommitted changes; its commit is run without them", file=sys.stderr)
+        print(f"{run.name} was computed with uncommitted changes; its commit is rerun without them", file=sys.stderr)
     folder = folder or Path("reproduced") / run.run_id[:8]
     settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     check_out(commit, lock, folder)
     store = run_pipeline(environment(folder) if make_environment else Path(sys.executable), settings, folder)
     runs = find(replace(tracking, uri=store, experiment=settings["tracking"]["experiment"]))
     if not runs:
-        raise PipelineError(f"{folder}: the experiment left no complete run in {store}; see above")
+        raise PipelineError(f"{folder}: the experiment left no complete run in {store}; see its output above")
     return run, compare(run.metrics, runs[0].metrics)
 
 
 def find_run(name: str, experiments: Sequence[Experiment]) -> Experiment:
-    """Find the experiment with this run id, or the start of one; also as MLflow writes it (`runs:/<id>`).
+    """Find the experiment whose run id is or begins with `name`, which may have the form `runs:/<id>`.
 
     Raises:
-        PipelineError: there is none, or there are several.
+        PipelineError: No experiment or several experiments match.
     """
     start = name.removeprefix("runs:/").partition("/")[0]
     matches = [each for each in experiments if each.run_id.startswith(start)]
@@ -89,25 +89,25 @@ def find_run(name: str, experiments: Sequence[Experiment]) -> Experiment:
         return matches[0]
     examples = ", ".join(f"{each.run_id[:8]} ({each.name})" for each in (matches or experiments)[:_LISTED])
     raise PipelineError(
-        f"{name!r} is {'the start of several ids' if matches else 'not the id of a complete experiment'}; "
-        f"give one that make ui shows{f', such as {examples}' if examples else ''}"
+        f"{name!r} {'matches several run ids' if matches else 'is not the run id of a complete experiment'}; "
+        f"give a run id that make ui shows{f', such as {examples}' if examples else ''}"
     )
 
 
 def check_out(commit: str, lock_sha256: str, folder: Path) -> None:
-    """Put the code of `commit` into a clone of this repository, `folder`.
+    """Clone this repository to `folder` and check out `commit`.
 
     Raises:
-        PipelineError: the folder exists, this repository has no such commit, or its lock is another one.
+        PipelineError: The folder exists, the commit does not exist, or its lock file has a different digest.
     """
     if folder.exists():
-        raise PipelineError(f"{folder} exists; delete it, or name another folder, --into DIR")
+        raise PipelineError(f"{folder} exists; delete it, or give another folder with --into DIR")
     try:
         _git("clone", "--quiet", "--no-checkout", str(CODE), str(folder))
         _git("-C", str(folder), "checkout", "--quiet", "--detach", commit)
         if file_sha256(folder / LOCK) != lock_sha256:
             raise PipelineError(
-                f"The run was computed with another {LOCK} (sha256 {lock_sha256}) than its commit {commit} holds"
+                f"The run was computed with a {LOCK} (sha256 {lock_sha256}) that differs from that of its commit {commit}"
             )
     except PipelineError:
         shutil.rmtree(folder, ignore_errors=True)
@@ -115,17 +115,18 @@ def check_out(commit: str, lock_sha256: str, folder: Path) -> None:
 
 
 def environment(folder: Path) -> Path:
-    """Make an environment from the lock in a clone; return its Python."""
-    # Absolute: it is started from another folder. Not resolved: the link is what makes it the environment's.
+    """Create a virtual environment from the lock file in `folder`, and return the path of its Python."""
+    # Absolute, because Python is started from another folder. Not resolved, because the symbolic link selects the
+    # environment.
     python = folder.absolute() / ".venv" / "bin" / "python"
     made = subprocess.run(["make", "--silent", f".venv/.installed-{LOCK}", f"PYTHON={sys.executable}"], cwd=folder)
     if made.returncode or not python.exists():
-        raise PipelineError(f"{folder}: the environment could not be made from {LOCK}; see above")
+        raise PipelineError(f"{folder}: the environment could not be created from {LOCK}; see the output above")
     return python
 
 
 def as_overrides(settings: Json) -> list[str]:
-    """A whole configuration, as in a run's config.yaml, as overrides that leave nothing to conf/ and params.yaml."""
+    """Convert a complete configuration, as in config.yaml of a run, to overrides of all keys."""
     overrides = []
     for name, section in settings.items():
         if not isinstance(section, dict):
@@ -135,7 +136,7 @@ def as_overrides(settings: Json) -> list[str]:
         for key, value in section.items():
             is_path = (name, key) in (("dataset", "path"), ("backbone", "weights"))
             if is_path and value not in (None, "imagenet", "random"):
-                # A relative path starts from this checkout, not from the clone.
+                # Relative paths refer to this checkout, not to the clone.
                 value = str(resolve(value))
             if key != "name":
                 overrides.append(f"{name}.{key}={quoted(value)}")
@@ -143,22 +144,22 @@ def as_overrides(settings: Json) -> list[str]:
 
 
 def run_pipeline(python: Path, settings: Json, folder: Path) -> str:
-    """Run all stages of a configuration with the code in `folder`; return the address of its own tracking store.
+    """Run all stages with the code in `folder`, and return the URI of the new tracking store.
 
     Raises:
-        PipelineError: it failed.
+        PipelineError: The experiment failed.
     """
     store = f"sqlite:///{folder.resolve()}/mlflow.db"
     overrides = [*as_overrides(settings), f"tracking.uri={quoted(store)}", "cache_folder=cache", "hydra.run.dir=job"]
     own = ("DVC_", "PYTHONPATH", "MLFLOW_TRACKING", "MLFLOW_RUN")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     if subprocess.run([str(python), "-m", "pipeline", *overrides], cwd=folder, env=clean).returncode:
-        raise PipelineError(f"{folder}: the experiment failed; see above")
+        raise PipelineError(f"{folder}: the experiment failed; see its output above")
     return store
 
 
 def compare(then: dict[str, float], now: dict[str, float]) -> list[Figure]:
-    """Every figure of two runs that does not depend on time and machine, by name."""
+    """Pair the metrics of two runs by name, without metrics that depend on time and machine."""
     names = sorted(name for name in then.keys() | now.keys() if name.startswith(_FIGURES))
     return [Figure(name, then.get(name), now.get(name)) for name in names]
 
@@ -172,7 +173,7 @@ def verdict(figures: Sequence[Figure], tolerance: float) -> str:
 
 
 def print_figures(run: Experiment, figures: Sequence[Figure], tolerance: float) -> None:
-    """Print the figures that differ, and the verdict on a run."""
+    """Print the metrics that differ, and whether the results are the same."""
     console, result = table_console(), verdict(figures, tolerance)
     table = Table("", "then", "now", "difference", box=None, header_style="bold")
     for each in figures:
@@ -182,7 +183,7 @@ def print_figures(run: Experiment, figures: Sequence[Figure], tolerance: float) 
     if table.row_count:
         console.print(table)
     limit = "" if result == "identical" else f" ({tolerance:g})"
-    console.print(f"{run.name} ({run.run_id}): {len(figures)} figures, {result}{limit}")
+    console.print(f"{run.name} ({run.run_id}): {len(figures)} metrics, {result}{limit}")
 
 
 def _format_value(value: float | None) -> str:

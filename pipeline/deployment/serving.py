@@ -1,7 +1,7 @@
-"""The classifier as MLflow serves it: image files' bytes or pixels in, classes and probabilities out.
+"""Classifier served by MLflow, which takes image files or pixels and returns classes and probabilities.
 
-MLflow imports this module by its name when it loads the model (`loader_module`), so that nothing is pickled. All of
-this package is logged with the model: an image is decoded there as it was for training.
+MLflow imports this module by name when it loads the model (`loader_module`), so that nothing is pickled. The whole
+package is logged with the model, so that images are decoded as for training.
 """
 
 import base64
@@ -20,35 +20,37 @@ _refused = MlflowException.invalid_parameter_value
 
 COLUMN = "image"
 MAX_IMAGES = 256
-"""Of one request."""
+"""Maximum number of images in one request."""
 
 
 class ServedClassifier:
-    """The object that `mlflow.pyfunc.load_model` returns."""
+    """Model that `mlflow.pyfunc.load_model` returns."""
 
     def __init__(self, classifier: Classifier):
         self.classifier = classifier
         size = classifier.image_size
-        # The first prediction takes a second more than all others.
+        # Warm-up, because the first prediction takes a second longer than all others.
         classifier.probabilities(np.zeros((1, size, size, 3), np.uint8))
 
     def predict(self, data: pd.DataFrame, params: dict[str, object] | None = None) -> pd.DataFrame:  # noqa: ARG002 (MLflow's)
         """Predict classes and probabilities, one row per image.
 
         Args:
-            data: column `image`: a file's bytes, as they are or in base64 (also as a `data:` address), or pixels:
-                integers from 0 to 255 [size, size, 3]. Paths and addresses of other places are never followed.
-            params: none are known.
+            data: Table with the column `image`. A value is the content of an image file, as bytes, base64 or data URI,
+                or an array of pixels, which are integers from 0 to 255 [size, size, 3]. Paths and URLs are rejected.
+            params: Unused; required by MLflow.
 
         Returns:
-            class, probability (of that class), probabilities (by class).
+            Table with the columns class, probability (of that class) and probabilities (by class name).
 
         Raises:
-            MlflowException: an image can't be used, for a reason that the caller can fix: status 400.
+            MlflowException: The request is invalid or an image can't be decoded (HTTP status 400).
         """
         uploads = _images(data)
         if not 1 <= len(uploads) <= MAX_IMAGES:
-            raise _refused(f"{len(uploads)} images in one request; give 1 to {MAX_IMAGES} in the column {COLUMN!r}")
+            raise _refused(
+                f"The request contains {len(uploads)} images; send 1 to {MAX_IMAGES} images in the column {COLUMN!r}"
+            )
         images = [self._pixels(number, upload) for number, upload in enumerate(uploads, 1)]
         probabilities = self.classifier.probabilities(np.stack(images))
         classes = self.classifier.classes
@@ -68,18 +70,18 @@ class ServedClassifier:
                 return decode_upload(bytes(upload), self.classifier.image_size)
             return _checked_pixels(upload, self.classifier.image_size)
         except (UndecodableError, ValueError) as error:
-            raise _refused(f"image {number} of the request: {error}") from error
+            raise _refused(f"Image {number} of the request: {error}") from error
 
 
 def _load_pyfunc(path: str) -> ServedClassifier:
-    """Load the `.keras` file at `path`; MLflow calls this by its name."""
+    """Load the `.keras` file at `path`; MLflow calls this function by name."""
     return ServedClassifier(load(ModelReference(Path(path), "a logged model")))
 
 
 def _images(data: object) -> list[object]:
-    """The images of a request. MLflow makes one row of a list of texts, whichever way it was sent."""
+    """Return the images of a request; MLflow merges several strings into one row, which are split again."""
     if not isinstance(data, pd.DataFrame) or COLUMN not in data:
-        raise _refused(f"there is no column {COLUMN!r}")
+        raise _refused(f"The request has no column {COLUMN!r}")
     images: list[object] = []
     for value in data[COLUMN]:
         several = isinstance(value, list | np.ndarray) and len(value) and all(isinstance(each, str) for each in value)
@@ -94,13 +96,13 @@ def _from_base64(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(
-            "a text that is not base64; send a file's bytes in base64, or pixels; paths and addresses are not followed"
+            "the text is not valid base64; send the content of an image file in base64, or pixels, but no path or URL"
         ) from error
 
 
 def _checked_pixels(image: object, size: int) -> np.ndarray:
-    """Pixels as they were sent: uint8 [size, size, 3]."""
-    allowed = f"expected a file's bytes in base64, or pixels: integers from 0 to 255 [{size}, {size}, 3]"
+    """Validate pixels and return them as uint8 [size, size, 3]."""
+    allowed = f"expected an image file in base64, or pixels: integers from 0 to 255 [{size}, {size}, 3]"
     try:
         array = np.asarray(image)
     except ValueError as error:

@@ -36,12 +36,15 @@ def test_the_best_becomes_champion_and_answers_by_its_name(command, tmp_path, st
     assert ran.returncode == 0, ran.stderr
     ran = command("pipeline.register", "export.images=64")
     assert ran.returncode == 0, ran.stderr
-    assert "is version 1, champion. It is the first, and its export predicts as it does." in ran.stdout
+    assert (
+        "was registered as version 1 (champion). There was no champion, and the export predicts as the model does."
+        in ran.stdout
+    )
     assert call(register.main, "--unless-champion") is None
     assert capsys.readouterr().out == "classifier: version 1 is champion\n"
     run_id = store.get_model_version_by_alias("classifier", "champion").run_id
     assert call(register.main, "--runs", run_id, "register.margin=0.02") is None
-    assert "is champion already" in capsys.readouterr().out
+    assert "is already the champion" in capsys.readouterr().out
     assert "was the first champion" in call(register.main, "--rollback")
 
     champion = store.get_model_version_by_alias("classifier", "champion")

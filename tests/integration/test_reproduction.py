@@ -52,12 +52,12 @@ def test_a_run_is_found_by_its_id_or_the_start_of_it():
     assert find_run(one.run_id, [one, two]) is one
     assert find_run("ab3", [one, two]) is two
     assert find_run(f"runs:/{two.run_id}/model", [one, two]) is two
-    with pytest.raises(PipelineError, match=r"'ab' is the start of several ids.*ab120000 \(run ab12\), ab340000"):
+    with pytest.raises(PipelineError, match=r"'ab' matches several run ids.*ab120000 \(run ab12\), ab340000"):
         find_run("ab", [one, two])
-    with pytest.raises(PipelineError, match=r"'c' is not the id of a complete experiment.*such as ab120000"):
+    with pytest.raises(PipelineError, match=r"'c' is not the run id of a complete experiment.*such as ab120000"):
         find_run("c", [one, two])
     with pytest.raises(
-        PipelineError, match=r"'c' is not the id of a complete experiment; give one that make ui shows$"
+        PipelineError, match=r"'c' is not the run id of a complete experiment; give a run id that make ui shows$"
     ):
         find_run("c", [])
 
@@ -72,7 +72,7 @@ def test_the_code_comes_from_the_commit_and_has_to_have_its_lock(tmp_path):
     assert (tmp_path / "code" / "pipeline" / "__main__.py").exists()
     with pytest.raises(PipelineError, match="exists; delete it"):
         check_out(commit, file_sha256(tmp_path / "lock"), tmp_path / "code")
-    with pytest.raises(PipelineError, match=f"another {LOCK}"):
+    with pytest.raises(PipelineError, match=f"with a {LOCK}"):
         check_out(commit, "0" * 64, tmp_path / "other")
     with pytest.raises(PipelineError, match="ffff"):
         check_out("f" * 40, "0" * 64, tmp_path / "third")
@@ -91,5 +91,5 @@ def test_the_environment_is_made_by_the_clone_and_found_from_any_folder(tmp_path
     said = subprocess.run([python, "-c", "import sys; print(sys.prefix)"], cwd="/", capture_output=True, text=True)
     assert said.stdout.strip() == str(clone / ".venv")
     (clone / "Makefile").write_text(recipe.replace("@", "@exit 3; "))
-    with pytest.raises(PipelineError, match="could not be made"):
+    with pytest.raises(PipelineError, match="could not be created"):
         environment(Path("clone"))

@@ -1,1 +1,1 @@
-"""A classifier in other formats, compared with the original before anything is written."""
+"""Export of classifiers to other formats, with a check that the predictions agree."""

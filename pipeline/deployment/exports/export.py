@@ -1,4 +1,4 @@
-"""Write a classifier in other formats, each checked against the classifier first."""
+"""Export a classifier to other formats, and check each export against the classifier."""
 
 import contextlib
 import io
@@ -21,28 +21,33 @@ from pipeline.system.terminal import table_console
 
 RESULT = "parity.json"
 Summaries = dict[str, Json]
-"""By format, and for the classifier itself (`keras`): latency_ms; of formats also size_mib and `Agreement`'s fields."""
+"""Measurements by format and for the classifier (`keras`): latency_ms; for formats also size_mib and `Agreement`."""
 
 
 def export_classifier(
     classifier: Classifier, names: Iterable[str], sample: Sample, *, margins: ExportConfig, folder: Path
 ) -> Summaries:
-    """Write formats into a folder, all or none, with a summary of each as parity.json.
+    """Export a classifier to several formats, all or none, and write measurements to parity.json.
 
     Args:
-        classifier: is exported.
-        names: of the formats, keys of `FORMATS`.
-        sample: images to compare on.
-        margins: how far an export may be from the classifier.
-        folder: holds nothing yet, or an earlier export, which is replaced.
+        classifier: Classifier to export.
+        names: Names of the formats, keys of `FORMATS`.
+        sample: Images for the comparison with the classifier.
+        margins: Allowed differences between the predictions of an export and of the classifier.
+        folder: Output folder, which must be new, empty or an earlier export, which is replaced.
+
+    Returns:
+        Measurements by format.
 
     Raises:
-        PipelineError: a library is missing, a converter fails, an export does not predict as the classifier does, or
-            `folder` holds something that is not an export.
+        PipelineError: A library is missing, a converter failed, an export differs from the classifier by more than
+            `margins`, or `folder` contains something that is not an export.
     """
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RESULT).exists())):
-        raise PipelineError(f"{folder} is not an earlier export, and would be replaced; name another folder, --out DIR")
-    # What is not installed is reported before anything is computed.
+        raise PipelineError(
+            f"{folder} is not an earlier export and is not replaced; give another folder with --out DIR"
+        )
+    # Missing libraries are reported before the computation.
     formats = {FORMATS[name]: FORMATS[name].implementation() for name in names}
     images = decode_files(sample.representative, classifier.image_size)
     summaries: Summaries = {"keras": {"latency_ms": milliseconds(classifier, images[0])}}
@@ -63,7 +68,7 @@ def export_classifier(
 def _convert(
     name: str, implementation: type[Exported], classifier: Classifier, images: np.ndarray, target: Path
 ) -> Exported:
-    """Run a converter, whose output is of use only where it fails, and read back what it wrote."""
+    """Run a converter and load its export; the output of the converter is shown only if it fails."""
     output = io.StringIO()
     level = logging.root.manager.disable
     try:
@@ -71,18 +76,18 @@ def _convert(
             warnings.simplefilter("ignore")
             logging.disable(logging.WARNING)
             implementation.write(classifier, images, target)
-            # Some converters write what their runtime can't compute; reading it finds out.
+            # Loading is part of the check, because some converters write models that their runtime does not support.
             return implementation(target)
-    except Exception as error:  # Converters raise anything.
+    except Exception as error:  # Converters raise exceptions of any type.
         raise PipelineError(
-            f"{name}: its converter failed on this network: {error or type(error).__name__}\n{output.getvalue()}"
+            f"{name}: the converter failed: {error or type(error).__name__}\n{output.getvalue()}"
         ) from error
     finally:
         logging.disable(level)
 
 
 def print_summaries(summaries: Summaries) -> None:
-    """Print sizes, latencies and agreement of all formats as a table."""
+    """Print the size, latency and agreement of each format as a table."""
     columns = ("", "size", "one image", "same class", "largest difference", "accuracy")
     table = Table(*columns, box=None, header_style="bold")
     for name, each in summaries.items():

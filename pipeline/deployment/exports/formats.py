@@ -1,4 +1,4 @@
-"""The formats that a classifier is exported to, each a class, written and read by its own ecosystem's libraries."""
+"""Formats of exported classifiers, and the interface of the classes that write and read them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,49 +10,49 @@ from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
 
 if TYPE_CHECKING:
-    # It loads TensorFlow, and the command line needs the names alone.
+    # Not imported at run time, because it imports TensorFlow and the command line needs only the names of formats.
     from pipeline.deployment.classifier import Classifier
 
 
 class Predictor(Protocol):
-    """A classifier, or an export of one."""
+    """Interface of a classifier or an export that predicts class probabilities."""
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Predict uint8 RGB [b, size, size, 3]: float32 [b, classes]."""
+        """Predict class probabilities, float32 [b, classes], of RGB images, uint8 [b, size, size, 3]."""
 
 
 class Exported(Predictor, Protocol):
-    """A classifier read back from an export, by the format's own runtime."""
+    """Interface of an export loaded by the runtime of its format."""
 
     description: Json
-    """As `pipeline.deployment.classifier.Classifier.description` returns it, from the format's own metadata."""
+    """Result of `pipeline.deployment.classifier.Classifier.description`, read from the metadata of the format."""
 
     def __init__(self, target: Path):
-        """Read the file or folder `target`."""
+        """Load the export from the file or folder `target`."""
 
     @staticmethod
     def write(classifier: "Classifier", images: np.ndarray, target: Path, /) -> None:
-        """Write the file or folder `target`, by the format's own converter; `images` are examples of the input."""
+        """Export a classifier to the file or folder `target`; `images` are representative inputs."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """One of the formats."""
+    """An export format."""
 
     name: str
     target: str
-    """Name of the file or folder."""
+    """Name of the exported file or folder."""
     exact: bool = True
-    """Whether it computes in float32, as the classifier does."""
+    """Whether the export computes in float32, as the classifier does."""
 
     def implementation(self) -> type[Exported]:
         """Import the class that writes and reads the format.
 
         Raises:
-            PipelineError: its libraries are not installed.
+            PipelineError: The libraries of the format are not installed.
         """
         try:
-            # Each loads a converter of its own, which takes seconds and need not be installed.
+            # Imported here, because each converter takes seconds to import and may not be installed.
             if self.name == "saved_model":
                 from pipeline.deployment.exports.saved_model import SavedModel
 
@@ -66,8 +66,7 @@ class Format:
             return {"tflite": LiteRT, "tflite_int8": LiteRTInt8}[self.name]
         except ModuleNotFoundError as error:
             raise PipelineError(
-                f"{self.name} needs {error.name}, which is not installed; "
-                'in the checkout, pip install ".[export]" installs it'
+                f'{self.name} needs {error.name}, which is not installed; run pip install ".[export]" in the checkout'
             ) from error
 
 
@@ -78,3 +77,4 @@ _ALL = (
     Format("onnx", "model.onnx"),
 )
 FORMATS = {each.name: each for each in _ALL}
+"""All formats by name."""

@@ -1,4 +1,4 @@
-"""ONNX, for ONNX Runtime and all that reads it; `metadata_props` hold the description, one property per entry."""
+"""Export to ONNX, with the description of the classifier in `metadata_props`, one property per entry."""
 
 import gc
 import json
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import onnx
 import onnxruntime
-import tf2onnx  # noqa: F401  (Keras's export needs it, with a worse message where it is missing)
+import tf2onnx  # noqa: F401  (required by Keras's export, whose error message without it is unclear)
 
 from pipeline.deployment.classifier import Classifier
 from pipeline.models.folding import folded
@@ -20,16 +20,19 @@ from pipeline.storage.files import Json
 
 
 def _gelu(x: keras.KerasTensor) -> keras.KerasTensor:
-    """The exact gelu; TensorFlow's own needs Erfc, which ONNX does not have."""
+    """Compute the exact GELU without the operation Erfc of TensorFlow's version, which ONNX does not support."""
     return 0.5 * x * (1 + keras.ops.erf(x / sqrt(2)))
 
 
 @contextmanager
 def _garbage_collected_often() -> Iterator[None]:
-    """Keep tf2onnx's copies of the graph, one per optimization, from piling up: ResNet50 takes 4 GiB instead of 7."""
+    """Collect garbage often within the block, because tf2onnx copies the graph for each optimization.
+
+    For ResNet50, this reduces memory use from 7 to 4 GiB.
+    """
     usual = gc.get_threshold()
     gc.collect()
-    # The objects that exist already are not searched each time.
+    # Existing objects are excluded from collection.
     gc.freeze()
     gc.set_threshold(500, 0, 0)
     try:
@@ -40,7 +43,7 @@ def _garbage_collected_often() -> Iterator[None]:
 
 
 class OnnxRuntime:
-    """See `pipeline.deployment.exports.formats.Exported`."""
+    """An ONNX export; see `pipeline.deployment.exports.formats.Exported`."""
 
     def __init__(self, target: Path):
         self._session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
@@ -50,18 +53,18 @@ class OnnxRuntime:
         self._input = entry.name
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Predict uint8 RGB [b, size, size, 3]: float32 [b, classes]."""
+        """Predict class probabilities, float32 [b, classes], of RGB images, uint8 [b, size, size, 3]."""
         [probabilities] = self._session.run(None, {self._input: images})
         return probabilities
 
     @staticmethod
     def write(classifier: Classifier, images: np.ndarray, target: Path) -> None:
-        """Write the file `target`."""
+        """Export a classifier to the ONNX file `target`."""
         network = folded(classifier.model, "float32")
         for layer in all_layers(network):
             if getattr(layer, "activation", None) is keras.activations.gelu:
                 layer.activation = _gelu
-        # Keras exports no model that was never called.
+        # Keras can export only models that were called.
         network(images[:1])
         with _garbage_collected_often():
             network.export(str(target), format="onnx", verbose=False)

@@ -1,6 +1,6 @@
-"""Check that an export predicts as the classifier does, from the same files' bytes.
+"""Check that an export predicts as the classifier does, on the same image files.
 
-The files are those of the classifier's own experiment, or of a folder.
+The images are those of the classifier's experiment, or of a folder.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,21 +31,21 @@ _Labelled = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Sample:
-    """Files, drawn with a fixed seed."""
+    """Random sample of image files with a fixed seed."""
 
     files: list[Path]
-    """On which classifier and exports are compared."""
+    """Images on which classifier and exports are compared."""
     labels: np.ndarray
-    """Class index of each of them, int [n]; -1 where it is not known."""
+    """Class index of each of these images, int [n]; -1 if unknown."""
     representative: list[Path]
-    """From which a converter to int8 takes ranges of values."""
+    """Images from which a converter to int8 computes the ranges of values."""
 
 
 def experiment_sample(reference: ModelReference, classes: list[str], config: Config) -> Sample:
-    """Draw images of the classifier's experiment: test images to compare on, other ones as representative.
+    """Sample images of the classifier's experiment: test images for the comparison, other ones as representative.
 
     Raises:
-        PipelineError: its run is not known, or is gone.
+        PipelineError: The run of the experiment is unknown or was deleted, or there are too few images.
     """
     from pipeline.tracking.store import run_artifact
 
@@ -53,15 +53,15 @@ def experiment_sample(reference: ModelReference, classes: list[str], config: Con
     settings, predictions = (run_artifact(config.tracking, run_id, name) if run_id else None for name in names)
     if settings is None or predictions is None:
         raise PipelineError(
-            f"{reference.origin}: its experiment's images are not known; "
-            f"name a folder of at least {MIN_IMAGES} images to compare exports on, --images DIR"
+            f"{reference.origin}: the images of its experiment are unknown; "
+            f"give a folder of at least {MIN_IMAGES} images with --images DIR"
         )
     dataset = OmegaConf.to_object(OmegaConf.merge(DatasetConfig, OmegaConf.load(settings).dataset))
     tested = pd.read_parquet(predictions, columns=["path", "label"])
     labels = dict(zip(tested["path"], tested["label"], strict=True))
     others = [(image.path, image.label) for image in list_images(dataset).images if image.path not in labels]
     first, second = _shuffled(labels.items()), _shuffled(others)
-    # A small test set does not make a small comparison.
+    # A small test set is extended by other images.
     few = len(first) < MIN_IMAGES
     compared = (first + second)[: max(config.export.images, MIN_IMAGES)] if few else first[: config.export.images]
     used = set(compared)
@@ -70,12 +70,12 @@ def experiment_sample(reference: ModelReference, classes: list[str], config: Con
 
 
 def folder_sample(folder: Path, classes: list[str], export: ExportConfig) -> Sample:
-    """Draw images below `folder`; where their own folder has a class's name, that is their label."""
+    """Sample images in `folder` and its subfolders; the name of an image's folder is its label if it is a class."""
     files = [path for path in expand_paths([str(folder)]) if Path(path).is_file()]
     images = _shuffled([(path, Path(path).parent.name) for path in files])
     compared, left = images[: export.images], images[export.images :]
     if len(left) < export.int8_images:
-        # Better to use images twice than to take ranges from a handful.
+        # Images are used for both purposes, because ranges from very few images would be unreliable.
         left = left + compared
     return _sample(Path(), compared, left[: export.int8_images], classes)
 
@@ -88,7 +88,7 @@ def _shuffled(images: Iterable[tuple[str, str]]) -> _Labelled:
 def _sample(folder: Path, compared: _Labelled, representative: _Labelled, classes: list[str]) -> Sample:
     if len(compared) < MIN_IMAGES:
         raise PipelineError(
-            f"{len(compared)} images to compare exports on are too few; name a folder of at least {MIN_IMAGES}, --images DIR"
+            f"{len(compared)} images are too few to compare exports; give a folder of at least {MIN_IMAGES} with --images DIR"
         )
     labels = pd.Categorical([label for _, label in compared], categories=classes).codes.astype(np.int64)
     return Sample([folder / path for path, _ in compared], labels, [folder / path for path, _ in representative])
@@ -96,42 +96,43 @@ def _sample(folder: Path, compared: _Labelled, representative: _Labelled, classe
 
 @dataclass(frozen=True)
 class Agreement:
-    """Distance of an export's predictions from the classifier's."""
+    """Agreement of an export's predictions with those of the classifier."""
 
     images: int
+    """Number of images."""
     same_class: float
     """Fraction of images with the same most probable class."""
     largest_difference: float
-    """Of a probability."""
+    """Maximum absolute difference of two probabilities."""
     accuracy: float | None
-    """Of the export, on the images whose label is known; None where none is."""
+    """Accuracy of the export on the images with known labels; None if no label is known."""
     classifier_accuracy: float | None
-    """Of the classifier, on the same images."""
+    """Accuracy of the classifier on the same images."""
 
 
 def decode_files(files: Sequence[Path], size: int) -> np.ndarray:
-    """Decode the images in `files` to uint8 [n, size, size, 3].
+    """Decode and resize images to uint8 [n, size, size, 3].
 
     Raises:
-        PipelineError: one can't be read.
+        PipelineError: An image can't be read.
     """
 
     def decode(file: Path) -> np.ndarray:
         try:
             return pixels(file.read_bytes(), size, SAFE_PIXELS)
         except (OSError, UndecodableError) as error:
-            raise PipelineError(f"{file} can't be read to compare exports on: {error}") from error
+            raise PipelineError(f"{file}, an image for the comparison of exports, can't be read: {error}") from error
 
     return np.stack(list(on_all_cores(decode, files)))
 
 
 def compare(expected: np.ndarray, exported: np.ndarray, labels: np.ndarray) -> Agreement:
-    """Compare the classifier's and an export's probabilities [n, classes] of the same images.
+    """Compare the predictions of an export with those of the classifier.
 
     Args:
-        expected: the classifier's.
-        exported: the export's.
-        labels: int [n], -1 where unknown.
+        expected: Probabilities of the classifier, float32 [n, classes].
+        exported: Probabilities of the export, float32 [n, classes].
+        labels: Class indices, int [n]; -1 if unknown.
     """
     own, original, known = exported.argmax(axis=1), expected.argmax(axis=1), labels >= 0
     return Agreement(
@@ -146,16 +147,16 @@ def compare(expected: np.ndarray, exported: np.ndarray, labels: np.ndarray) -> A
 def check_parity(
     kind: Format, exported: Exported, classifier: Classifier, sample: Sample, *, margins: ExportConfig
 ) -> Agreement:
-    """Predict the same files with classifier and export, which by its description takes the same images.
+    """Check that an export has the same description and predictions as the classifier.
 
     Raises:
-        PipelineError: the export has another description, or its predictions differ by more than `margins` allow.
+        PipelineError: The descriptions differ, or the predictions differ by more than `margins`.
     """
     description, expected = exported.description, classifier.description()
     if description != expected:
         wrong = [name for name in expected if description.get(name) != expected[name]]
         raise PipelineError(
-            f"{kind.name}: the export's description is wrong in {', '.join(wrong)}; nothing was written"
+            f"{kind.name}: the description of the export has wrong values of {', '.join(wrong)}; nothing was written"
         )
     images = decode_files(sample.files, classifier.image_size)
     agreement = compare(_predict(classifier, images), _predict(exported, images), sample.labels)
@@ -171,20 +172,20 @@ def _problem(kind: Format, agreement: Agreement, margins: ExportConfig) -> str |
     if not kind.exact and same < margins.int8_agreement:
         return f"agrees with the classifier on {same:.1%}, less than export.int8_agreement={margins.int8_agreement:g}"
     if kind.exact and same < 1:
-        return f"has another most probable class on {1 - same:.1%}"
+        return f"predicts a different class than the classifier on {1 - same:.1%}"
     if kind.exact and difference > margins.tolerance:
-        return f"differs by {difference:.2g} in a probability, more than export.tolerance={margins.tolerance:g}"
+        return f"has a probability that differs by {difference:.2g}, more than export.tolerance={margins.tolerance:g}"
     return None
 
 
 def _predict(predictor: Predictor, images: np.ndarray) -> np.ndarray:
-    """Probabilities float32 [n, classes] of all images."""
+    """Predict probabilities, float32 [n, classes], of all images in batches."""
     starts = range(0, len(images), _BATCH)
     return np.concatenate([predictor.probabilities(images[start : start + _BATCH]) for start in starts])
 
 
 def milliseconds(predictor: Predictor, image: np.ndarray) -> float:
-    """Median time for one image, uint8 [size, size, 3], once warm, on this machine as it is."""
+    """Measure the median prediction time for one image, uint8 [size, size, 3], in milliseconds, after warm-up."""
     times = []
     for _ in range(_TIMED):
         started = perf_counter()

@@ -1,6 +1,6 @@
-"""LiteRT (TensorFlow Lite), for phones and small boards, in float32 and in int8.
+"""Export to LiteRT (TensorFlow Lite) in float32 and int8, for phones and embedded devices.
 
-Description and labels are associated files as its metadata has them: members of a ZIP archive at the file's end.
+The description and the labels are stored as associated files of LiteRT, in a ZIP archive at the end of the file.
 """
 
 import json
@@ -19,7 +19,7 @@ _DESCRIPTION, _LABELS = "classifier.json", "labels.txt"
 
 
 class LiteRT:
-    """See `pipeline.deployment.exports.formats.Exported`. One image at a time, as phones have them."""
+    """A float32 export that predicts one image at a time; see `pipeline.deployment.exports.formats.Exported`."""
 
     def __init__(self, target: Path):
         with zipfile.ZipFile(target) as members:
@@ -30,7 +30,7 @@ class LiteRT:
         self._input, self._output = entry["index"], result["index"]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Predict uint8 RGB [b, size, size, 3]: float32 [b, classes]."""
+        """Predict class probabilities, float32 [b, classes], of RGB images, uint8 [b, size, size, 3]."""
         return np.concatenate([self._one(image[np.newaxis]) for image in images])
 
     def _one(self, image: np.ndarray) -> np.ndarray:
@@ -40,20 +40,20 @@ class LiteRT:
 
     @staticmethod
     def write(classifier: Classifier, _images: np.ndarray, target: Path) -> None:
-        """Write the file `target`, in float32."""
+        """Export a classifier in float32 to the file `target`."""
         _convert(classifier, target, [tf.lite.OpsSet.TFLITE_BUILTINS])
 
 
 class LiteRTInt8(LiteRT):
-    """A quarter of the size, for processors that are fast at int8; takes and gives what every other format does."""
+    """An int8 export of a quarter of the size, with the same inputs and outputs as other formats."""
 
     @staticmethod
     def write(classifier: Classifier, images: np.ndarray, target: Path) -> None:
-        """Write the file `target`; `images`, uint8 [n, size, size, 3], give the ranges of values inside."""
+        """Export a classifier in int8 to the file `target`, with ranges of values from `images`, [n, size, size, 3]."""
         _convert(
             classifier,
             target,
-            # What does not exist in int8, such as the cast of pixels, stays in float32.
+            # Operations without an int8 version, such as the cast of pixels, stay in float32.
             [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS],
             optimizations=[tf.lite.Optimize.DEFAULT],
             representative_dataset=lambda: ([image[np.newaxis]] for image in images),
@@ -61,7 +61,7 @@ class LiteRTInt8(LiteRT):
 
 
 def _convert(classifier: Classifier, target: Path, operations: list[tf.lite.OpsSet], **settings: object) -> None:
-    """Write `target` with the converter's `settings`, of LiteRT's own `operations` alone: every device can run it."""
+    """Convert a classifier with `settings` of the converter, using only the given built-in operations of LiteRT."""
     settings["target_spec"] = {"supported_ops": operations}
     classifier.model.export(str(target), format="litert", verbose=False, **settings)
     with zipfile.ZipFile(target, "a") as members:

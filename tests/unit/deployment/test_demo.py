@@ -51,14 +51,14 @@ def test_what_is_not_an_image_gets_a_sentence(address):
     for data in (b"", b"text", random.bytes(1000)):
         refused = requests.post(f"{address}/answer", data=data)
         assert refused.status_code == 400
-        assert refused.json()["error"].startswith("This can't be shown: ")
+        assert refused.json()["error"].startswith("The file can't be used: ")
     assert requests.post(f"{address}/answer", data=b"\0" * (MAX_BYTES + 1)).status_code == 413
 
 
 def test_an_example_that_is_not_an_image_is_named(classifier, tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     for name, why in (("text.jpg", "not an image in a known format"), ("none.png", "No such file")):
-        with pytest.raises(PipelineError, match=f"--examples: .*{name} can't be shown: .*{why}"):
+        with pytest.raises(PipelineError, match=f"--examples: .*{name} can't be used: .*{why}"):
             build_page(classifier, [tmp_path / name])
 
 

@@ -39,9 +39,9 @@ def right(count, of=1000):
 @pytest.mark.parametrize(
     ("champion", "challenger", "costs", "promoted", "why"),
     [
-        (right(900), right(930), (1, 9), True, "is better"),
+        (right(900), right(930), (1, 9), True, "is significantly better"),
         # A few images more, by chance as likely.
-        (right(900), right(902), (1, 2), False, "neither shown to be better nor cheaper"),
+        (right(900), right(902), (1, 2), False, "neither significantly better nor cheaper"),
         (right(900), right(902), (2, 1), True, "not worse .* and cheaper"),
         (right(900), right(899), (2, 1), True, "not worse .* and cheaper"),
         # Cheaper by as little as chance gives.
@@ -66,7 +66,7 @@ def test_only_the_same_images_are_compared():
     first, second = hits_on_same_images(predictions(right(3, 10)), predictions(right(7, 10)))
     assert first.tolist() == right(3, 10).tolist()
     assert second.tolist() == right(7, 10).tolist()
-    with pytest.raises(PipelineError, match="different images"):
+    with pytest.raises(PipelineError, match="different test images"):
         hits_on_same_images(predictions(right(3, 10)), predictions(right(3, 11)))
 
 

@@ -71,7 +71,9 @@ def test_a_store_that_is_away_makes_none_the_first_champion(configure, monkeypat
     registry = Registry(configure().tracking, "classifier")
     away = MlflowException("no answer", error_code=INTERNAL_ERROR)
     monkeypatch.setattr(registry._client, "get_model_version_by_alias", lambda *_: raise_(away))
-    with pytest.raises(PipelineError, match="can't be asked which version is champion: no answer"):
+    with pytest.raises(
+        PipelineError, match="the version with the alias champion can't be read from the store: no answer"
+    ):
         registry.version_of(CHAMPION)
 
 

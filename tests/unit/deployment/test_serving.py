@@ -134,10 +134,10 @@ def unusable(good: bytes, count: int):
 def test_what_it_can_not_use_is_refused_with_a_reason(logged, image):
     mlflow.set_tracking_uri(logged.uri)
     model = mlflow.pyfunc.load_model(logged.address)
-    with pytest.raises(MlflowException, match="image 1 of the request: ") as refused:
+    with pytest.raises(MlflowException, match="Image 1 of the request: ") as refused:
         model.predict(pd.DataFrame({"image": pd.Series([image], dtype=object)}))
     assert refused.value.get_http_status_code() == 400
-    with pytest.raises(MlflowException, match="257 images in one request"):
+    with pytest.raises(MlflowException, match="The request contains 257 images"):
         model.predict(pd.DataFrame({"image": ["x"] * 257}))
 
 
