@@ -1,1 +1,1 @@
-"""Many jobs: grids and searches."""
+"""Sweeps of many jobs, and searches with Optuna."""

@@ -1,4 +1,4 @@
-"""The result of a search in MLflow: a run of its own, with a table of the trials, and charts."""
+"""Report of an Optuna search as an MLflow run, with a table of all trials and charts."""
 
 import tempfile
 from itertools import accumulate
@@ -21,10 +21,10 @@ _LEAST_FOR_IMPORTANCE = 4
 
 
 def log_search(study: optuna.Study, objectives: list[str], tracking: TrackingConfig) -> None:
-    """Log a study to its run in MLflow, one for all commands that continue it.
+    """Log a study to its MLflow run, which is shared by all commands that continue the study.
 
     Raises:
-        PipelineError: the store can't be used.
+        PipelineError: The store can't be used.
     """
     try:
         client, experiment_id = connect(tracking)
@@ -48,12 +48,12 @@ def log_search(study: optuna.Study, objectives: list[str], tracking: TrackingCon
         client.set_terminated(run_id)
     except MlflowException as error:
         raise PipelineError(
-            f"tracking: the search's plots could not be logged to {store_uri(tracking)} ({error}); the same command tries again"
+            f"tracking: the report of the search could not be logged to {store_uri(tracking)} ({error}); rerun the command"
         ) from error
 
 
 def write_report(study: optuna.Study, objectives: list[str], out: Path) -> None:
-    """Write trials.csv, history.png and, with enough complete trials, importance.png."""
+    """Write trials.csv, history.png (if a trial is complete) and importance.png (if enough trials are)."""
     study.trials_dataframe().to_csv(out / "trials.csv", index=False)
     complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if not complete:

@@ -1,4 +1,4 @@
-"""A search with Optuna, which chooses the next jobs by the results of the earlier ones."""
+"""Search with Optuna, which chooses jobs by the results of earlier ones."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _SAMPLERS = {
     "tpe": optuna.samplers.TPESampler,
     "random": optuna.samplers.RandomSampler,
-    # Never used: each point of a grid is enqueued.
+    # Never samples, because all points of the grid are enqueued.
     "grid": optuna.samplers.RandomSampler,
     "nsga2": optuna.samplers.NSGAIISampler,
 }
@@ -39,7 +39,7 @@ _PROCESS = "process"
 
 @dataclass
 class Settings:
-    """The keys of conf/hydra/sweeper/optuna.yaml, which describes them."""
+    """Settings of a search, as described in conf/hydra/sweeper/optuna.yaml."""
 
     study: str
     storage: str
@@ -54,7 +54,7 @@ class Settings:
     params: dict[str, str]
 
     def problems(self) -> list[str]:
-        """One sentence for each setting that is not allowed."""
+        """Return a message for each invalid setting."""
         problems = []
         for name, allowed in (("sampler", _SAMPLERS), ("pruner", _PRUNERS)):
             value = getattr(self, name)
@@ -69,54 +69,54 @@ class Settings:
             problems.append(f"hydra.sweeper.objectives: invalid value {self.objectives}; expected {expected}")
         if urlsplit(self.storage).password:
             problems.append(
-                "hydra.sweeper.storage: holds a password, which would be written into files; set PGPASSWORD instead"
+                "hydra.sweeper.storage: contains a password, which would be written to files; set PGPASSWORD instead"
             )
         if len(self.objectives) > 1 and self.pruner != "none":
-            log.info("No trial is pruned: with two objectives, none is certainly worse than another")
+            log.info("Pruning is disabled, because it is not supported with several objectives")
         return problems
 
     @property
     def reported(self) -> str | None:
-        """The figure of each epoch that the pruner compares; None: nothing is pruned."""
+        """Name of the per-epoch metric that the pruner compares; None if trials are not pruned."""
         only = self.objectives[0] if len(self.objectives) == 1 else None
         return only if self.pruner != "none" and only in ("val_accuracy", "val_loss") else None
 
 
 class Search:
-    """A study, continued until it has its trials, whichever commands run them."""
+    """Search that runs the trials of a study, which other commands may continue or run at the same time."""
 
     def __init__(self, settings: dict[str, Any], config: DictConfig, arguments: list[str]):
-        """Read what is searched and how.
+        """Parse the settings and the search space.
 
         Args:
-            settings: of `hydra.sweeper`.
-            config: the composed configuration.
-            arguments: overrides, single values and sweeps.
+            settings: Settings of `hydra.sweeper`.
+            config: Composed configuration.
+            arguments: Overrides from the command line, with single values or sweeps.
 
         Raises:
-            PipelineError: a setting or a sweep is not allowed, or nothing is searched.
+            PipelineError: A setting or a sweep is invalid, or the search space is empty.
         """
         self._settings = Settings(**{name: _plain(value) for name, value in settings.items()})
         self._config = config
         searched = [f"{name}={value}" for name, value in self._settings.params.items()]
         overrides = OverridesParser.create().parse_overrides([*searched, *arguments])
-        # The later one wins, as everywhere.
+        # Later overrides replace earlier ones of the same key.
         last = {override.get_key_element(): override for override in overrides}
         self._fixed = [each.input_line for each in last.values() if not each.is_sweep_override()]
         self._space = {key: distribution(each) for key, each in last.items() if each.is_sweep_override()}
         problems = self._settings.problems()
         if not self._space:
             problems.append(
-                "hydra.sweeper.params: nothing is searched; give 'key=choice(a,b)', 'key=interval(low,high)' or 'key=range(low,high)'"
+                "hydra.sweeper.params: the search space is empty; give 'key=choice(a,b)', 'key=interval(low,high)' or 'key=range(low,high)'"
             )
         if problems:
-            raise PipelineError("The search can't begin:\n" + "\n".join(f"  - {each}" for each in problems))
+            raise PipelineError("The search can't start:\n" + "\n".join(f"  - {each}" for each in problems))
         self._storage = self._settings.storage
         if self._storage.startswith("sqlite:///"):
             self._storage = f"sqlite:///{resolve(self._storage.removeprefix('sqlite:///'))}"
 
     def run(self, launcher: Sweep) -> None:
-        """Run trials until the study has as many as configured; log its result."""
+        """Run trials until the study has the configured number, then log the report."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             study_name=self._settings.study,
@@ -125,7 +125,7 @@ class Search:
             directions=[OBJECTIVES[name] for name in self._settings.objectives],
         )
         options = {"constant_liar": self._settings.batch > 1} if self._settings.sampler == "tpe" else {}
-        # With the seed alone, a second command would draw the same trials as the first.
+        # With a constant seed, a second command would sample the same trials as the first one.
         seed = self._settings.seed + len(study.get_trials(deepcopy=False))
         study.sampler = _SAMPLERS[self._settings.sampler](seed=seed, **options)
         enqueue_dead_trials(study)
@@ -141,18 +141,18 @@ class Search:
             for trial, job in zip(trials, returned, strict=True):
                 self._tell(study, trial, JobResult.from_dict(job.return_value))
             jobs += len(trials)
-        # With two objectives: those that no other trial beats in both.
+        # With several objectives, the best trials are the Pareto front.
         for trial in study.best_trials:
-            log.info("best: trial %d  %s  %s", trial.number, trial.values, trial.params)
+            log.info("Best trial: %d, values %s, parameters %s", trial.number, trial.values, trial.params)
         log_search(study, self._settings.objectives, from_hydra(self._config).tracking)
 
     def _left(self, study: optuna.Study) -> int:
-        """Number of trials still to begin; those whose command died are tried again."""
+        """Return the number of trials to start; trials whose command died do not count and are repeated."""
         trials = study.get_trials(deepcopy=False)
         if self._settings.sampler == "grid":
             return sum(trial.state == TrialState.WAITING for trial in trials)
         ended = (TrialState.COMPLETE, TrialState.PRUNED)
-        # A trial that failed has a reason.
+        # Trials with a reason failed and are not repeated.
         return self._settings.trials - sum(each.state in ended or "reason" in each.user_attrs for each in trials)
 
     def _overrides(self, trial: optuna.Trial) -> list[str]:
@@ -183,13 +183,14 @@ class Search:
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """Optuna's distribution for a sweep in Hydra's grammar.
+    """Convert a sweep in Hydra's grammar to an Optuna distribution.
 
     Args:
-        override: `choice(a,b)`, `range(1,9,2)`, `interval(1e-5,1e-3)`, `tag(log, ...)` or `int(interval(1,9))`.
+        override: Override with `choice(a,b)`, `range(1,9,2)`, `interval(1e-5,1e-3)`, `tag(log, ...)` or
+            `int(interval(1,9))`.
 
     Raises:
-        PipelineError: Optuna has no such distribution.
+        PipelineError: Optuna has no distribution for this sweep.
     """
     value, key = override.value(), override.get_key_element()
     if override.is_choice_sweep():
@@ -197,35 +198,33 @@ def distribution(override: Override) -> BaseDistribution:
     if isinstance(value, RangeSweep):
         whole = all(isinstance(each, int) for each in (value.start, value.stop, value.step))
         kind = IntDistribution if whole else FloatDistribution
-        # Hydra's ranges end before their end.
+        # The end of a Hydra range is exclusive.
         last = value.stop - 1 if whole else value.stop
         return kind(value.start, value.start + (last - value.start) // value.step * value.step, step=value.step)
     if isinstance(value, IntervalSweep):
         whole = isinstance(value.start, int) and isinstance(value.end, int)
         kind = IntDistribution if whole else FloatDistribution
         return kind(value.start, value.end, log="log" in value.tags)
-    raise PipelineError(
-        f"{key}: {override.input_line} can't be searched; give choice(...), range(...) or interval(...)"
-    )
+    raise PipelineError(f"{key}: {override.input_line} can't be searched; use choice(...), range(...) or interval(...)")
 
 
 def enqueue_dead_trials(study: optuna.Study) -> None:
-    """End the trials whose command died, and enqueue their parameters: their jobs resume."""
+    """Mark trials whose command died as failed, and enqueue their parameters, so that their jobs resume."""
     for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
         process = trial.user_attrs.get(_PROCESS)
         if process is None or processes.is_dead(process):
             study.enqueue_trial(trial.params)
             study.tell(trial.number, state=TrialState.FAIL)
-            log.info("Trial %d was cut off; its job resumes", trial.number)
+            log.info("Trial %d was interrupted; its job will be resumed", trial.number)
 
 
 def enqueue_grid(study: optuna.Study, values: dict[str, list[Any]], trials: int, seed: int) -> None:
-    """Enqueue the first `trials` points of a grid that the study does not have, in an order shuffled by the seed.
+    """Enqueue the first `trials` points of a shuffled grid, without points that the study has already.
 
-    Optuna's own sampler for grids ends the study by itself, and ignores points that another seed has tried.
+    Optuna's GridSampler is not used, because it stops the study itself and ignores points tried with another seed.
     """
     points = list(ParameterGrid(values))
-    # So that the first points differ in all parameters.
+    # Shuffled, so that the first points differ in all parameters.
     random.Random(seed).shuffle(points)
     for point in points[:trials]:
         study.enqueue_trial(point, skip_if_exists=True)
@@ -236,7 +235,7 @@ def _values(key: str, space: BaseDistribution) -> list[Any]:
         return list(space.choices)
     if isinstance(space, IntDistribution) and not space.log:
         return list(range(space.low, space.high + 1, space.step))
-    raise PipelineError(f"{key}: a grid takes choice(...) or a range(...) of whole numbers")
+    raise PipelineError(f"{key}: invalid sweep for a grid; use choice(...) or range(...) with integers")
 
 
 def _plain(value: Any) -> Any:

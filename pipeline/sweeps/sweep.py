@@ -1,4 +1,4 @@
-"""A sweep: it continues whatever happens to its jobs, and ends with a table of them."""
+"""Launcher of a sweep's jobs that tolerates failures and prints a table of results."""
 
 import logging
 import os
@@ -29,9 +29,9 @@ _COLOURS = {JobStatus.DONE: "green", JobStatus.SKIPPED: "dim"}
 
 
 class Sweep(AbstractContextManager):
-    """A launcher that starts again when its workers have died: complete jobs are skipped, the others resume.
+    """Launcher that restarts jobs after its workers died; complete jobs are skipped and the others resumed.
 
-    At the end of the block the jobs' results are printed, and a failure is an error.
+    At the end of the `with` block, the results of all jobs are printed, and an error is raised if a job failed.
     """
 
     def __init__(self, launcher: Launcher, config: DictConfig):
@@ -41,7 +41,7 @@ class Sweep(AbstractContextManager):
         self._jobs: list[tuple[Sequence[str], JobResult]] = []
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run jobs, as Hydra's launchers do; each returns a `JobResult` as a dictionary."""
+        """Run jobs as a Hydra launcher does; each job returns a `JobResult` as a dictionary."""
         for left in reversed(range(self._relaunches + 1)):
             try:
                 returned = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
@@ -49,7 +49,7 @@ class Sweep(AbstractContextManager):
             except Exception as error:
                 if interrupted():
                     raise KeyboardInterrupt from error
-                log.warning("The launcher's workers died: %s", reason(error))
+                log.warning("The workers of the launcher died: %s", reason(error))
                 if not left:
                     returned = [_cut_off(overrides, error) for overrides in job_overrides]
         for each in returned:
@@ -67,11 +67,10 @@ class Sweep(AbstractContextManager):
 
 
 def join_ray_cluster() -> None:
-    """Connect to the cluster that RAY_ADDRESS names, whose workers then find this package and the tracking store.
+    """Connect to the Ray cluster at RAY_ADDRESS, and pass on the package path and the address of the tracking store.
 
-    Hydra's launcher uses a connection that exists; by itself it passes a size of memory, which Ray refuses for a
-    cluster that is running already. Passwords are not sent, since Ray shows the environment of its jobs: set them
-    on each node.
+    Hydra's launcher uses the existing connection. Its own connection would pass a memory size, which Ray rejects for a
+    running cluster. Passwords are not passed on, because Ray displays the environment of jobs: set them on each node.
     """
     import ray
 
@@ -84,19 +83,19 @@ def join_ray_cluster() -> None:
 
 
 def _cut_off(overrides: Sequence[str], error: Exception) -> JobReturn:
-    result = JobResult(JobStatus.CUT_OFF, "", "", f"its worker died: {reason(error)}")
+    result = JobResult(JobStatus.CUT_OFF, "", "", f"the worker of the job died: {reason(error)}")
     return JobReturn(overrides=list(overrides), status=HydraStatus.COMPLETED, _return_value=asdict(result))
 
 
 def _result(returned: JobReturn) -> JobResult:
     if returned.status == HydraStatus.COMPLETED:
         return JobResult.from_dict(returned.return_value)
-    # Hydra could not compose its configuration.
+    # Hydra could not compose the configuration of the job.
     return JobResult(JobStatus.FAILED, "", "", reason(returned._return_value))
 
 
 def _table(jobs: list[tuple[Sequence[str], JobResult]]) -> Table:
-    """One row per job: the overrides that distinguish it, its status, and the reason."""
+    """Build a table with one row per job: its distinguishing overrides, status, experiment and reason."""
     common = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
     table = Table("job", "", "experiment", "reason", title="The sweep's jobs", title_justify="left", box=None)
     for overrides, result in jobs:

@@ -42,7 +42,7 @@ def test_a_study_for_two_objectives_goes_on_in_postgresql(command, tmp_path, ima
     assert all(len(trial.values) == 2 and trial.values[1] > 0 for trial in trials)
     assert len({trial.params["train.dropout"] for trial in trials}) == 3
     assert trial_tags(tmp_path) == [0, 1, 2]
-    assert "best: trial" in ran.stderr
+    assert "Best trial" in ran.stderr
     [search_run] = [run for run in runs(tmp_path) if run.data.tags["role"] == "search"]
     assert search_run.data.metrics["search/trials"] == 3
     logged = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").list_artifacts(search_run.info.run_id, "search")
