@@ -123,7 +123,7 @@ def test_other_test_images_are_marked_or_refused(store, run_compare):
     digest = store.client.get_run(old).data.tags["test_data"][:6]
     output, _ = run_compare("--test", digest)
     assert "50 test images" in output
-    assert "the only one" in output
+    assert "the only model" in output
     with pytest.raises(SystemExit, match="--test: 'zz' matches 0 test sets; expected the first characters of one of"):
         run_compare("--test", "zz")
     with pytest.raises(SystemExit, match="different test images"):
