@@ -12,7 +12,7 @@ class Cost:
     """Name of the metric in MLflow."""
     label: str
     unit: str
-    """Empty for counts."""
+    """Unit of the cost; empty for counts."""
     format: Callable[[float], str]
     """Function that formats a value, without its unit."""
 

@@ -76,7 +76,7 @@ def print_comparison(ranking: Ranking, selection: Selection, chosen: int | None,
     console.print(as_table(ranking, chosen))
     console.print(
         f"\n{ranking.images} test images. Models that share a letter do not differ significantly (Holm-corrected p at "
-        f"least {1 - ranking.confidence:.2g}); interval of {ranking.confidence:.0%}; ± standard deviation over seeds."
+        f"least {1 - ranking.confidence:.2g}). Intervals: {ranking.confidence:.0%} confidence; ±: standard deviation over seeds."
     )
     for digest, runs in selection.elsewhere.items():
         left_out = f"Excluded because of different test images ({digest[:8] or 'unknown'}): {name_runs(runs)}"

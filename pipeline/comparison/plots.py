@@ -40,7 +40,7 @@ def ranking_chart(ranking: Ranking) -> Figure:
             plot([x] * len(group), group, "o", markersize=4.5)
         axes.set_yticks(range(count), [shorten(each.row.label, _MAX_LABEL) for each in rows])
         axes.invert_yaxis()
-        axes.set_xlabel(f"{ranking.label}, interval of {ranking.confidence:.0%}")
+        axes.set_xlabel(f"{ranking.label} with {ranking.confidence:.0%} confidence interval")
         axes.grid(axis="x")
         return figure
 

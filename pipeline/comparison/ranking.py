@@ -78,7 +78,7 @@ def rank(rows: list[Row], metric: str, top_k: int, confidence: float) -> Ranking
     Args:
         rows: Rows whose experiments have the same test images.
         metric: One of `pipeline.evaluation.metrics.RANKING_METRICS`.
-        top_k: K of the top-k accuracy.
+        top_k: Number k of classes in the top-k accuracy.
         confidence: Confidence level of the intervals; the significance level of the tests is 1 - confidence.
 
     Raises:
@@ -167,7 +167,7 @@ def _resample(predictions: list[_Predictions], labels: np.ndarray, classes: list
 
 
 def _mcnemar_p(hits: np.ndarray) -> np.ndarray:
-    """Compute p-values of McNemar's exact test, float [k, k], for all pairs of models, from their hits, bool [k, n]."""
+    """Compute p-values of McNemar's exact test, float [k, k], of all pairs of models from their hits, bool [k, n]."""
     right = hits.astype(np.float64)
     gained = np.rint((1 - right) @ right.T).astype(int)
     p = np.ones(gained.shape)

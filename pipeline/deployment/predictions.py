@@ -31,18 +31,18 @@ def expand_paths(words: Iterable[str]) -> Iterator[str]:
         if word == STANDARD_INPUT:
             paths = filter(None, (line.rstrip("\r\n") for line in sys.stdin))
         elif not os.path.lexists(word) and glob.has_magic(word):
-            paths = sorted(glob.glob(word, recursive=True)) or [word]  # noqa: PTH207 (a Path knows no absolute patterns)
+            paths = sorted(glob.glob(word, recursive=True)) or [word]  # noqa: PTH207 (Path.glob rejects absolute patterns)
         for path in paths:
             yield from _in_folder(path)
 
 
 def _in_folder(path: str) -> Iterator[str]:
-    """Yield the images in a folder; yield the path itself if it is no folder or contains no images."""
+    """Yield the images in a folder; yield the path itself if it is not a folder or contains no images."""
     empty = True
     for folder, inner, files in os.walk(path):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for name in sorted(files):
-            if os.path.splitext(name)[1].lower() in ENDINGS and not name.startswith("."):  # noqa: PTH122 (a Path each takes ten times as long)
+            if os.path.splitext(name)[1].lower() in ENDINGS and not name.startswith("."):  # noqa: PTH122 (pathlib takes ten times as long)
                 empty = False
                 yield os.path.join(folder, name)  # noqa: PTH118
     if empty:
@@ -55,9 +55,9 @@ class Prediction:
 
     path: str
     image: np.ndarray
-    """uint8 RGB [size, size, 3]."""
+    """Decoded RGB image, uint8 [size, size, 3]."""
     probabilities: np.ndarray
-    """float32 [classes]."""
+    """Class probabilities, float32 [classes]."""
     calibrated: np.ndarray | None = None
     """Temperature-scaled probabilities; None if the temperature is unknown."""
 
@@ -91,7 +91,7 @@ def predict(paths: Iterable[str], classifier: Classifier, batch_size: int) -> It
 
 def _read(path: str, size: int) -> tuple[str, np.ndarray | Unreadable]:
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 (as fast as it gets)
+        mode = os.stat(path).st_mode  # noqa: PTH116 (faster than pathlib)
         if stat.S_ISDIR(mode):
             return path, Unreadable(path, f"the folder contains no images ({' '.join(sorted(ENDINGS))})")
         if not stat.S_ISREG(mode):

@@ -165,7 +165,7 @@ def compare(then: dict[str, float], now: dict[str, float]) -> list[Figure]:
 
 
 def verdict(figures: Sequence[Figure], tolerance: float) -> str:
-    """Return `identical`, `within tolerance` or `different`."""
+    """Classify the differences between two runs as `identical`, `within tolerance` or `different`."""
     largest = max(each.difference for each in figures)
     if largest == 0:
         return "identical"
@@ -175,7 +175,7 @@ def verdict(figures: Sequence[Figure], tolerance: float) -> str:
 def print_figures(run: Experiment, figures: Sequence[Figure], tolerance: float) -> None:
     """Print the metrics that differ, and whether the results are the same."""
     console, result = table_console(), verdict(figures, tolerance)
-    table = Table("", "then", "now", "difference", box=None, header_style="bold")
+    table = Table("", "original", "rerun", "difference", box=None, header_style="bold")
     for each in figures:
         if each.difference > 0:
             cells = (each.name, _format_value(each.then), _format_value(each.now), f"{each.difference:.2g}")

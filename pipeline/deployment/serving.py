@@ -32,7 +32,7 @@ class ServedClassifier:
         # Warm-up, because the first prediction takes a second longer than all others.
         classifier.probabilities(np.zeros((1, size, size, 3), np.uint8))
 
-    def predict(self, data: pd.DataFrame, params: dict[str, object] | None = None) -> pd.DataFrame:  # noqa: ARG002 (MLflow's)
+    def predict(self, data: pd.DataFrame, params: dict[str, object] | None = None) -> pd.DataFrame:  # noqa: ARG002 (signature required by MLflow)
         """Predict classes and probabilities, one row per image.
 
         Args:
@@ -106,9 +106,9 @@ def _checked_pixels(image: object, size: int) -> np.ndarray:
     try:
         array = np.asarray(image)
     except ValueError as error:
-        raise ValueError(f"rows of different lengths; {allowed}") from error
+        raise ValueError(f"the rows of the array have different lengths; {allowed}") from error
     if array.shape != (size, size, 3) or array.dtype.kind not in "iu":
-        raise ValueError(f"invalid {array.dtype} {list(array.shape)}; {allowed}")
+        raise ValueError(f"invalid array of type {array.dtype} and shape {list(array.shape)}; {allowed}")
     if array.min() < 0 or array.max() > 255:
         raise ValueError(f"invalid values from {array.min()} to {array.max()}; {allowed}")
     return array.astype(np.uint8)

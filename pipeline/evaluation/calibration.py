@@ -55,7 +55,8 @@ def calibration_error_by_chance(probabilities: np.ndarray, bins: int) -> float:
     """Estimate the ECE that a perfectly calibrated model would have on this number of images.
 
     The ECE is positive even then, because accuracy in a bin varies by chance. The estimate is the mean over 200 random
-    samples, with a fixed seed, of which predictions are correct. An ECE up to this value is no sign of miscalibration.
+    samples, with a fixed seed, of which predictions are correct. An ECE up to this value does not indicate
+    miscalibration.
 
     Args:
         probabilities: Class probabilities, float [n, classes].

@@ -194,8 +194,8 @@ def corrupted_figures(table: pd.DataFrame, hits: np.ndarray, evaluate: EvaluateC
         seed: Seed of the choice of images.
 
     Returns:
-        The mean accuracy over all corruptions (mean), the accuracy under each corruption by name, the number of images,
-        and the accuracy on the same images without corruption (clean, clean_low and clean_high).
+        The mean accuracy over all corruptions (mean), the accuracy under each corruption by name, and the number of
+        images. The keys clean, clean_low and clean_high are the accuracy on the same images without corruption.
     """
     clean = hits[_chosen_images(len(hits), evaluate.corruption_images, seed)]
     by_corruption = table.groupby("corruption", sort=False)["accuracy"].mean()

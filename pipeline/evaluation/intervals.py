@@ -30,7 +30,7 @@ def estimates(
     Args:
         labels: Class indices, int [n].
         probabilities: Class probabilities, float [n, classes].
-        top_k: K of the top-k accuracy, which is omitted unless there are more than k classes.
+        top_k: Number k of classes in the top-k accuracy, which is omitted unless there are more than k classes.
         resamples: Number of bootstrap resamples.
         confidence: Confidence level of the intervals, in (0, 1).
         seed: Seed of the bootstrap.

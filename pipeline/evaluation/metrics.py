@@ -162,7 +162,7 @@ class Metric:
 
     @property
     def has_interval(self) -> bool:
-        """Whether the metric has a confidence interval; only then can models be ranked by it."""
+        """Return whether the metric has a confidence interval; only then can models be ranked by it."""
         return self.per_image is not None or self is METRICS["macro_f1"]
 
 

@@ -55,7 +55,12 @@ def compare_hits(first: np.ndarray, second: np.ndarray, confidence: float) -> Di
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test; arguments are the counts of images that differ."""
+    """Compute the two-sided p-value of McNemar's exact test.
+
+    Args:
+        gained: Number of images that only the second model predicts correctly.
+        lost: Number of images that only the first model predicts correctly.
+    """
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 

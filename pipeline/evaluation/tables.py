@@ -169,7 +169,7 @@ def gallery(result: PhaseResult, test: TestSet, count: int) -> tuple[pd.DataFram
 
 
 def gallery_indices(labels: np.ndarray, probabilities: np.ndarray, count: int) -> dict[str, np.ndarray]:
-    """Choose the most confident mistakes and the least confident hits, up to `count` of each.
+    """Choose the most confident mistakes and the least confident correct predictions (hits), up to `count` of each.
 
     Returns:
         Indices of the images, int [m] each, under the keys mistakes and hits.

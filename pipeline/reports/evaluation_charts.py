@@ -68,7 +68,7 @@ def confusion_chart(counts: np.ndarray, classes: Sequence[str], title: str) -> F
 
 
 def per_class_chart(table: pd.DataFrame, title: str) -> Figure:
-    """Draw precision and recall of each class with their intervals, limited to the classes with the lowest recall.
+    """Draw precision and recall of each class with intervals, for at most 60 classes, those with the lowest recall.
 
     Args:
         table: Table returned by `pipeline.evaluation.tables.per_class`.
@@ -190,7 +190,7 @@ def corruption_chart(table: pd.DataFrame, clean: Estimate) -> Figure:
 
 
 def gallery_chart(gallery: pd.DataFrame, title: str) -> Figure:
-    """Draw images beside their heat maps, with label, prediction and confidence.
+    """Draw images next to their heat maps, with label, prediction and confidence.
 
     Args:
         gallery: Table returned by `Evaluation.of_kind`.

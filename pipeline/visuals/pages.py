@@ -38,12 +38,12 @@ def render(template: str, **content: object) -> str:
 
 
 def figure(value: float) -> str:
-    """Format a metric for tables."""
+    """Format the value of a metric for tables."""
     return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def p_value(value: float) -> str:
-    """Format a p value for tables."""
+    """Format a p-value for tables."""
     return "below 0.001" if value < 0.001 else f"{value:.3f}"
 
 

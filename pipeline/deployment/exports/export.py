@@ -21,7 +21,10 @@ from pipeline.system.terminal import table_console
 
 RESULT = "parity.json"
 Summaries = dict[str, Json]
-"""Measurements by format and for the classifier (`keras`): latency_ms; for formats also size_mib and `Agreement`."""
+"""Measurements by format: size_mib, latency_ms and the fields of `Agreement`.
+
+The entry of the classifier itself, `keras`, contains only latency_ms.
+"""
 
 
 def export_classifier(
@@ -88,7 +91,7 @@ def _convert(
 
 def print_summaries(summaries: Summaries) -> None:
     """Print the size, latency and agreement of each format as a table."""
-    columns = ("", "size", "one image", "same class", "largest difference", "accuracy")
+    columns = ("", "size", "time per image", "same class", "largest difference", "accuracy")
     table = Table(*columns, box=None, header_style="bold")
     for name, each in summaries.items():
         latency = f"{each['latency_ms']:.1f} ms"
