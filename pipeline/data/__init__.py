@@ -1,1 +1,1 @@
-"""From a data source to a manifest."""
+"""Data preparation, from a data source to a manifest."""

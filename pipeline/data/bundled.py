@@ -1,4 +1,4 @@
-"""Data sets that bring their own images, written once as a folder: scikit-learn's digits, and TensorFlow Datasets."""
+"""Data sets of scikit-learn (digits) and TensorFlow Datasets, which are written once as a folder of images."""
 
 import logging
 from collections.abc import Callable
@@ -25,7 +25,12 @@ _ENDINGS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"GIF8": "gif", b"RIFF": 
 
 
 def write_digits(folder: Path) -> Path:
-    """Write 1,797 handwritten digits as `folder/<digit>/<number>.png` (8x8, grey), unless the folder exists; return it.
+    """Write 1,797 images of handwritten digits (8x8, grey) unless the folder exists.
+
+    Files are `folder/<digit>/<number>.png`.
+
+    Returns:
+        The folder.
 
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits (UCI Machine Learning Repository), test
     images.
@@ -34,23 +39,27 @@ def write_digits(folder: Path) -> Path:
 
 
 def write_tfds(name: str, folder: Path) -> Path:
-    """Write the images of `name` (such as tf_flowers:3.0.1) below `folder`, unless they are there.
+    """Write the images of a TensorFlow data set to a folder unless it exists.
 
-    Files are `<split>/<class>/<number>.<ending>`, or `<class>/<number>.<ending>` where the data set has a single split.
+    Files are `<split>/<class>/<number>.<ending>`, or `<class>/<number>.<ending>` if the data set has a single split.
+
+    Args:
+        name: Name of the data set, such as tf_flowers:3.0.1.
+        folder: Folder in which the data set's folder is created.
 
     Returns:
         The data set's folder.
 
     Raises:
-        PipelineError: the package is missing, or the data set does not exist or is not of images with one label each.
+        PipelineError: The package is missing, the data set does not exist, or its images do not have one label each.
     """
     target = folder / "tfds" / name.replace(":", "-").replace("/", "-")
-    # One lock for all of them, since they share a folder of downloads.
+    # All data sets use one lock file, since they share a folder of downloads.
     return _write_once(target, folder / "tfds.lock", partial(_write_tfds, name, folder / "tensorflow_datasets"))
 
 
 def _write_once(folder: Path, lock: Path, write: Callable[[Path], None]) -> Path:
-    """Let `write` fill a folder that does not exist, in one process while others wait; return the folder."""
+    """Fill a folder by calling `write` unless it exists, while other processes wait, and return the folder."""
     if not folder.is_dir():
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
@@ -61,12 +70,12 @@ def _write_once(folder: Path, lock: Path, write: Callable[[Path], None]) -> Path
 
 
 def _write_digits(folder: Path) -> None:
-    # Takes a second to import, and is seldom needed.
+    # The import takes a second and is seldom needed.
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-        # Values are 0 to 16.
+        # Pixel values range from 0 to 16.
         grey = np.round(pixels * 255 / 16).astype(np.uint8)
         target = folder / str(label) / f"{number:04}.png"
         target.parent.mkdir(exist_ok=True)
@@ -78,11 +87,11 @@ def _write_tfds(name: str, downloads: Path, folder: Path) -> None:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise PipelineError(
-            "dataset=tfds needs the package tensorflow-datasets, which is not installed: pip install tensorflow-datasets"
+            "dataset=tfds needs the package tensorflow-datasets, which is not installed; run: pip install tensorflow-datasets"
         ) from error
     builder = _prepared_builder(tfds, name, downloads)
     image, label = builder.info.supervised_keys
-    # Class names become folder names.
+    # Class names become folder names, which can't contain slashes.
     names = [each.replace("/", "_") for each in builder.info.features[label].names]
     splits = {name: SPLIT_ALIASES[name] for name in builder.info.splits if name in SPLIT_ALIASES}
     single = set(splits.values()) == {"train"}
@@ -90,7 +99,7 @@ def _write_tfds(name: str, downloads: Path, folder: Path) -> None:
         home = folder if single else folder / split
         for each in names:
             (home / each).mkdir(parents=True, exist_ok=True)
-        # The published bytes: the pipeline has its own decoder.
+        # Images stay encoded, since the pipeline has its own decoder.
         examples = builder.as_dataset(
             split=name,
             shuffle_files=False,
@@ -105,7 +114,7 @@ def _write_tfds(name: str, downloads: Path, folder: Path) -> None:
 
 
 def _prepared_builder(tfds: ModuleType, name: str, downloads: Path) -> "DatasetBuilder":
-    """Return the builder of a data set, which has been downloaded."""
+    """Download a data set unless it exists, and return its builder."""
     try:
         builder = tfds.builder(name, data_dir=downloads)
     except Exception as error:  # Each kind of builder raises its own errors for names and versions.
@@ -116,12 +125,12 @@ def _prepared_builder(tfds: ModuleType, name: str, downloads: Path) -> "DatasetB
         isinstance(features[keys[0]], tfds.features.Image) and isinstance(features[keys[1]], tfds.features.ClassLabel)
     ):
         raise PipelineError(
-            f"dataset.tfds: {name!r} is not a data set of images with one label each; it has {', '.join(features)}"
+            f"dataset.tfds: {name!r} is not a data set of images with one label each; its features are {', '.join(features)}"
         )
-    log.info("downloading and preparing %s, unless that was done before", name)
+    log.info("downloading and preparing %s, unless it is already prepared", name)
     builder.download_and_prepare()
     if "train" not in builder.info.splits:
         raise PipelineError(
-            f"dataset.tfds: {name!r} has no split called train; it has {', '.join(builder.info.splits)}"
+            f"dataset.tfds: {name!r} has no split called train; its splits are {', '.join(builder.info.splits)}"
         )
     return builder

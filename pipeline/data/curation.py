@@ -1,4 +1,4 @@
-"""From inspected files to the data set that the stages use: readable images of one label, split without leaks."""
+"""Curation of a data set: select readable images with consistent labels, and assign splits without leaks."""
 
 import logging
 from dataclasses import dataclass
@@ -23,39 +23,45 @@ _QUARANTINE_COLUMNS = ["path", "reason", "sha256"]
 
 @dataclass(frozen=True)
 class Curated:
-    """A curated data set, and what was found in it."""
+    """Curated data set, with the problems that were found in it."""
 
     manifest: pd.DataFrame
-    """COLUMNS, one row per image. group: the unit that stays in one split, None for an image without one."""
+    """Table with the columns `COLUMNS` and one row per image.
+
+    `group` names the unit of images that must stay in one split; it is None for a single image without a group.
+    """
     quarantined: pd.DataFrame
-    """path, reason and sha256 (empty for an unreadable file) of the images that were left out."""
+    """Columns path, reason and sha256 (empty for an unreadable file) of the excluded images."""
     duplicates: pd.DataFrame
-    """group (from 1), path, label and given (original split) of each image that has duplicates; ties (kinds of pairs)
-    and distance (the largest, in bits) of its group."""
+    """Table of the images that have duplicates.
+
+    Its columns are group (number from 1), path, label, given (original split), ties (kinds of pairs in the group) and
+    distance (largest distance of a pair in the group, in bits).
+    """
     leaks: Leaks
-    """Images in several of the data set's own splits."""
+    """Images that occur in several of the data set's own splits."""
     figures: dict[str, int]
-    """Counts of duplicates, conflicts and leaks."""
+    """Number of duplicates, label conflicts, and leaked and dropped images, by metric name."""
 
 
 def curate(inspection: Inspection, classes: list[str], dataset: CurationConfig, seed: int) -> Curated:
-    """Leave out unreadable images and those with two labels, and assign splits that share neither images nor groups.
+    """Exclude unreadable images and label conflicts, and assign splits that share neither images nor groups.
 
     Args:
-        inspection: content of the files.
-        classes: all labels.
-        dataset: treatment of duplicates and leaks.
-        seed: seed of the splits that are cut.
+        inspection: Results of inspecting the files.
+        classes: All class names.
+        dataset: Settings for duplicates, leaks and splits.
+        seed: Random seed for assigning images to splits.
 
     Raises:
-        LeakError: the data set's own splits share images, and `dataset.on_leak` is fail.
-        PipelineError: a split without a readable image, or splits that can't be cut.
+        LeakError: The data set's own splits share images, and `dataset.on_leak` is fail.
+        PipelineError: A split has no readable image, or a missing split can't be created.
     """
     images, rows = _usable_images(inspection.table, dataset.test)
     pairs = find_pairs(images, inspection.hashes[rows], inspection.mirrored[rows], dataset.near_duplicates)
     same = connected_groups(len(images), pairs["first"].to_numpy(), pairs["second"].to_numpy())
     duplicates = _duplicates_table(images, pairs, same)
-    # All images of those that occur under several labels.
+    # True for every copy of an image that occurs under several labels.
     in_conflict = (images["label"].groupby(same).transform("nunique") > 1).to_numpy()
     groups = int(duplicates["group"].nunique())
     figures = {
@@ -85,7 +91,11 @@ def curate(inspection: Inspection, classes: list[str], dataset: CurationConfig, 
 
 
 def _usable_images(table: pd.DataFrame, test: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the readable images with the split that each is used for, and their rows in the table, int [n]."""
+    """Select the readable images, and assign the splits that the data set defines.
+
+    Returns:
+        (images, rows): Table of the images, and their rows in `table`, int [n].
+    """
     rows = np.flatnonzero(table["reason"].isna())
     images = table.iloc[rows].reset_index(drop=True)
     unreadable = set(table["split"].dropna()) - set(images["split"].dropna())
@@ -101,13 +111,13 @@ def _usable_images(table: pd.DataFrame, test: str) -> tuple[pd.DataFrame, np.nda
 
 
 def _quarantine_conflicts(images: pd.DataFrame, same: np.ndarray) -> pd.DataFrame:
-    """Return the rows of quarantine.csv for images that have several labels."""
+    """Return the rows of quarantine.csv for images that occur under several labels."""
     labels = images["label"].groupby(same).transform(lambda names: ", ".join(sorted(set(names))))
     return images.assign(reason="the same image under several labels: " + labels)[_QUARANTINE_COLUMNS]
 
 
 def _without(images: pd.DataFrame, pairs: pd.DataFrame, removed: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the images that are not `removed`, bool [n], and the pairs among them."""
+    """Remove the images that the mask `removed`, bool [n], selects, and all pairs with a removed image."""
     place = np.cumsum(~removed) - 1
     left = pairs[~removed[pairs["first"]] & ~removed[pairs["second"]]]
     left = left.assign(first=place[left["first"]], second=place[left["second"]])
@@ -115,7 +125,7 @@ def _without(images: pd.DataFrame, pairs: pd.DataFrame, removed: np.ndarray) -> 
 
 
 def _duplicates_table(images: pd.DataFrame, pairs: pd.DataFrame, same: np.ndarray) -> pd.DataFrame:
-    """Return all images that have duplicates, group by group, with the columns of duplicates.csv."""
+    """Return the images that have duplicates, sorted by group, with the columns of duplicates.csv."""
     numbers = pd.Series(same)
     members = numbers[numbers.duplicated(keep=False)].sort_values(kind="stable")
     table = images.loc[members.index, ["path", "label", "original_split"]].rename(columns={"original_split": "given"})

@@ -1,4 +1,4 @@
-"""Find files that show the same image: by their bytes, and by perceptual hashes that hardly differ.
+"""Detection of files that show the same image, by their bytes and by similar perceptual hashes.
 
 A perceptual hash has 256 bits that hardly change when an image is resized, recompressed or slightly cropped.
 """
@@ -17,27 +17,27 @@ from pipeline.system.machine import on_all_cores
 from pipeline.system.terminal import progress
 
 SIDE = 64
-"""Images are hashed at SIDE x SIDE grey levels."""
+"""Side in pixels of the grey images that are hashed."""
 _FREQUENCIES = 16
 HASH_BYTES = _FREQUENCIES**2 // 8
-"""Bytes of a hash."""
-# The lowest frequencies of an image's cosine transform (type II) are a product with this matrix on both sides.
+"""Size of a hash in bytes."""
+# Multiplying an image by this matrix on both sides gives the lowest frequencies of its cosine transform (type II).
 _WAVES = dct(np.eye(SIDE), axis=0)[:_FREQUENCIES]
-# Each round sorts the hashes by randomly drawn bits, and compares each hash with the few that follow it.
+# Each round sorts the hashes by this many random bits, and compares each hash with this many that follow it.
 _KEY_BITS, _NEIGHBOURS = 32, 4
-# Largest probability that a pair at the very limit is compared in no round.
+# Highest probability that a pair whose distance equals the limit is not compared in any round.
 _MISSED = 0.005
 
 
 def downscale(image: Image.Image, colour_side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Downscale an RGB image for its hash and its statistics.
+    """Downscale an RGB image for hashing and for its statistics.
 
     Returns:
-        (grey, colours): uint8 [SIDE, SIDE], and uint8 [colour_side, colour_side, 3].
+        (grey, colours): Grey levels, uint8 [SIDE, SIDE], and RGB pixels, uint8 [colour_side, colour_side, 3].
     """
     factor = max(1, min(image.size) // SIDE)
-    # Averaging whole pixels is fast, and does not change the hashed frequencies. The box keeps the last, partial pixels
-    # in their place.
+    # Reducing by an integer factor is fast, and does not change the hashed frequencies. The box is exact even if the
+    # image's size is not a multiple of the factor.
     small, box = image.reduce(factor), (0, 0, image.width / factor, image.height / factor)
     grey = small.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box)
     colours = small.resize((colour_side, colour_side), Image.Resampling.NEAREST)
@@ -47,21 +47,21 @@ def downscale(image: Image.Image, colour_side: int) -> tuple[np.ndarray, np.ndar
 def perceptual_hashes(greys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute the pHash of many images, as `imagehash.phash(..., hash_size=16)` does for one.
 
-    A bit is set where a low frequency of the cosine transform is above the median of them all.
+    A bit is set if the coefficient of a low frequency of the cosine transform is above the median of all of them.
 
     Args:
-        greys: uint8 [n, SIDE, SIDE].
+        greys: Grey levels of the images, uint8 [n, SIDE, SIDE].
 
     Returns:
-        (bits, mirrored, detail): the hash, uint8 [n, HASH_BYTES]; that of the mirrored image; and float64 [n], the
-        median amplitude of the hashed frequencies in grey levels of 255. Bits are meaningless where it is near 0.2,
-        the effect of rounding to integer levels.
+        (bits, mirrored, detail): The hashes, uint8 [n, HASH_BYTES], the hashes of the mirrored images, and the median
+        amplitude of the hashed frequencies in grey levels (0 to 255), float64 [n]. Bits are meaningless if the
+        amplitude is near 0.2, the effect of rounding to integer levels.
 
     Source: C. Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010.
     """
     frequencies = _WAVES @ greys @ _WAVES.T
     detail = np.median(np.abs(frequencies), axis=(1, 2)) / (2 * SIDE)
-    # Mirroring changes the sign of waves that are odd from left to right.
+    # Mirroring an image changes the sign of its odd horizontal frequencies.
     odd = np.where(np.arange(_FREQUENCIES) % 2, -1.0, 1.0)
     return _bits(frequencies), _bits(frequencies * odd), detail
 
@@ -74,21 +74,24 @@ def _bits(frequencies: np.ndarray) -> np.ndarray:
 def find_pairs(
     table: pd.DataFrame, hashes: np.ndarray, mirrored: np.ndarray, near: NearDuplicatesConfig
 ) -> pd.DataFrame:
-    """Find pairs of duplicates that connect all images which are the same; not every pair of a large group.
+    """Find pairs of duplicate images.
+
+    The pairs connect all images of a group of duplicates, but not every pair in a large group is returned.
 
     Args:
-        table: sha256, width, height and detail of each image.
-        hashes: perceptual hashes, uint8 [n, 32].
-        mirrored: hashes of the mirrored images, uint8 [n, 32].
-        near: limits of near duplicates.
+        table: Columns sha256, width, height and detail of each image.
+        hashes: Perceptual hashes, uint8 [n, 32].
+        mirrored: Hashes of the mirrored images, uint8 [n, 32].
+        near: Settings for near duplicates.
 
     Returns:
-        Columns first and second (rows of `table`, first < second), kind (exact, near or mirrored), distance (in bits).
+        Table with the columns first and second (rows of `table`, first < second), kind (exact, near or mirrored) and
+        distance (in bits).
     """
     codes = pd.factorize(table["sha256"])[0]
     parts = [_pairs(*chain_pairs(codes), "exact", 0)]
     if near.find:
-        # One of several copies of a file is enough.
+        # Only one of several identical files is compared with other files.
         eligible = ~table["sha256"].duplicated() & (table[["width", "height"]].min(axis=1) >= near.min_side)
         rows = np.flatnonzero(eligible & (table["detail"] >= near.min_detail))
         parts.append(_near(rows, hashes[rows], near.distance))
@@ -99,13 +102,19 @@ def find_pairs(
 
 
 def connected_groups(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Number the groups of rows that pairs connect: the group of each of `count` rows, int [count]."""
+    """Find the groups of rows that are connected by pairs, and return each row's group number, int [count].
+
+    Args:
+        count: Number of rows.
+        first: First row of each pair, int [m].
+        second: Second row of each pair, int [m].
+    """
     ties = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
     return connected_components(ties, directed=False)[1]
 
 
 def chain_pairs(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs that connect the rows with the same code, each with the next; codes below 0 are skipped."""
+    """Pair each row with the next row that has the same code; rows with negative codes are skipped."""
     order = np.argsort(codes, kind="stable")
     same = (codes[order][1:] == codes[order][:-1]) & (codes[order][1:] >= 0)
     return order[:-1][same], order[1:][same]
@@ -116,10 +125,10 @@ def _pairs(first: np.ndarray, second: np.ndarray, kind: str, distance: np.ndarra
 
 
 def _near(rows: np.ndarray, hashes: np.ndarray, limit: int) -> pd.DataFrame:
-    # Each hash as one item that NumPy can compare.
+    # Each hash becomes a single item that NumPy can compare.
     items = np.ascontiguousarray(hashes).view(f"V{HASH_BYTES}").ravel()
     _, representatives, codes = np.unique(items, return_index=True, return_inverse=True)
-    # One of several images with the same hash is compared with the others.
+    # Only one of several images with the same hash is compared with other hashes.
     same = _pairs(*chain_pairs(codes), "near", 0)
     first, second, distance = close_pairs(hashes[representatives], limit)
     others = _pairs(*_ordered(representatives[first], representatives[second]), "near", distance)
@@ -136,14 +145,18 @@ def _mirrored(rows: np.ndarray, hashes: np.ndarray, mirrored: np.ndarray, limit:
 
 
 def close_pairs(hashes: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find pairs of hashes that differ in at most `limit` bits: first and second (first < second), and the distance.
+    """Find pairs of hashes that differ in at most `limit` bits.
 
-    The number of comparisons grows little faster than the number of hashes, not with its square. So a pair near the
-    limit may be missed, though seldom. Every pair that is found is checked on all bits.
+    The number of comparisons grows little faster than the number of hashes, not with its square. Therefore a pair near
+    the limit is occasionally missed. Every pair that is found is checked on all bits.
+
+    Returns:
+        (first, second, distance): Indices of both hashes, first < second, and the number of different bits, int64 [m]
+        each.
 
     Source: M. Charikar, Similarity Estimation Techniques from Rounding Algorithms, 2002.
     """
-    # Transposed, so that NumPy's inner loops run along the hashes.
+    # The arrays are transposed so that NumPy's inner loops run over the hashes.
     words = np.ascontiguousarray(np.ascontiguousarray(hashes).view(np.uint64).T)
     bits = np.ascontiguousarray(np.unpackbits(hashes, axis=1).T)
     found, rounds = [np.empty(0, np.int64)], _round_count(len(hashes), limit)
@@ -156,20 +169,20 @@ def close_pairs(hashes: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray,
 
 
 def _round_count(count: int, limit: int) -> int:
-    """Return the rounds after which a pair with `limit` different bits has been compared with probability 1 - _MISSED.
+    """Return the number of rounds in which a pair with `limit` different bits is compared with probability 1 - _MISSED.
 
-    A pair is compared in a round where it agrees in log2(`count`) bits, as many as distinguish that many hashes.
+    A round compares a pair if both agree in log2(`count`) bits, the number of bits that distinguishes `count` hashes.
     """
     agrees = (1 - limit / (8 * HASH_BYTES)) ** math.log2(max(count, 2))
     return math.ceil(math.log(_MISSED) / math.log1p(-agrees)) if limit else 1
 
 
 def _close_in_round(words: np.ndarray, bits: np.ndarray, number: int, limit: int) -> np.ndarray:
-    """Find the close pairs of one round, as first * n + second; the round's number seeds its draw of bits."""
+    """Find the close pairs of one round, encoded as first * n + second; `number` is the seed of its random bits."""
     chosen = np.random.default_rng(number).permutation(HASH_BYTES * 8)[:_KEY_BITS]
     count = bits.shape[1]
     keys = np.ascontiguousarray(np.packbits(bits[chosen], axis=0).T).view(">u4").ravel().astype(np.uint64)
-    # With the row in the low bits, the order is the same on every machine.
+    # The row number in the low bits makes the order the same on every machine.
     ordered = np.sort((keys << np.uint64(32)) | np.arange(count, dtype=np.uint64))
     order = (ordered & np.uint64(2**32 - 1)).astype(np.int64)
     ahead = words[:, order]
@@ -182,7 +195,7 @@ def _close_in_round(words: np.ndarray, bits: np.ndarray, number: int, limit: int
 
 
 def _distance(words: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the number of bits in which hashes differ, uint16 [n]; hashes are columns of words, uint64 [4, n]."""
+    """Return the number of different bits per pair of hashes, uint16 [n]; hashes are columns of uint64 [4, n]."""
     return np.bitwise_count(words ^ others).sum(axis=0, dtype=np.uint16)
 
 

@@ -1,6 +1,6 @@
-"""Inspect each image file once: whether it can be decoded, its statistics, and its perceptual hash.
+"""Inspection of image files: whether each can be decoded, its statistics, and its perceptual hash.
 
-Results are cached; a file is read again when its size or time of change differs.
+Results are cached; a file is read again if its size or modification time has changed.
 """
 
 import errno
@@ -29,12 +29,16 @@ from pipeline.system.terminal import progress
 log = logging.getLogger(__name__)
 
 STATISTICS = ("brightness", "contrast", "saturation")
-"""Statistics of an image, in levels of 255: mean and standard deviation of its grey, and the mean difference of its
-strongest and weakest colour channel."""
-# Files per task of a thread; handing over single ones costs as much as reading small ones.
+"""Statistics of an image on a scale from 0 to 255.
+
+They are the mean and the standard deviation of the grey levels, and the mean difference between the strongest and the
+weakest colour channel.
+"""
+# Files per task of a thread; scheduling each small file on its own would take as long as reading it.
 _CHUNK = 32
 _COLOUR_SIDE = 16
-# Columns of the cache: size in bytes and time of change in ns when the file was read, why it is not an image, results.
+# Columns of the cache. size (bytes) and changed (modification time in ns) are those of the file when it was read.
+# reason says why the file is not an image.
 _COLUMNS = {
     "path": "TEXT PRIMARY KEY",
     "size": "INTEGER",
@@ -54,24 +58,27 @@ _COLUMNS = {
 }
 _DTYPES = {"INTEGER": "Int64", "REAL": "float64"}
 _ROWS_AT_ONCE = 10_000
-# Seconds to wait for another process that writes, on a network share that may be slow.
+# Seconds to wait for another process that writes to the cache, which may be on a slow network share.
 _LOCK_TIMEOUT = 3600
 
 
 def fingerprint(max_pixels: int) -> str:
-    """Return everything that the inspection of a file depends on, besides the file."""
+    """Return a text that identifies the code, package versions and limit on which inspection results depend."""
     modules = [CODE / "pipeline" / f"{name}.py" for name in ("inputs/decoding", "data/inspection", "data/duplicates")]
     return " ".join([*map(file_sha256, modules), version("Pillow"), version("scipy"), str(max_pixels)])
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Content of the files of a listing, in its order."""
+    """Results of inspecting the files of a listing, in the order of the listing."""
 
     table: pd.DataFrame
-    """path, label, split and group as listed; sha256 (empty for an unreadable file); reason why it is not an image, or
-    null. Of images: width and height (upright, in pixels), format, orientation (EXIF, 1 to 8), size (bytes), STATISTICS
-    and detail."""
+    """Table with one row per file.
+
+    Its columns are path, label, split and group as listed, sha256 (empty for an unreadable file), and reason, which
+    says why the file is not an image (null for an image). Images also have width and height (upright, in pixels),
+    format, orientation (EXIF, 1 to 8), size (bytes), `STATISTICS` and detail.
+    """
     hashes: np.ndarray
     """Perceptual hashes (`pipeline.data.duplicates`), uint8 [n, 32]; zeros for files that are not images."""
     mirrored: np.ndarray
@@ -79,13 +86,13 @@ class Inspection:
 
 
 def inspect(folder: Path, images: list[LabelledImage], cache_folder: Path, max_pixels: int) -> Inspection:
-    """Read and decode the images' files on all cores; files that have not changed since the last time are skipped.
+    """Read and decode image files on all cores; files that have not changed since the last inspection are skipped.
 
     Args:
-        folder: folder that the images' paths start from.
-        images: the listed images.
-        cache_folder: the cache, which holds the results of earlier inspections.
-        max_pixels: largest width times height that is decoded.
+        folder: Base folder of the images' paths.
+        images: The listed images.
+        cache_folder: Folder of the cache, which holds the results of earlier inspections.
+        max_pixels: Largest width times height of an image that is decoded.
     """
     nameable = [image for image in images if _is_utf8(image.path)]
     with _open_cache(cache_folder, folder, fingerprint(max_pixels)) as cache:
@@ -124,7 +131,7 @@ def _unnameable(image: LabelledImage) -> dict[str, str]:
 
 
 def _read(file: str, max_pixels: int) -> Json:
-    """Return a file's sha256, and the reason why it is not an image, or its properties and downscaled pixels."""
+    """Return a file's sha256 with its properties and downscaled pixels, or with the reason why it is not an image."""
     sha256 = ""
     try:
         if not stat.S_ISREG(os.stat(file).st_mode):
@@ -150,14 +157,14 @@ def _read(file: str, max_pixels: int) -> Json:
 
 
 def _rows(folder: Path, paths: list[str], states: dict[str, tuple[int, int]], max_pixels: int) -> list[tuple]:
-    """Return rows of the cache for some files; statistics and hashes are computed for all of them at once."""
+    """Read files and return their rows for the cache; statistics and hashes are computed for all files at once."""
     contents = [_read(os.path.join(folder, path), max_pixels) for path in paths]
     decoded = [content for content in contents if "grey" in content]
     if decoded:
         greys = np.stack([content.pop("grey") for content in decoded])
         red, green, blue = np.moveaxis(np.stack([content.pop("colours") for content in decoded]), 3, 0)
         bits, mirrored, detail = perceptual_hashes(greys)
-        # Channel by channel, which is much faster than along a short axis.
+        # Comparing channel by channel is much faster than reducing along a short axis.
         strongest, weakest = (pick(pick(red, green), blue) for pick in (np.maximum, np.minimum))
         saturation = (strongest - weakest).mean(axis=(1, 2))
         contrast = greys.std(axis=(1, 2), dtype=np.float32)
@@ -167,7 +174,7 @@ def _rows(folder: Path, paths: list[str], states: dict[str, tuple[int, int]], ma
             content |= {"hash": own.tobytes(), "mirrored": other.tobytes()}
     rows: list[Json] = []
     for path, content in zip(paths, contents, strict=True):
-        # Unreadable files are read again each time: permissions change neither size nor time of change.
+        # Unreadable files are read again each time, since new permissions change neither size nor modification time.
         size, changed = states[path] if content["sha256"] else (None, None)
         rows.append({"path": path, "size": size, "changed": changed} | content)
     return [tuple(map(row.get, _COLUMNS)) for row in rows]
@@ -175,23 +182,23 @@ def _rows(folder: Path, paths: list[str], states: dict[str, tuple[int, int]], ma
 
 @contextmanager
 def _open_cache(cache_folder: Path, image_folder: Path, fingerprint: str) -> Iterator[sqlite3.Connection]:
-    """Open the results for the files below `image_folder`.
+    """Open the database of inspection results for the files in `image_folder`.
 
-    A cache that can't be written to is copied into memory, and added rows are lost.
+    If the cache is read-only, the database is copied into memory, and new rows are lost.
 
     Args:
-        cache_folder: the cache.
-        image_folder: folder that the images' paths start from.
-        fingerprint: everything that the results depend on, besides the files.
+        cache_folder: Folder of the cache.
+        image_folder: Base folder of the images' paths.
+        fingerprint: Result of `fingerprint`, on which the results depend besides the files.
 
     Raises:
-        OSError: the disk is full.
+        OSError: The disk is full.
     """
     name = hashlib.sha256(f"{image_folder}\0{fingerprint}".encode(errors="surrogateescape")).hexdigest()[:32]
     file = cache_folder / "readings" / f"{name}.sqlite"
     with closing(_connect(file) if is_writable(file.parent) else _copy(file)) as database:
         try:
-            # A power failure may lose rows; then the files are read again.
+            # A power failure may lose rows, whose files are then read again.
             database.execute("PRAGMA synchronous = OFF")
             columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
             database.execute(f"CREATE TABLE IF NOT EXISTS readings ({columns}) WITHOUT ROWID")
@@ -203,11 +210,11 @@ def _open_cache(cache_folder: Path, image_folder: Path, fingerprint: str) -> Ite
 
 
 def _cached_table(database: sqlite3.Connection, paths: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Return the rows of known files, in the order of `paths`.
+    """Read the results of files from the cache, in the order of `paths`.
 
     Returns:
-        (table, hashes, mirrored): the columns without the two hashes, and these as uint8 [n, HASH_BYTES]; zeros for
-        files that are not images.
+        (table, hashes, mirrored): Table without the hashes, and both kinds of hashes, uint8 [n, HASH_BYTES]; hashes are
+        zeros for files that are not images.
     """
     plain = [name for name in _COLUMNS if name not in ("hash", "mirrored")]
     dtypes = {name: _DTYPES.get(_COLUMNS[name], "str") for name in plain}
@@ -236,17 +243,17 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 
 def _copy(file: Path) -> sqlite3.Connection:
-    """Copy a read-only file into memory; the copy is empty if the file is missing or damaged."""
+    """Copy a read-only database into memory; the copy is empty if the file is missing or damaged."""
     memory = sqlite3.connect(":memory:")
     if file.exists() and _is_intact(file):
-        # Locks can't be written here, and are not needed, since nothing can change.
+        # SQLite can't write lock files here, and does not need them, since a read-only file does not change.
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?immutable=1", uri=True)) as stored:
             stored.backup(memory)
     return memory
 
 
 def _is_intact(file: Path) -> bool:
-    """Return whether a file is a complete database, or does not exist."""
+    """Return whether a file is an undamaged database or does not exist."""
     if not file.exists():
         return True
     try:

@@ -1,4 +1,4 @@
-"""The images that a data set lists, with their labels: those of a folder, or of a CSV file with one row per image."""
+"""Listing of a data set's images with their labels, from a folder or from a CSV file with one row per image."""
 
 import csv
 import os
@@ -21,42 +21,43 @@ SPLIT_ALIASES = {
     "val": "validation",
     "valid": "validation",
 }
-"""Names of splits in data sets, and the split that each means."""
+"""Split by its name in a data set, in lower case."""
 
 
 class LabelledImage(NamedTuple):
-    """A file that the data set lists as an image of a class."""
+    """Image file of a data set, with its label."""
 
     path: str
     """Path relative to the data set's folder, with forward slashes."""
     label: str
-    """Name of its class."""
+    """Name of the image's class."""
     split: str | None
-    """train, validation or test; None where the data set has no splits."""
+    """train, validation or test; None if the data set has no splits."""
     group: str | None = None
-    """Group of images that must stay in one split; None where the data set has no groups."""
+    """Group of images that must stay in one split; None if the data set has no groups."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of a data set."""
+    """Images and classes of a data set."""
 
     images: list[LabelledImage]
-    """Sorted by path."""
+    """Images, sorted by path."""
     classes: list[str]
-    """Sorted by name, including classes without an image."""
+    """Sorted class names, including classes without an image."""
     left_out: dict[str, int]
-    """Number of other files by the reason why they were left out."""
+    """Number of skipped files by reason."""
 
 
 def list_folder(folder: Path) -> Listing:
     """List all images below `folder`, sorted by path.
 
-    A folder `train/` with class sub-folders makes it a data set with splits (also `test/`, `validation/`, `val/`). Else
-    each sub-folder is a class. A class may have nested folders.
+    If a folder `train/` has class sub-folders, the sub-folders named in `SPLIT_ALIASES` are splits, such as `test/` and
+    `val/`. Otherwise each sub-folder is a class. A class may have nested folders.
 
     Raises:
-        PipelineError: no images, fewer than two classes, classes that differ only in case, or contradictory splits.
+        PipelineError: There are no images, fewer than two classes, classes that differ only in case, or contradictory
+            splits.
     """
     split_folders = _split_folders(folder)
     depth = 2 if split_folders else 1
@@ -92,14 +93,17 @@ def list_folder(folder: Path) -> Listing:
 def walk(
     folder: str | Path, prefix: str = "", above: frozenset[tuple[int, int]] = frozenset()
 ) -> Iterator[tuple[str, str | None]]:
-    """Yield every visible file below `folder`, sorted: its relative path with forward slashes, and a problem or None.
+    """Yield all visible files in `folder` and its sub-folders, sorted by path.
 
-    Links are followed, except into a folder that contains them. A folder that can't be read is yielded as a problem.
+    Links are followed, except into a folder that contains them. A folder that can't be read is yielded with a problem.
 
     Args:
-        folder: where to start.
-        prefix: of the relative paths.
-        above: device and inode of each folder that contains this one.
+        folder: Folder to search.
+        prefix: Prefix of the relative paths.
+        above: Device and inode of each folder that contains `folder`.
+
+    Yields:
+        (path, problem): Relative path with forward slashes, and the reason why it can't be read, or None.
     """
     try:
         status = os.stat(folder)
@@ -121,19 +125,19 @@ def walk(
 def _is_folder(child: os.DirEntry) -> bool:
     try:
         return child.is_dir()
-    except OSError:  # A link to itself counts as an unreadable file.
+    except OSError:  # A link that refers to itself counts as an unreadable file.
         return False
 
 
 def _split_folders(folder: Path) -> dict[str, str]:
-    """Return the split that each sub-folder is, by name; none unless one is `train` and has folders."""
+    """Return the splits of a data set by sub-folder name; empty unless the training folder has sub-folders."""
     names = _folder_names(folder)
     splits = {name: SPLIT_ALIASES[name.lower()] for name in sorted(names) if name.lower() in SPLIT_ALIASES}
     if not any(_folder_names(folder / name) for name, split in splits.items() if split == "train"):
         return {}
     twice = sorted(name for name, split in splits.items() if list(splits.values()).count(split) > 1)
     if twice:
-        raise PipelineError(f"{folder}: {' and '.join(twice)} mean the same split; keep one of them")
+        raise PipelineError(f"{folder}: {' and '.join(twice)} are names of the same split; keep one of these folders")
     return splits
 
 
@@ -146,15 +150,15 @@ def _hidden(name: str) -> bool:
 
 
 def list_table(file: Path, columns: ColumnsConfig, groups: str | None) -> Listing:
-    """List the images of a table, sorted by path.
+    """List the images of a CSV file, sorted by path.
 
     Args:
-        file: the CSV file.
-        columns: names of its columns. The file may lack the split column.
-        groups: name of the column with groups, or None.
+        file: CSV file with one row per image.
+        columns: Names of its columns; the split column is optional.
+        groups: Name of the column with groups, or None.
 
     Raises:
-        PipelineError: columns or values are missing, a path occurs twice, or the classes can't be used.
+        PipelineError: Columns or values are missing, a path occurs twice, or the classes can't be used.
     """
     images, problems = [], []
     for number, row in _rows(file, [columns.path, columns.label, *filter(None, [groups])]):
@@ -164,7 +168,7 @@ def list_table(file: Path, columns: ColumnsConfig, groups: str | None) -> Listin
         if not path or not label:
             problems.append(f"row {number} has no {columns.label if path else columns.path}")
         elif split_name and split is None:
-            problems.append(f"row {number} has the split {split_name!r}; allowed are {', '.join(SPLIT_ALIASES)}")
+            problems.append(f"row {number} has the split {split_name!r}; allowed splits are {', '.join(SPLIT_ALIASES)}")
         elif groups and not row[groups]:
             problems.append(f"row {number} has no {groups}")
         images.append(LabelledImage(path, label, split, row[groups] if groups else None))
@@ -175,11 +179,13 @@ def list_table(file: Path, columns: ColumnsConfig, groups: str | None) -> Listin
     ]
     without = [image.path for image in images if image.split is None]
     if 0 < len(without) < len(images):
-        problems.append(f"{len(without)} rows have no {columns.split}, first {without[0]!r}; fill in all or none")
+        problems.append(
+            f"{len(without)} rows have no {columns.split}, such as {without[0]!r}; fill in this column in all rows or in none"
+        )
     training = {image.label for image in images if image.split in (None, "train")}
     extra = sorted({image.label for image in images} - training)
     if extra and not problems:
-        problems.append(f"classes that no training row has: {', '.join(map(repr, extra))}")
+        problems.append(f"no training row has these classes: {', '.join(map(repr, extra))}")
     if problems:
         more = f"\n  and {len(problems) - 10} more" * (len(problems) > 10)
         raise PipelineError(f"{file} can't be used:\n" + "\n".join(f"  - {each}" for each in problems[:10]) + more)
@@ -188,20 +194,20 @@ def list_table(file: Path, columns: ColumnsConfig, groups: str | None) -> Listin
 
 
 def table_paths(file: Path, columns: ColumnsConfig) -> list[str]:
-    """Return the paths in a table, sorted."""
+    """Return the image paths in a CSV file, sorted."""
     return sorted(row[columns.path] for _, row in _rows(file, [columns.path]) if row[columns.path])
 
 
 def _rows(file: Path, needed: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield each row with its number in a spreadsheet, where the header is row 1."""
+    """Yield each row of a CSV file with its row number; the header is row 1."""
     try:
         with open(file, newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened)
             missing = [name for name in needed if name not in (reader.fieldnames or ())]
             if missing:
                 raise PipelineError(
-                    f"{file} has no column {', '.join(map(repr, missing))}; it has {', '.join(reader.fieldnames or ()) or 'none'}: "
-                    "set the names in dataset.columns and dataset.groups"
+                    f"{file} has no column {', '.join(map(repr, missing))}; its columns are {', '.join(reader.fieldnames or ()) or 'none'}. "
+                    "Set the names in dataset.columns and dataset.groups"
                 )
             yield from enumerate(reader, start=2)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -209,19 +215,19 @@ def _rows(file: Path, needed: list[str]) -> Iterator[tuple[int, dict[str, str]]]
 
 
 def _check_classes(where: str, names: list[str], home: str) -> None:
-    """Check that training classes are distinct and readable.
+    """Check that there are at least two training classes, and that their names are distinct and printable.
 
     Args:
-        where: the data set, for error messages.
-        names: the classes, sorted.
-        home: what a class is read from: sub-folder or row.
+        where: Name of the data set for error messages.
+        names: Class names, sorted.
+        home: Source of the class names for error messages, sub-folder or row.
 
     Raises:
-        PipelineError: fewer than two classes, names that differ only in case, or names that can't be printed.
+        PipelineError: There are fewer than two classes, names that differ only in case, or names that can't be printed.
     """
     if len(names) < 2:
         raise PipelineError(
-            f"{where} has only one class ({', '.join(names)}); a classifier needs at least two {home}s, one per class"
+            f"{where} has only one class ({', '.join(names)}); a classifier needs {home}s of at least two classes"
         )
     by_case: dict[str, str] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Data sources: folders, tables, and data sets that bring their own images."""
+"""Data sources: folders, CSV files, scikit-learn's digits and TensorFlow Datasets."""
 
 import hashlib
 import os
@@ -16,7 +16,9 @@ from pipeline.system.paths import resolve
 
 
 def image_folder(dataset: DatasetConfig) -> Path:
-    """Return the folder that the paths of a data set's images start from; generated images are written there first.
+    """Return the base folder of a data set's image paths.
+
+    The images of the sources digits and tfds are first written there.
 
     Raises:
         PipelineError: `dataset.path` does not exist, or is a file instead of a folder or the reverse.
@@ -41,12 +43,12 @@ def image_folder(dataset: DatasetConfig) -> Path:
 
 
 def table_file(dataset: DatasetConfig) -> Path | None:
-    """Return the CSV file of a data set that is a table, or None."""
+    """Return the CSV file that lists a data set's images, or None for other data sources."""
     return _path(dataset) if dataset.source == "csv" else None
 
 
 def list_images(dataset: DatasetConfig) -> Listing:
-    """List all images of a configured data set, sorted by path; see `list_source`."""
+    """List all images of the configured data set, sorted by path; see `list_source`."""
     return list_source(dataset, image_folder(dataset), table_file(dataset))
 
 
@@ -54,12 +56,12 @@ def list_source(dataset: CurationConfig, folder: Path, table: Path | None) -> Li
     """List all images of a data set, sorted by path.
 
     Args:
-        dataset: columns of a table, and groups.
-        folder: folder that the images' paths start from.
-        table: CSV file that lists the images; None: classes are read off the folder.
+        dataset: Column names of a CSV file, and the setting of groups.
+        folder: Base folder of the images' paths.
+        table: CSV file that lists the images; None if sub-folders are classes.
 
     Raises:
-        PipelineError: no images, a single class, or labels, splits or groups that contradict each other.
+        PipelineError: There are no images or only one class, or labels, splits or groups contradict each other.
     """
     if table is not None:
         return list_table(table, dataset.columns, dataset.groups)
@@ -68,7 +70,10 @@ def list_source(dataset: CurationConfig, folder: Path, table: Path | None) -> Li
 
 
 def listing_digest(dataset: DatasetConfig) -> str:
-    """Return a sha256 over path, size and modification time of each image."""
+    """Return a sha256 digest of the data source, which changes if an image is added, removed or modified.
+
+    It covers each image's path, size and modification time, or the name and version of a published data set.
+    """
     digest = hashlib.sha256(dataset.source.encode())
     if dataset.source == "digits":
         digest.update(version("scikit-learn").encode())
@@ -91,19 +96,19 @@ def _path(dataset: DatasetConfig) -> Path:
 
 
 def _with_groups(listing: Listing, pattern: str) -> Listing:
-    """Add the groups that a regular expression finds in the paths."""
+    """Set each image's group to the part of its path that a regular expression matches."""
     expression = re.compile(pattern)
     images, without = [], []
     for image in listing.images:
         match = expression.search(image.path)
-        # An optional group that did not match is None.
+        # An optional group of the expression that did not match is None.
         group = match and (match[1] if expression.groups else match[0])
         if not group:
             without.append(image.path)
         images.append(image._replace(group=group))
     if without:
         raise PipelineError(
-            f"dataset.groups: {pattern!r} finds no group for {len(without)} of {len(images)} images, first {without[0]!r}; "
-            "change it so that it matches every path, and its first group is not empty"
+            f"dataset.groups: {pattern!r} finds no group for {len(without)} of {len(images)} images, such as {without[0]!r}; "
+            "change the expression so that it matches every path and its first group is not empty"
         )
     return replace(listing, images=images)

@@ -60,7 +60,7 @@ def test_given_splits_that_leak_are_refused_with_the_pairs_and_a_page(folder):
     # As another process receives it.
     error = pickle.loads(pickle.dumps(caught.value))
     said = str(error)
-    assert "test/x/0.jpg and train/x/copy.jpg (the same bytes)" in said
+    assert "test/x/0.jpg and train/x/copy.jpg (identical files)" in said
     assert re.search(r"test/y/0.jpg and train/y/again.jpg \(near duplicates, \d+ of 256 bits differ\)", said)
     assert "Use dataset.on_leak=drop to remove 2 of them" in said
     write_duplicates(error.duplicates, folder, folder.parent / "leaks.html")

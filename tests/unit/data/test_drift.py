@@ -45,7 +45,7 @@ def test_another_mix_of_classes_is_remarked_on_unless_it_may_be_chance():
     found = drift(manifest({"train": (900, 100), "validation": (90, 10), "test": (150, 150)}), ["x", "y"])
     assert found["test"]["total_variation"] == pytest.approx(0.4)
     [remark] = drift_warnings(found, LIMITS)
-    assert "The test split's mix of classes differs" in remark
+    assert "The test split's class proportions differ" in remark
     assert "0.40" in remark
     few = drift(manifest({"train": (60, 40), "validation": (6, 4), "test": (4, 6)}), ["x", "y"])
     assert few["test"]["total_variation"] == pytest.approx(0.2)
@@ -57,7 +57,7 @@ def test_pictures_that_look_otherwise_are_remarked_on():
         manifest({"train": (500, 500), "validation": (100, 100), "test": (100, 100)}, brighter=40), ["x", "y"]
     )
     assert [remark.split(":")[0] for remark in drift_warnings(found, LIMITS)] == [
-        "The test split's images differ from training's in brightness"
+        "The test split's images differ from the training images in brightness"
     ]
     assert set(found["test"]) == {
         "total_variation",

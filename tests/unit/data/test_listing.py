@@ -75,7 +75,7 @@ def test_a_loop_of_links_ends(tmp_path):
         (["x/a.png"], "has only one class"),
         (["Cat/a.png", "cat/b.png"], "differ only in case"),
         (["train/x/a.png", "train/y/a.png", "test/z/a.png"], "test/ has classes that train/ lacks: 'z'"),
-        (["train/x/a.png", "train/y/a.png", "val/x/a.png", "validation/y/a.png"], "mean the same split"),
+        (["train/x/a.png", "train/y/a.png", "val/x/a.png", "validation/y/a.png"], "are names of the same split"),
     ],
 )
 def test_useless_folders_are_refused(tmp_path, files, message):
@@ -123,12 +123,12 @@ def test_splits_groups_and_other_names_of_columns(tmp_path):
     ("text", "said"),
     [
         ("path,label\n", "the file has no rows"),
-        ("name,label\nx,y\n", "has no column 'path'; it has name, label: set the names in dataset.columns"),
+        ("name,label\nx,y\n", "has no column 'path'; its columns are name, label. Set the names in dataset.columns"),
         ("path,label\n1.png,\n,dog\n", "row 2 has no label"),
         ("path,label\n1.png,a\n1.png,b\n", "'1.png' occurs in 2 rows"),
-        ("path,label,split\n1.png,a,train\n2.png,b,dev\n", "row 3 has the split 'dev'; allowed are train"),
-        ("path,label,split\n1.png,a,train\n2.png,b,\n", "1 rows have no split, first '2.png'"),
-        ("path,label,split\n1.png,a,train\n2.png,b,train\n3.png,c,test\n", "classes that no training row has: 'c'"),
+        ("path,label,split\n1.png,a,train\n2.png,b,dev\n", "row 3 has the split 'dev'; allowed splits are train"),
+        ("path,label,split\n1.png,a,train\n2.png,b,\n", "1 rows have no split, such as '2.png'"),
+        ("path,label,split\n1.png,a,train\n2.png,b,train\n3.png,c,test\n", "no training row has these classes: 'c'"),
         ("path,label\n1.png,a\n2.png,a\n", "has only one class"),
         ("path,label\n1.png,A\n2.png,a\n", "differ only in case"),
     ],

@@ -45,7 +45,7 @@ def test_groups_are_read_off_the_path(tmp_path):
 
 def test_a_path_without_a_group_is_named(tmp_path):
     touch(tmp_path / "x" / "p1.png", tmp_path / "y" / "stray.png")
-    with pytest.raises(PipelineError, match=r"finds no group for 1 of 2 images, first 'y/stray.png'; change it"):
+    with pytest.raises(PipelineError, match=r"finds no group for 1 of 2 images, such as 'y/stray.png'; change the"):
         list_images(dataset(tmp_path, r"dataset.groups='p\d'"))
 
 

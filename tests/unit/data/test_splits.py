@@ -70,7 +70,7 @@ def test_it_must_be_given_for_that():
 
 
 def test_a_class_that_is_too_small_is_named_with_its_count():
-    with pytest.raises(PipelineError, match=r"at least 5 per class are needed, 'y' has 2; add images"):
+    with pytest.raises(PipelineError, match=r"at least 5 per class are needed, but 'y' has 2; add images"):
         assign_splits(table({(None, "x"): 9, (None, "y"): 2}), dataset(), 1)
     with pytest.raises(PipelineError, match="'y' has 0"):
         assign_splits(table({(None, "x"): 9}), dataset(), 1)
@@ -78,7 +78,7 @@ def test_a_class_that_is_too_small_is_named_with_its_count():
 
 def test_a_split_that_can_not_be_stratified_is_refused():
     with pytest.raises(
-        PipelineError, match=r"No validation split of 15% can be cut .* change dataset.validation_fraction"
+        PipelineError, match=r"No validation split of 15% can be created .* change dataset.validation_fraction"
     ):
         assign_splits(table({("train", "x"): 3, ("train", "y"): 3, ("test", "x"): 3}), dataset(least=3), 1)
 
