@@ -1,1 +1,1 @@
-"""From a manifest to batches: decoded images, augmented variants, MixUp, tf.data."""
+"""Network inputs: decoded images, augmented variants, MixUp and CutMix, and tf.data batches."""

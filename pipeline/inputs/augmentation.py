@@ -1,4 +1,4 @@
-"""Augmentation of images in numbered variants, and MixUp and CutMix of batches: all are functions of the seed."""
+"""Augmentation of images in numbered variants, and MixUp and CutMix of batches, reproducible from a seed."""
 
 from __future__ import annotations
 
@@ -21,44 +21,47 @@ from pipeline.inputs.augmentation_ops import (
     inside,
 )
 
-# Streams of random numbers: switching one ingredient on does not change the draws of the others.
+# Separate streams of random numbers, so that enabling one kind of augmentation does not change the others.
 _CROP, _COLOUR, _OPERATIONS, _ERASING, _MIXING = 1, 2, 3, 4, 5
 
 
 def varies(augment: AugmentConfig) -> bool:
-    """Return whether single images are augmented; mixing them with one another does not count."""
+    """Return whether single images are augmented, regardless of MixUp and CutMix."""
     strengths = ("rotation_degrees", "zoom_in", "zoom_out", *COLOURS, "random_operations", "erasing")
     return augment.horizontal_flip or augment.crop_area < 1 or any(getattr(augment, name) for name in strengths)
 
 
 def mixes(augment: AugmentConfig) -> bool:
-    """Return whether images are mixed with one another."""
+    """Return whether MixUp or CutMix is enabled."""
     return augment.mixup > 0 or augment.cutmix > 0
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Changes of n images, drawn for each; None where an ingredient is off."""
+    """Random augmentation parameters of n images; None for a kind of augmentation that is disabled."""
 
     transforms: np.ndarray
-    """float32 [n, 8]: rows for `keras.ops.image.affine_transform`, from output to input pixels."""
+    """Parameters of `keras.ops.image.affine_transform`, which map output to input pixels, float32 [n, 8]."""
     colours: np.ndarray | None = None
-    """float32 [n, 4]: changes of `COLOURS`, -1 to 1."""
+    """Strengths of the operations in `COLOURS`, -1 to 1, float32 [n, 4]."""
     operations: np.ndarray | None = None
-    """int [n, k]: indices into `pipeline.inputs.augmentation_ops.OPERATIONS`."""
+    """Indices into `pipeline.inputs.augmentation_ops.OPERATIONS`, int [n, k]."""
     strengths: np.ndarray | None = None
-    """float32 [n, k]: strengths of the operations, -1 to 1."""
+    """Strengths of `operations`, -1 to 1, float32 [n, k]."""
     boxes: np.ndarray | None = None
-    """float32 [n, 4]: left, right, top and bottom of the erased rectangle, in pixels; of area 0 where there is none."""
+    """Left, right, top and bottom of the erased rectangle in pixels, float32 [n, 4]; its area is 0 for no erasing."""
 
     def select(self, indices: np.ndarray) -> Augmentation:
-        """Return the changes of some of the images, integer [b]."""
+        """Return the parameters of the images at `indices`, integer [b]."""
         others = (self.colours, self.operations, self.strengths, self.boxes)
         return Augmentation(self.transforms[indices], *(rows if rows is None else rows[indices] for rows in others))
 
     def apply(self, images: np.ndarray) -> np.ndarray:
-        """Augment images, uint8 [n, size, size, 3]; all that moves pixels acts in one transform, interpolated once."""
-        # Mirrored at the edges.
+        """Augment images, uint8 [n, size, size, 3].
+
+        All geometric changes are one transform, so that pixels are interpolated only once.
+        """
+        # Pixels outside an image are mirrored at its edges.
         moved = keras.ops.image.affine_transform(
             keras.ops.cast(images, "float32"), self.transforms, interpolation="bilinear", fill_mode="reflect"
         )
@@ -73,30 +76,37 @@ class Augmentation:
 
 
 class Variants:
-    """Augmented variants of some training images by number, without end; each is drawn on first use."""
+    """Unlimited sequence of augmented variants of training images; each variant is generated on first use."""
 
     def __init__(self, augment: AugmentConfig, count: int, size: int, seed: int):
-        """Create it for `count` images with sides of `size` pixels; nothing is drawn yet."""
-        # Batches of two epochs may be loaded at once, and images of a small class in several variants each.
+        """Create the sequence without generating variants.
+
+        Args:
+            augment: Settings of the augmentation.
+            count: Number of images.
+            size: Side of an image in pixels.
+            seed: Random seed.
+        """
+        # Several variants are in use at once if batches of two epochs are loaded, or a small class is repeated.
         self._draw = lru_cache(8)(lambda number: draw_variant(augment, count, size, seed=seed, number=number))
         others = dict.fromkeys(("name", "views", "mixup", "cutmix"))
         self.depends: dict[str, Any] = {"augment": asdict(augment) | others, "seed": seed}
-        """Everything that augmented pixels depend on; not the number of variants, nor MixUp, which comes after."""
+        """Settings that augmented pixels depend on; MixUp and CutMix are excluded, since they are applied later."""
 
     def __getitem__(self, number: int) -> Augmentation | None:
-        """Return a variant; number 0 is the plain image."""
+        """Return the augmentation of a variant, or None for number 0, the unchanged images."""
         return self._draw(int(number)) if number else None
 
 
 def draw_variant(augment: AugmentConfig, count: int, size: int, *, seed: int, number: int) -> Augmentation:
-    """Draw one variant of each image.
+    """Generate the random parameters of one variant of each image.
 
     Args:
-        augment: strengths.
-        count: how many images.
-        size: their side in pixels.
-        seed: of all draws.
-        number: of the variant, from 1.
+        augment: Settings of the augmentation.
+        count: Number of images.
+        size: Side of an image in pixels.
+        seed: Random seed of all variants.
+        number: Number of the variant, from 1.
     """
 
     def draws(*shape: int, stream: int | None = None) -> np.ndarray:
@@ -121,10 +131,11 @@ def draw_variant(augment: AugmentConfig, count: int, size: int, *, seed: int, nu
 
 
 def _flip_rotate_zoom(augment: AugmentConfig, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return flip, rotation and zoom about the centre.
+    """Convert random numbers from 0 to 1, float [n, 3], to flips, rotations and zooms about the centre.
 
     Returns:
-        maps from output to input, float [n, 2, 2], and shifts as fractions of the side, float [n, 2].
+        (linear, shift): Linear maps from output to input coordinates, float [n, 2, 2], and shifts as fractions of the
+        side, float [n, 2].
     """
     mirror = np.where(augment.horizontal_flip & (draws[:, 0] < 0.5), -1.0, 1.0)
     angle = np.deg2rad(augment.rotation_degrees) * (2 * draws[:, 1] - 1)
@@ -135,7 +146,7 @@ def _flip_rotate_zoom(augment: AugmentConfig, draws: np.ndarray) -> tuple[np.nda
 
 
 def _crop(augment: AugmentConfig, linear: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return maps and shifts that first crop the image.
+    """Return the linear maps and shifts of `_flip_rotate_zoom` with an additional random crop.
 
     Source: C. Szegedy et al., Going Deeper with Convolutions (2015).
     """
@@ -158,7 +169,7 @@ def _erased_boxes(augment: AugmentConfig, draws: np.ndarray, size: int) -> np.nd
 
 
 def _rows(linear: np.ndarray, shift: np.ndarray, size: int) -> np.ndarray:
-    """Return transforms float32 [n, 8] of images with sides of `size` pixels; `linear` acts about the centre."""
+    """Return parameters of `affine_transform`, float32 [n, 8], for linear maps about the image centre and shifts."""
     centre = (size - 1) / 2
     offset = centre + shift * size - linear.sum(axis=2) * centre
     rows = np.concatenate([linear, offset[:, :, None]], axis=2).reshape(-1, 6)
@@ -166,12 +177,12 @@ def _rows(linear: np.ndarray, shift: np.ndarray, size: int) -> np.ndarray:
 
 
 def fixed_views(kind: str, size: int) -> list[Augmentation | None]:
-    """Return the views of test-time augmentation, each for one image; the first is None, the plain image.
+    """Return the views of test-time augmentation, each for one image; the first is None, the unchanged image.
 
     Args:
-        kind: none; flip: the mirror image too; crops: the image, its four corners and its centre, each seven eighths of
-            the side; flip_crops: these mirrored as well.
-        size: side of the images in pixels.
+        kind: none adds no view. flip adds the mirrored image. crops adds the four corners and the centre of the image,
+            with 7/8 of its side. flip_crops adds the crops, and the mirrored image and crops.
+        size: Side of an image in pixels.
     """
     plain, side = np.eye(2), 7 / 8
     placed: list[tuple[np.ndarray, tuple[float, float]]] = [(plain, (0.0, 0.0))]
@@ -186,26 +197,26 @@ def fixed_views(kind: str, size: int) -> list[Augmentation | None]:
 
 @dataclass(frozen=True, eq=False)
 class Mixing:
-    """Mixes images and labels of a batch by MixUp or CutMix; with both, each batch draws one of them.
+    """Mixing of a batch's images and labels by MixUp or CutMix; if both are enabled, one is chosen for each batch.
 
-    Keras's layers of these names draw from a state; here a batch's draws are a function of seed, epoch and its number.
+    Random numbers depend only on seed, epoch and batch number, unlike those of Keras's layers MixUp and CutMix.
     """
 
     augment: AugmentConfig
-    """At least one of `mixup` and `cutmix` is above 0."""
+    """Settings of the augmentation, of which `mixup` or `cutmix` is above 0."""
     seed: int
-    """Of all draws."""
+    """Random seed."""
 
     def __call__(
         self, images: tf.Tensor, targets: tf.Tensor, epoch: tf.Tensor, batch: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Mix a batch within a graph.
+        """Mix the images and labels of a batch, inside a TensorFlow graph.
 
         Args:
-            images: uint8 [b, size, size, 3].
-            targets: float32 [b, classes].
-            epoch: integer [].
-            batch: its number in the epoch, integer [].
+            images: RGB pixels, uint8 [b, size, size, 3].
+            targets: Labels, float32 [b, classes].
+            epoch: Number of the epoch, integer [].
+            batch: Number of the batch in the epoch, integer [].
         """
         size = images.shape[1]
         order, fraction, boxes = tf.numpy_function(
@@ -218,7 +229,7 @@ class Mixing:
         if self.augment.cutmix:
             images = tf.where(boxes, others, images)
         if self.augment.mixup:
-            # No MixUp where CutMix has replaced a rectangle.
+            # MixUp is not applied to images in which CutMix has replaced a rectangle.
             opacity = tf.where(tf.reduce_any(boxes, axis=(1, 2, 3)), 1.0, fraction)
             opacity = opacity[:, None, None, None]
             mixed = opacity * tf.cast(images, tf.float32) + (1 - opacity) * tf.cast(others, tf.float32)
@@ -227,11 +238,11 @@ class Mixing:
         return images, fraction * targets + (1 - fraction) * tf.gather(targets, order)
 
     def draw(self, count: int, size: int, epoch: int, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draw how the images of a batch are mixed.
+        """Generate the random parameters for mixing a batch of `count` images.
 
         Returns:
-            for each image the index of the other one, int64 [b], the fraction that is its own, float32 [b], and the
-            pixels that CutMix replaces, bool [b, size, size, 1].
+            (order, fraction, boxes): For each image, the index of the image to mix it with, int64 [b], the fraction of
+            its own content, float32 [b], and a mask of the pixels that CutMix replaces, bool [b, size, size, 1].
 
         Sources: H. Zhang et al., mixup (2018); S. Yun et al., CutMix (2019).
         """

@@ -1,4 +1,4 @@
-"""Operations of augmentation on pixels: Keras's layers, with a strength for each image."""
+"""Augmentation operations on pixels, computed by Keras layers with a separate strength for each image."""
 
 import functools
 
@@ -10,7 +10,7 @@ OPERATIONS = (
     "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "contrast", "saturation", "sharpness",
     "posterize", "solarize", "auto_contrast", "equalize",
 )  # fmt: skip
-"""Operations of RandAugment (E. Cubuk et al., 2020); the first five move pixels."""
+"""Operations of RandAugment (E. Cubuk et al., 2020); the first five are geometric."""
 _FIRST_OF_PIXELS = OPERATIONS.index("brightness")
 COLOURS = ("brightness", "contrast", "saturation", "hue")
 """Colour operations, in the order in which they are applied."""
@@ -19,7 +19,7 @@ _GREY = 128
 
 @functools.cache
 def _layers() -> dict[str, keras.Layer]:
-    """Return the layers, used for their arithmetic alone: their own draws are of a state, and one for a whole batch."""
+    """Return the Keras layer of each operation, which is used with given parameters instead of its random ones."""
     own = keras.layers
     return {
         "brightness": own.RandomBrightness(1.0, value_range=(0, 255)),
@@ -35,7 +35,13 @@ def _layers() -> dict[str, keras.Layer]:
 
 
 def _apply(name: str, images: tf.Tensor, strengths: np.ndarray) -> tf.Tensor:
-    """Apply one operation to images float32 [b, size, size, 3], each at its strength, -1 to 1, or the size of that."""
+    """Apply one operation to images, float32 [b, size, size, 3].
+
+    Args:
+        name: Name of the operation, which is not geometric.
+        images: Pixels, 0 to 255.
+        strengths: Strength for each image, -1 to 1, float32 [b]; posterize and solarize ignore the sign.
+    """
     each, size = strengths[:, None, None, None], np.abs(strengths)
     transformation = {
         "brightness": {"rgb_delta": 255 * each},
@@ -50,7 +56,7 @@ def _apply(name: str, images: tf.Tensor, strengths: np.ndarray) -> tf.Tensor:
 
 
 def apply_colours(images: tf.Tensor, changes: np.ndarray) -> tf.Tensor:
-    """Change the colours of images by float32 [b, 4], in the order of `COLOURS`."""
+    """Change the colours of images by strengths, float32 [b, 4], in the order of `COLOURS`."""
     for name, strengths in zip(COLOURS, changes.T, strict=True):
         if strengths.any():
             images = _apply(name, images, strengths)
@@ -58,7 +64,13 @@ def apply_colours(images: tf.Tensor, changes: np.ndarray) -> tf.Tensor:
 
 
 def apply_operation(images: tf.Tensor, operations: np.ndarray, strengths: np.ndarray) -> tf.Tensor:
-    """Apply to each image its operation, int [b], at its strength, float32 [b]; those that move pixels are left out."""
+    """Apply one operation to each image; geometric operations are skipped.
+
+    Args:
+        images: Pixels, float32 [b, size, size, 3].
+        operations: Index into `OPERATIONS` for each image, int [b].
+        strengths: Strength for each image, -1 to 1, float32 [b].
+    """
     for number in np.unique(operations[operations >= _FIRST_OF_PIXELS]):
         [here] = np.nonzero(operations == number)
         changed = _apply(OPERATIONS[number], keras.ops.take(images, here, axis=0), strengths[here])
@@ -69,7 +81,14 @@ def apply_operation(images: tf.Tensor, operations: np.ndarray, strengths: np.nda
 def geometry_of_operations(
     linear: np.ndarray, shift: np.ndarray, operations: np.ndarray, strengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Add operations, int [n, k], that move pixels to maps [n, 2, 2] and shifts [n, 2]; turns reach 60 degrees."""
+    """Combine linear maps and shifts with the geometric operations among `operations`.
+
+    Args:
+        linear: Linear maps from output to input coordinates, float [n, 2, 2].
+        shift: Shifts as fractions of the side, float [n, 2].
+        operations: Indices into `OPERATIONS`, int [n, k].
+        strengths: Strengths of the operations, -1 to 1, float32 [n, k]; rotations reach 60 degrees.
+    """
     for drawn, strength in zip(operations.T, strengths.T, strict=True):
         at = {name: np.where(drawn == OPERATIONS.index(name), strength, 0) for name in OPERATIONS[:_FIRST_OF_PIXELS]}
         angle = at["rotate"] * np.pi / 3
@@ -82,12 +101,17 @@ def geometry_of_operations(
 
 
 def erase(images: tf.Tensor, boxes: np.ndarray) -> tf.Tensor:
-    """Fill boxes float32 [b, 4] (left, right, top, bottom) of images float32 [b, size, size, 3] with grey."""
+    """Fill a box in each image with grey.
+
+    Args:
+        images: Pixels, float32 [b, size, size, 3].
+        boxes: Left, right, top and bottom in pixels, float32 [b, 4].
+    """
     return keras.ops.where(inside(boxes, images.shape[1]), np.float32(_GREY), images)
 
 
 def inside(boxes: np.ndarray, size: int) -> np.ndarray:
-    """Return which pixels are inside boxes [b, 4]: bool [b, size, size, 1]."""
+    """Return a mask of the pixels inside boxes [b, 4], bool [b, size, size, 1]."""
     place = np.arange(size)
     left, right, top, bottom = (side[:, None] for side in np.asarray(boxes).T)
     across, down = (place >= left) & (place < right), (place >= top) & (place < bottom)

@@ -1,4 +1,4 @@
-"""Batches of inputs: their order is a function of seed and epoch, their content of image and variant."""
+"""Batches of network inputs, whose order depends only on the seed and the epoch."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,45 +12,45 @@ from pipeline.inputs.augmentation import Augmentation, Mixing
 from pipeline.inputs.images import DecodedImages
 from pipeline.storage.shards import Rows
 
-# Batches that are loaded ahead.
+# Number of batches that are loaded in advance.
 _AHEAD = 4
 _OPTIONS = tf.data.Options()
-# Its thread can delay the end of an iterator: 17 seconds after a fine-tuning of 30 (TensorFlow 2.21).
+# The autotuning thread can delay the end of an iterator: by 17 seconds after 30 seconds of training (TensorFlow 2.21).
 _OPTIONS.autotune.enabled = False
 
 Plan = Callable[[int], tuple[np.ndarray, np.ndarray]]
-"""Maps an epoch, from 0, to the indices of its inputs in order, and the number of each one's variant: int [n] each."""
+"""Function from an epoch, counted from 0, to the indices of its inputs and their variant numbers, int [n] each."""
 
 
 class VariantsByNumber(Protocol):
-    """Variants of images: a list, or `pipeline.inputs.augmentation.Variants`."""
+    """Variants of images by number, as a list or `pipeline.inputs.augmentation.Variants`."""
 
     def __getitem__(self, number: int) -> Augmentation | None:
-        """Return a variant; None: the plain images."""
+        """Return the augmentation of a variant, or None for the unchanged images."""
 
 
 class Inputs(Protocol):
-    """Inputs of a network: an array for each image in each variant."""
+    """Inputs of a network, with one array for each image and variant."""
 
     shape: tuple[int, ...]
-    """Of one input."""
+    """Shape of one input."""
     dtype: np.dtype
-    """Of the arrays."""
+    """Dtype of the inputs."""
 
     def __len__(self) -> int:
         """Return the number of images."""
 
     def take(self, indices: np.ndarray, variants: np.ndarray) -> np.ndarray:
-        """Return a batch [b, *shape] of the images at `indices`, int [b], in the variants of these numbers, int [b]."""
+        """Return a batch, [b, *shape], of the images at `indices`, int [b], in the variants `variants`, int [b]."""
 
 
 class ImageInputs:
-    """Images, uint8 [size, size, 3], augmented by variant."""
+    """Decoded images, uint8 [size, size, 3], augmented by variant."""
 
     dtype = np.dtype(np.uint8)
 
     def __init__(self, images: DecodedImages, indices: np.ndarray, variants: VariantsByNumber):
-        """Choose the images at `indices`, integer [n]; `variants` have n rows each."""
+        """Select the images at `indices`, integer [n]; each variant has parameters for these n images."""
         self.shape: tuple[int, ...] = (images.size, images.size, 3)
         self._images, self._indices, self._variants = images, indices, variants
 
@@ -58,7 +58,7 @@ class ImageInputs:
         return len(self._indices)
 
     def take(self, indices: np.ndarray, variants: np.ndarray) -> np.ndarray:
-        """Return a batch, see `Inputs.take`."""
+        """Return a batch of images; see `Inputs.take`."""
         batch = self._images.take(self._indices[indices])
         for number in np.unique(variants):
             if (variant := self._variants[number]) is not None:
@@ -70,10 +70,10 @@ class ImageInputs:
 
 
 class FeatureInputs:
-    """Cached features, by variant."""
+    """Cached features of images, by variant."""
 
     def __init__(self, variants: Sequence[tuple[Rows, np.ndarray]]):
-        """Combine variants; each has its rows, and the index of each image among them, integer [n]."""
+        """Combine variants; each is a pair of the cached rows and the row number of each image, integer [n]."""
         self.shape, self.dtype = variants[0][0].shape, variants[0][0].dtype
         self._variants = variants
 
@@ -81,7 +81,7 @@ class FeatureInputs:
         return len(self._variants[0][1])
 
     def take(self, indices: np.ndarray, variants: np.ndarray) -> np.ndarray:
-        """Return a batch, see `Inputs.take`."""
+        """Return a batch of features; see `Inputs.take`."""
         if (variants == variants[0]).all():
             rows, row_of = self._variants[variants[0]]
             return rows.take(row_of[indices])
@@ -95,27 +95,27 @@ class FeatureInputs:
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Labels of the images of a batch: one-hot, mixed and smoothed."""
+    """One-hot labels of images, with optional mixing and label smoothing."""
 
     indices: np.ndarray
     """Class index of each image, int [n]."""
     class_count: int
     """Number of classes."""
     smoothing: float = 0.0
-    """Fraction of each label that is spread over all classes."""
+    """Fraction of each label that is distributed equally over all classes."""
     mixing: Mixing | None = None
-    """Mixes images and labels; None: they are not mixed."""
+    """Mixing of images and labels, or None for no mixing."""
 
     def attach(
         self, batch: tf.Tensor, indices: tf.Tensor, epoch: tf.Tensor, number: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return a batch, mixed, and its labels float32 [b, classes], within a graph.
+        """Return a batch with its labels, float32 [b, classes], both mixed if configured, inside a TensorFlow graph.
 
         Args:
-            batch: [b, ...].
-            indices: of its images, int64 [b].
-            epoch: int64 [].
-            number: of the batch in the epoch, int64 [].
+            batch: Inputs, [b, ...].
+            indices: Indices of the images, int64 [b].
+            epoch: Number of the epoch, int64 [].
+            number: Number of the batch in the epoch, int64 [].
         """
         targets = tf.one_hot(tf.gather(self.indices, indices), self.class_count)
         if self.mixing:
@@ -126,12 +126,12 @@ class Labels:
 
 
 def shuffled(count: int, variants: int | None, seed: int) -> Plan:
-    """Plan epochs of all images, each epoch in an order of its own, each image in another variant than in the last one.
+    """Plan epochs of all images in random order, with another variant of each image in successive epochs.
 
     Args:
-        count: how many images.
-        variants: of each image, used in turn; None: a new one each epoch.
-        seed: of all draws.
+        count: Number of images.
+        variants: Number of variants of each image, which are used in turn; None for a new variant in each epoch.
+        seed: Random seed.
     """
 
     def plan(epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -146,14 +146,15 @@ def _variant_numbers(order: np.ndarray, turn: int | np.ndarray, variants: int | 
 
 
 def balanced(labels: np.ndarray, variants: int | None, seed: int) -> Plan:
-    """Plan epochs with equally many images of each class.
+    """Plan epochs with the same number of images of each class.
 
-    Of a large class each epoch has other images; of a small one it has some repeatedly, in another variant each time.
+    Each epoch contains a random sample of a large class. Images of a small class are repeated within an epoch, each
+    time in another variant.
 
     Args:
-        labels: class indices, int [n]; an epoch has n images as well.
-        variants: of each image, used in turn; None: a new one each time.
-        seed: of all draws.
+        labels: Class index of each image, int [n]; an epoch also has n images.
+        variants: Number of variants of each image, which are used in turn; None for a new variant each time.
+        seed: Random seed.
     """
     classes, count = np.unique(labels), len(labels)
     members = [np.flatnonzero(labels == each) for each in classes]
@@ -173,24 +174,24 @@ def balanced(labels: np.ndarray, variants: int | None, seed: int) -> Plan:
 
 
 def in_order(count: int) -> Plan:
-    """Plan epochs of all images in order, each as its variant 0."""
+    """Plan epochs of all images in order, each in variant 0."""
     return lambda _epoch: (np.arange(count), np.zeros(count, np.int64))
 
 
 def batches(
     inputs: Inputs, plan: Plan, batch_size: int, *, epochs: range = range(1), labels: Labels | None = None
 ) -> tf.data.Dataset:
-    """Return the batches of some epochs, one after the other.
+    """Return the batches of successive epochs.
 
     Args:
-        inputs: of which batches are made.
-        plan: the order of the inputs in each epoch; it has as many as there are inputs.
-        batch_size: inputs per batch. No batch spans two epochs, so that the last one of each may be smaller.
-        epochs: that are planned.
-        labels: None: batches have none.
+        inputs: Inputs to divide into batches.
+        plan: Order of the inputs in each epoch, with as many entries as there are inputs.
+        batch_size: Number of inputs per batch. No batch spans two epochs, so the last batch of an epoch may be smaller.
+        epochs: Numbers of the epochs, from 0.
+        labels: Labels of the inputs, or None for batches without labels.
 
     Returns:
-        inputs [b, ...], or pairs of them and labels float32 [b, classes].
+        Data set of inputs, [b, ...], or of pairs of inputs and labels, float32 [b, classes].
     """
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -209,6 +210,6 @@ def batches(
 
     planned = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)
     loaded = planned.map(load, num_parallel_calls=_AHEAD, deterministic=True)
-    # Keras warns that a data set of unknown length ended too early.
+    # Without a known length, Keras would warn that the data set ended too early.
     sized = tf.data.experimental.assert_cardinality(len(epochs) * math.ceil(len(inputs) / batch_size))
     return loaded.apply(sized).prefetch(_AHEAD).with_options(_OPTIONS)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-# The limit is `dataset.max_pixels`, for all images; Pillow's own warns of some and refuses others.
+# Pillow's own limit is disabled, since `dataset.max_pixels` limits all images.
 Image.MAX_IMAGE_PIXELS = None
 
 SAFE_PIXELS = 89_478_485
-"""Limit for images from unknown sources: the size from which Pillow warns of decompression bombs."""
+"""Largest number of pixels of an image from an unknown source; above it, Pillow warns of a decompression bomb."""
 
-# EXIF tag of the rotation and mirroring that a camera recorded, and the transposition that undoes each.
+# EXIF tag of an image's orientation, and the transposition that undoes each orientation.
 _ORIENTATION = 0x0112
 _UNDO = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -26,34 +26,36 @@ _UNDO = {
 
 
 class UndecodableError(ValueError):
-    """The bytes are not an image that can be decoded; the message is the reason."""
+    """Error for bytes that can't be decoded as an image; the message is the reason."""
 
 
 class TooLargeError(UndecodableError):
-    """More pixels than the caller allows."""
+    """Error for an image with more pixels than the caller allows."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded image, as a person sees it."""
+    """Decoded image, with properties of its file."""
 
     image: Image.Image
-    """RGB, upright, first frame."""
+    """First frame of the image, upright, in RGB."""
     format: str
-    """File format, by Pillow's name, such as JPEG."""
+    """Pillow's name of the file format, such as JPEG."""
     orientation: int
-    """The EXIF orientation that was undone: 1 (upright) to 8."""
+    """EXIF orientation that was undone, from 1 (upright) to 8."""
 
 
 def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
-    """Decode an image: upright, RGB, transparency on white, 16 bits scaled to 8, the first frame of several.
+    """Decode the first frame of an image, upright and in RGB.
+
+    Transparency is replaced by a white background, and 16 bits per channel are scaled to 8.
 
     Args:
-        data: the file's bytes.
-        max_pixels: largest width times height, checked before decoding; None: no limit, for images checked before.
+        data: Bytes of the file.
+        max_pixels: Largest width times height, checked before decoding; None for images that were checked earlier.
 
     Raises:
-        UndecodableError: empty, truncated, damaged, too large, or not an image.
+        UndecodableError: The data is empty, truncated, damaged, too large, or not an image.
     """
     if not data:
         raise UndecodableError("empty file")
@@ -62,8 +64,8 @@ def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
             if max_pixels is not None and image.width * image.height > max_pixels:
                 raise TooLargeError(f"{image.width}x{image.height} are more than {max_pixels} pixels")
             if image.format == "EPS":
-                # Pillow would run it in Ghostscript.
-                raise UndecodableError("PostScript, which is a program that draws; it is not run")
+                # Pillow would run the file in Ghostscript.
+                raise UndecodableError("PostScript, which is not decoded because it is a program")
             kind, orientation = image.format or "unknown", _orientation(image)
             image.load()
             upright = image.transpose(_UNDO[orientation]) if orientation in _UNDO else image
@@ -71,26 +73,34 @@ def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
     except UndecodableError:
         raise
     except UnidentifiedImageError as error:
-        # Pillow's own message holds an address in memory.
+        # Pillow's own message contains a memory address.
         raise UndecodableError("not an image in a known format") from error
     except Exception as error:  # Damaged files raise nearly anything in Pillow's decoders.
         raise UndecodableError(f"damaged: {error or type(error).__name__}") from error
 
 
 def pixels(data: bytes, size: int, max_pixels: int | None = None) -> np.ndarray:
-    """Decode an image to uint8 RGB [size, size, 3], resized to the square (bilinear, antialiased).
+    """Decode an image and resize it to a square with bilinear, antialiased interpolation.
+
+    Args:
+        data: Bytes of the file.
+        size: Side of the square in pixels.
+        max_pixels: See `decode`.
+
+    Returns:
+        RGB pixels, uint8 [size, size, 3].
 
     Raises:
-        UndecodableError: see `decode`.
+        UndecodableError: See `decode`.
     """
     return np.asarray(decode(data, max_pixels).image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the orientation, 1 to 8; 1 where EXIF is missing, damaged or invalid."""
+    """Return the EXIF orientation, from 1 to 8; 1 if EXIF is missing, damaged or invalid."""
     try:
         orientation = int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # Damaged EXIF says nothing about the pixels.
+    except Exception:  # The pixels may be intact even if EXIF is damaged.
         return 1
     return orientation if orientation in _UNDO else 1
 

@@ -22,21 +22,21 @@ log = logging.getLogger(__name__)
 
 
 class DecodedImages:
-    """Images as arrays of one size, decoded once into the cache, or on each use where they exceed its budget."""
+    """Images as arrays of one size, decoded once into the cache, or on each use if they exceed the cache's budget."""
 
     def __init__(self, folder: Path, rows: pd.DataFrame, size: int, cache: Cache, *, budget_gib: float, title: str):
         """Decode the images, unless they are cached.
 
         Args:
-            folder: that paths start from.
-            rows: of a manifest: path and sha256 of each image.
-            size: side in pixels.
-            cache: for the decoded images.
-            budget_gib: largest size of the decoded images in the cache.
-            title: of the progress bar.
+            folder: Base folder of the images' paths.
+            rows: Rows of a manifest, with path and sha256 of each image.
+            size: Side of the arrays in pixels.
+            cache: Cache for the decoded images.
+            budget_gib: Largest size of the decoded images in the cache, in GiB.
+            title: Title of the progress bar.
 
         Raises:
-            PipelineError: an image is missing, or has changed since it was prepared.
+            PipelineError: An image is missing, or has changed since stage prepare ran.
         """
         self.size = size
         self._files = [folder / path for path in rows["path"]]
@@ -46,7 +46,7 @@ class DecodedImages:
             "image_size": size,
             "decoder": _decoder(),
         }
-        """All that the arrays depend on."""
+        """Everything that the arrays depend on."""
         shape = (size, size, 3)
         self._cached: Rows | None = None
         if cache.fits("images", self.depends, count=len(rows), shape=shape, dtype="uint8", gib=budget_gib):
@@ -64,7 +64,7 @@ class DecodedImages:
         return len(self._files)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
-        """Return the images of the rows at `indices`, integer [b]: uint8 RGB [b, size, size, 3]."""
+        """Return the RGB pixels, uint8 [b, size, size, 3], of the rows at `indices`, integer [b]."""
         if self._cached is not None:
             return self._cached.take(indices)
         return np.stack(list(on_all_cores(self._read, indices)))
@@ -88,5 +88,5 @@ class DecodedImages:
 
 @functools.cache
 def _decoder() -> str:
-    """Return what pixels depend on beside the file."""
+    """Return a text that identifies the decoding code and the version of Pillow."""
     return f"{file_sha256(CODE / 'pipeline' / 'inputs' / 'decoding.py')} Pillow {version('Pillow')}"

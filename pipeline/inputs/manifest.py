@@ -1,4 +1,4 @@
-"""The manifest: the files of stage prepare, as the later stages read them."""
+"""The manifest, a set of files that stage prepare writes and later stages read."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ CLASSES = "classes.json"
 
 @dataclass(frozen=True)
 class Manifest:
-    """The prepared data set."""
+    """Prepared data set."""
 
     rows: pd.DataFrame
-    """One row per image, sorted by path."""
+    """Table with one row per image, sorted by path."""
     classes: list[str]
-    """Names, in the order of the classifier's outputs."""
+    """Class names, in the order of the classifier's outputs."""
 
     def split(self, *names: str) -> pd.DataFrame:
-        """Return the rows of some of the splits train, validation and test, in the manifest's order."""
+        """Return the rows of the named splits (train, validation or test), in the manifest's order."""
         return self.rows[self.rows["split"].isin(names)].reset_index(drop=True)
 
 
@@ -34,21 +34,21 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def class_indices(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
-    """Return the label of each row as an index into `classes`: int64 [n]."""
+    """Return the label of each row as an index into `classes`, int64 [n]."""
     return pd.Categorical(rows["label"], categories=pd.Index(classes)).codes.astype(np.int64)
 
 
 def images_digest(rows: pd.DataFrame) -> str:
-    """Return the sha256 of the contents and labels of images, whatever their paths and order: names a test set."""
+    """Return a sha256 of the images' contents and labels, which identifies a test set regardless of paths and order."""
     return hashlib.sha256("\n".join(sorted(rows["sha256"] + " " + rows["label"])).encode()).hexdigest()
 
 
 APPEARANCE = ("brightness", "contrast", "saturation", "megapixels", "aspect_ratio")
-"""Measures that are compared between splits, beside classes."""
+"""Names of the appearance measures that are compared between splits."""
 
 
 def appearance(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return `APPEARANCE` of each image; the aspect ratio is width over height."""
+    """Return the measures in `APPEARANCE` for each image; the aspect ratio is width divided by height."""
     width, height = manifest["width"].astype(float), manifest["height"].astype(float)
     own = {"megapixels": width * height / 1e6, "aspect_ratio": width / height}
     return manifest[["brightness", "contrast", "saturation"]].assign(**own)
