@@ -1,1 +1,1 @@
-"""Networks: backbones, the classifiers built on them, freezing, and their fastest forms."""
+"""Networks: backbones, classifiers, freezing of layers, and optimisation for speed."""

@@ -1,4 +1,4 @@
-"""Backbones with their pretrained weights, and DepthwiseConv2D in place of grouped convolutions."""
+"""Backbones with pretrained weights, and replacement of grouped convolutions by DepthwiseConv2D."""
 
 import logging
 from pathlib import Path
@@ -15,16 +15,18 @@ from pipeline.system.paths import resolve
 log = logging.getLogger(__name__)
 
 NAME = "backbone"
-"""Of every backbone, whichever network it is."""
+"""Layer name of the backbone in every classifier."""
 
 _IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def scratch_cnn(input_shape: tuple[int, int, int]) -> keras.Model:
-    """Build four blocks of convolution and pooling: float [b, h, w, 3] to [b, h/16, w/16, 128], with random weights.
+    """Build a small network with random weights, made of four blocks of convolution and pooling.
+
+    It maps images, float [b, h, w, 3], to feature maps, [b, h/16, w/16, 128].
 
     Args:
-        input_shape: (height, width, 3).
+        input_shape: Height, width and 3.
     """
     inputs = x = layers.Input(input_shape)
     for number, filters in enumerate((16, 32, 64, 128), start=1):
@@ -34,15 +36,15 @@ def scratch_cnn(input_shape: tuple[int, int, int]) -> keras.Model:
 
 
 def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path | None = None) -> keras.Model:
-    """Build a network without its classifier: preprocessed float [b, size, size, 3] to feature maps [b, h, w, c].
+    """Build a backbone, which maps preprocessed images, float [b, size, size, 3], to feature maps, [b, h, w, c].
 
     Args:
-        backbone: which network, and its weights.
-        image_size: side of the images in pixels.
-        weights_file: None: `backbone.weights` names it, or no file.
+        backbone: Settings of the network and its weights.
+        image_size: Side of the images in pixels.
+        weights_file: Copy of the weights file that `backbone.weights` names; None to use that setting.
 
     Raises:
-        PipelineError: its weights are not available, or don't fit.
+        PipelineError: The weights are not available, or don't fit the network.
     """
     weights = "file" if backbone.has_weights_file else backbone.weights
     if weights == "random" and backbone.constructor != "scratch_cnn":
@@ -57,16 +59,16 @@ def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path
         ):
             raise
         raise PipelineError(
-            f"backbone.weights: the ImageNet weights of {backbone.name} are not available ({str(error).splitlines()[0]}). Three ways on:\n"
-            "  - on a machine with access, Keras downloads them to ~/.keras/models at the first use; copy that folder here\n"
-            f"  - backbone.weights=<path> of a copy of the file ({backbone.constructor}, without its classifier, 'notop')\n"
-            "  - backbone=efficientnet_lite0, whose ImageNet weights are installed with this pipeline"
+            f"backbone.weights: the ImageNet weights of {backbone.name} are not available ({str(error).splitlines()[0]}). Do one of these:\n"
+            "  - use this backbone on a machine with internet access, and copy its folder ~/.keras/models to this machine\n"
+            f"  - set backbone.weights=<path> to a copy of the file ({backbone.constructor} without its classifier, 'notop')\n"
+            "  - use backbone=efficientnet_lite0, whose ImageNet weights are installed with this pipeline"
         ) from error
     if weights == "file":
         _load_file(model, backbone, weights_file or resolve(backbone.weights))
         _normalise_as_pretrained(model, backbone)
     model = with_depthwise_layers(model)
-    # Some constructors return a model with a list of one input, which later calls would warn about.
+    # Some constructors return a model with a list of one input, about which Keras would warn in later calls.
     return keras.Model(model.inputs[0], model.outputs[0], name=NAME)
 
 
@@ -90,15 +92,16 @@ def _load_file(model: keras.Model, backbone: BackboneConfig, file: Path) -> None
     except Exception as error:
         raise PipelineError(
             f"backbone.weights: {str(file)!r} does not fit {backbone.name}: {str(error).splitlines()[0]} "
-            "Expected is a Keras weights file (.weights.h5, or a *_notop.h5 of keras.applications) of this backbone without its classifier"
+            "Expected a Keras weights file (.weights.h5, or a *_notop.h5 of keras.applications) of this backbone without its classifier"
         ) from error
 
 
 def _normalise_as_pretrained(model: keras.Model, backbone: BackboneConfig) -> None:
-    """Give EfficientNetB0 to B7 the input scale that they were pretrained with.
+    """Correct the input normalisation of EfficientNetB0 to B7 after loading a weights file.
 
-    Keras's files hold ImageNet's deviation where the layer expects a variance, and only weights="imagenet" adds a layer
-    that makes up for it. With the weights of such a file the network would see pixels less than half as strong.
+    Keras's files contain ImageNet's standard deviation where the layer expects a variance, and only weights="imagenet"
+    adds a layer that corrects this. Without a correction, normalised pixels would be less than half as large as in
+    pretraining.
     """
     if not backbone.constructor.startswith("EfficientNetB"):
         return
@@ -110,13 +113,16 @@ def _normalise_as_pretrained(model: keras.Model, backbone: BackboneConfig) -> No
 
 
 def with_depthwise_layers(model: keras.Model) -> keras.Model:
-    """Return a copy of a functional network with DepthwiseConv2D for each Conv2D whose groups are single channels.
+    """Replace each Conv2D that has one channel per group with DepthwiseConv2D, in a copy of a functional network.
 
-    ConvNeXt in keras.applications has such layers. On CPUs Keras compiles grouped convolutions with XLA: 7x7 on
-    [16, 28, 28, 192] took about fifty times as long as DepthwiseConv2D. Converters to ONNX know only the latter.
+    ConvNeXt in keras.applications has such layers. On CPUs, Keras compiles grouped convolutions with XLA: a 7x7 kernel
+    on [16, 28, 28, 192] took about fifty times as long as DepthwiseConv2D. Converters to ONNX support only the latter.
 
     Args:
-        model: is not changed; returned itself where it has no such layer.
+        model: Functional network, which is not changed.
+
+    Returns:
+        The copy, or `model` itself if it has no such layer.
     """
     grouped = {
         layer.name
@@ -137,7 +143,7 @@ def with_depthwise_layers(model: keras.Model) -> keras.Model:
     for layer, own in zip(model.layers, twin.layers, strict=True):
         weights = layer.get_weights()
         if layer.name in grouped:
-            # [height, width, 1, channels] there, [height, width, channels, 1] here.
+            # Conv2D has the shape [height, width, 1, channels], DepthwiseConv2D [height, width, channels, 1].
             weights[0] = weights[0].swapaxes(2, 3)
         own.set_weights(weights)
     return twin

@@ -1,4 +1,4 @@
-"""A classifier: preprocessing, backbone, pooling and head."""
+"""Classifiers, which consist of preprocessing, backbone, pooling and head."""
 
 from pathlib import Path
 
@@ -15,13 +15,13 @@ PREPROCESSING, BACKBONE, POOLING, HEAD = "preprocessing", backbones.NAME, "pooli
 
 
 def build_preprocessing(kind: str, image_size: int) -> keras.Model:
-    """Build the preprocessing: uint8 RGB [b, size, size, 3] to float.
+    """Build the preprocessing model, which converts RGB pixels, uint8 [b, size, size, 3], to float.
 
     Args:
-        kind: tf: to [-1, 1]; torch: to [0, 1], then standardised with ImageNet's mean and deviation of each channel;
-            caffe: BGR, 0 to 255, less ImageNet's mean; lite: (x - 127) / 128; none: unchanged, for networks that hold
-            their own.
-        image_size: side in pixels.
+        kind: tf scales to [-1, 1]. torch scales to [0, 1], and standardises with ImageNet's mean and standard deviation
+            per channel. caffe converts to BGR, 0 to 255, and subtracts ImageNet's mean. lite computes (x - 127) / 128.
+            none leaves pixels unchanged, for networks that contain their own preprocessing.
+        image_size: Side of the images in pixels.
 
     Source: `keras.applications.imagenet_utils.preprocess_input`.
     """
@@ -40,19 +40,20 @@ def build_preprocessing(kind: str, image_size: int) -> keras.Model:
 def build_classifier(
     backbone: BackboneConfig, train: TrainConfig, size: int, class_count: int, *, weights: Path | None = None
 ) -> keras.Model:
-    """Build a classifier: uint8 RGB [b, size, size, 3] to float32 class probabilities [b, classes].
+    """Build a classifier, which maps RGB pixels, uint8 [b, size, size, 3], to class probabilities.
 
-    Its layers are PREPROCESSING, BACKBONE, POOLING, which averages the feature maps, and HEAD; all others are models.
+    Its layers are named PREPROCESSING, BACKBONE, POOLING and HEAD. POOLING averages the feature maps, and the other
+    layers are nested models. The output is float32 [b, classes].
 
     Args:
-        backbone: which network, and its preprocessing.
-        train: dropout, hidden units and penalty of the head.
-        size: side of the images in pixels.
-        class_count: outputs.
-        weights: file of the backbone's weights; None: `backbone.weights` names it, or no file.
+        backbone: Settings of the backbone, its weights and its preprocessing.
+        train: Dropout, hidden units and L2 penalty of the head.
+        size: Side of the images in pixels.
+        class_count: Number of classes.
+        weights: Copy of the weights file that `backbone.weights` names; None to use that setting.
 
     Raises:
-        PipelineError: the backbone's weights are not available, or don't fit.
+        PipelineError: The backbone's weights are not available, or don't fit the network.
     """
     inputs = layers.Input((size, size, 3), dtype="uint8", name="image")
     x = build_preprocessing(backbone.preprocessing, size)(inputs)
@@ -63,14 +64,14 @@ def build_classifier(
 
 
 def with_input_size(model: keras.Model, size: int) -> keras.Model:
-    """Return a classifier for images of another size, from the same layers and weights.
+    """Return a classifier for another image size that shares its layers and weights with `model`.
 
     Args:
-        model: of `build_classifier`.
-        size: side in pixels.
+        model: Classifier from `build_classifier`.
+        size: Side of the images in pixels.
 
     Raises:
-        ValueError: the backbone's layers don't fit together at this size.
+        ValueError: The backbone's layers don't fit together at this size.
     """
     inputs = x = layers.Input((size, size, 3), dtype="uint8", name="image")
     for name in (PREPROCESSING, BACKBONE):
@@ -86,7 +87,10 @@ def with_input_size(model: keras.Model, size: int) -> keras.Model:
 
 
 def build_head(train: TrainConfig, features: int, class_count: int) -> keras.Model:
-    """Build dropout, a hidden layer if configured, and softmax in float32: [b, features] to [b, class_count]."""
+    """Build the head, which consists of dropout, a hidden layer if configured, and softmax in float32.
+
+    It maps features, [b, features], to class probabilities, [b, class_count].
+    """
     penalty = regularizers.L2(train.l2) if train.l2 else None
     head = keras.Sequential([layers.Input((features,)), layers.Dropout(train.dropout, name="dropout")], name=HEAD)
     if train.hidden_units:

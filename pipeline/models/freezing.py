@@ -1,4 +1,4 @@
-"""Freezing of layers: unfreeze depths, rate factors of blocks, BatchNormalization."""
+"""Freezing of layers: unfreeze depths, learning-rate factors of blocks, and BatchNormalization."""
 
 import difflib
 import hashlib
@@ -15,37 +15,37 @@ from pipeline.system.errors import PipelineError
 
 
 def block_starts(backbone: keras.Model, pattern: str) -> dict[str, int]:
-    """Return where each block of a backbone begins: block name to index into `backbone.layers`, from bottom to top.
+    """Return the index of each block's first layer in `backbone.layers`, by block name, from bottom to top.
 
-    A block ends with the last layer whose name matches it; the next block begins right after.
+    A block ends with the last layer whose name contains the block's name; the next block begins right after it.
 
     Args:
-        backbone: a built backbone.
-        pattern: regular expression on layer names; its first group is the block's name (`backbone.blocks`).
+        backbone: Backbone from `build_backbone`.
+        pattern: Regular expression for layer names, whose first group is the block's name (`backbone.blocks`).
     """
     matches = ((index, re.search(pattern, layer.name)) for index, layer in enumerate(backbone.layers))
     named = {index: match[1] for index, match in matches if match}
     ends = sorted((index, name) for name, index in {name: index for index, name in named.items()}.items())
-    # The layers before the lowest block, the stem, are not a part of it.
+    # The stem, which consists of the layers before the lowest block, is not part of that block.
     start, (end, lowest) = min(named), ends[0]
     if start == end:
-        # Only its last layer bears its name: it begins right after the stem's highest cut.
+        # Only the last layer of the lowest block has its name, so the block begins right after the stem's highest cut.
         stem = backbone.layers[:end]
         start = 1 + max(stem.index(layer) for layer, cut in cut_points(backbone) if cut is not None and layer in stem)
     return {lowest: start} | {name: below + 1 for (below, _), (_, name) in pairwise(ends)}
 
 
 def first_trainable(backbone: keras.Model, depth: int | str, pattern: str) -> int:
-    """Return the index of the first layer that `finetune.unfreeze` makes trainable; the number of layers for none.
+    """Return the index of the first layer that `finetune.unfreeze` makes trainable, or the number of layers for none.
 
     Args:
-        backbone: a built backbone.
-        depth: all, none, or a block's name, or the beginning of several (block6 for block6a and above).
-            Also a layer's name or index from 0, or a negative number of blocks from the top.
-        pattern: see `block_starts`.
+        backbone: Backbone from `build_backbone`.
+        depth: all, none, a block's name, or the common prefix of several (block6 starts at block6a). It may also be a
+            layer's name or index from 0, or a negative number of blocks from the top.
+        pattern: See `block_starts`.
 
     Raises:
-        PipelineError: there is no such depth; the message lists those that there are.
+        PipelineError: The backbone has no such block or layer; the message lists the allowed values.
     """
     names = [layer.name for layer in backbone.layers]
     blocks = block_starts(backbone, pattern)
@@ -79,23 +79,25 @@ def first_trainable(backbone: keras.Model, depth: int | str, pattern: str) -> in
 
 
 def rate_factors(model: keras.Model, pattern: str, settings: FinetuneConfig) -> dict[int, float]:
-    """Return the factor on the learning rate of each trainable variable, by the variable's id.
+    """Return the learning-rate factor of each trainable variable, by the variable's `id()`.
+
+    The factor is 1 for the head and the top block. From each block to the one below, and to the stem, it is multiplied
+    by `rate_decay`. `rate_factors`, by block name, `head` or `stem`, take precedence.
 
     Args:
-        model: a classifier, with layers of its backbone frozen or not.
-        pattern: see `block_starts`.
-        settings: with `rate_decay`, from the top block, whose factor is 1, to each block below, and to the stem. The
-            head's factor is 1. `rate_factors`, by block name, `head` or `stem`, override the decay.
+        model: Classifier, whose backbone may have frozen layers.
+        pattern: See `block_starts`.
+        settings: Settings with `rate_decay` and `rate_factors`.
 
     Raises:
-        PipelineError: there is no such block.
+        PipelineError: `rate_factors` names a block that does not exist.
     """
     backbone, head, named = model.get_layer(BACKBONE), model.get_layer(HEAD), settings.rate_factors or {}
     starts = {"stem": 0} | block_starts(backbone, pattern)
     factors = {name: settings.rate_decay**place for place, name in enumerate(reversed(starts))} | {HEAD: 1.0}
     if unknown := sorted(set(named) - set(factors)):
         raise PipelineError(
-            f"finetune.rate_factors: {', '.join(unknown)} is not a block of this backbone; there are {', '.join(factors)}"
+            f"finetune.rate_factors: {', '.join(unknown)} is not a block of this backbone; allowed are {', '.join(factors)}"
         )
     factors |= named
     by_variable = {id(variable): factors[HEAD] for variable in head.trainable_variables}
@@ -107,15 +109,20 @@ def rate_factors(model: keras.Model, pattern: str, settings: FinetuneConfig) -> 
 
 
 def unfreeze(backbone: keras.Model, first: int, *, freeze_batch_norm: bool) -> list[keras.layers.Layer]:
-    """Make the layers from index `first` on trainable and all below frozen.
+    """Freeze the layers of a backbone below index `first`, and make the others trainable.
 
-    BatchNormalization is frozen layer by layer. Keras 3 passes `training=True` to the layers of a nested model,
-    whatever the model was called with; then only a frozen BatchNormalization keeps its statistics.
+    BatchNormalization is frozen layer by layer. Keras 3 passes `training=True` to the layers of a nested model, no
+    matter how the model was called. Therefore, only a frozen BatchNormalization keeps its statistics.
+
+    Args:
+        backbone: Backbone to change in place.
+        first: Index of the first trainable layer.
+        freeze_batch_norm: Whether to freeze all BatchNormalization layers as well.
 
     Returns:
-        the trainable layers that have weights.
+        The trainable layers that have weights.
     """
-    # A model passes the value to its layers only when its own changes.
+    # A model sets `trainable` of its layers only if its own value changes.
     backbone.trainable = False
     backbone.trainable = True
     for layer in backbone.layers[:first]:
@@ -127,7 +134,7 @@ def unfreeze(backbone: keras.Model, first: int, *, freeze_batch_norm: bool) -> l
 
 
 def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yield every layer inside a model, at any depth."""
+    """Yield every layer of a model, including the layers of nested models."""
     for layer in model.layers:
         yield layer
         if hasattr(layer, "layers"):
@@ -135,11 +142,11 @@ def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def batch_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
-    """Yield every BatchNormalization layer inside a model, at any depth."""
+    """Yield every BatchNormalization layer of a model, including those of nested models."""
     return (layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization))
 
 
 def batch_norm_digest(model: keras.Model) -> str:
-    """Return the sha256 of the weights and statistics of all BatchNormalization layers; equal if none changed."""
+    """Return a sha256 of the weights and statistics of all BatchNormalization layers, to detect changes."""
     weights = (weight.tobytes() for layer in batch_norms(model) for weight in layer.get_weights())
     return hashlib.sha256(b"".join(weights)).hexdigest()

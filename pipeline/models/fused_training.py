@@ -1,4 +1,4 @@
-"""A network's form for training: frozen BatchNormalization absorbed into convolutions, and stochastic depth."""
+"""Optimisation of a network for training, by fusing convolutions with frozen BatchNormalization; stochastic depth."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ from pipeline.models.graph import graph_nodes
 
 
 class NormalisedConvolution(layers.Layer):
-    """A convolution and the frozen BatchNormalization after it in one pass: the kernel is scaled when it is used.
+    """Fusion of a convolution with the frozen BatchNormalization after it, which scales the kernel in each call.
 
-    The weights remain the convolution's own, unscaled, and gradients reach them.
+    The unscaled weights of the convolution are trained.
     """
 
     def __init__(self, convolution: layers.Layer, norm: layers.BatchNormalization):
-        """Copy the statistics of `norm` as they are now."""
-        # Weights are scaled in float32, and rounded only then.
+        """Create the layer with the current statistics of `norm`."""
+        # Weights are scaled in float32 before they are cast to the compute dtype.
         super().__init__(name=f"{convolution.name}_normalised", autocast=False)
         self.convolution = convolution
         self._scale, self._offset = (value.astype(np.float32) for value in scale_and_offset(norm))
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        """Compute feature maps [b, h, w, c] to [b, h', w', channels]."""
+        """Convolve feature maps, [b, h, w, c], to [b, h', w', channels]."""
         convolution = self.convolution
         options = {name: getattr(convolution, name) for name in ("strides", "padding", "data_format", "dilation_rate")}
         separable = isinstance(convolution, layers.SeparableConv2D)
@@ -47,9 +47,9 @@ class NormalisedConvolution(layers.Layer):
 
 
 def branch_rates(backbone: keras.Model, highest: float) -> dict[int, float]:
-    """Return the probability that stochastic depth drops each residual branch, by the id of the layer that adds it.
+    """Return the drop probability of each residual branch in stochastic depth, by the `id()` of its Add layer.
 
-    It rises linearly from the bottom to `highest`.
+    It increases linearly from the bottom of the network to `highest` at the top.
 
     Source: G. Huang et al., Deep Networks with Stochastic Depth (2016).
     """
@@ -58,13 +58,13 @@ def branch_rates(backbone: keras.Model, highest: float) -> dict[int, float]:
 
 
 def _residual(model: keras.Model) -> list[tuple[layers.Layer, int]]:
-    """Return the layers that add a residual branch, bottom first, with the branch's index among their inputs."""
+    """Return the Add layers of residual branches, from bottom to top, with the index of the branch in their inputs."""
     nodes = graph_nodes(model)
     uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
     residual = []
     for node in nodes:
         if isinstance(node.operation, layers.Add) and len(node.input_tensors) == 2:
-            # The shortcut is also what the branch begins with, so it is used twice.
+            # The shortcut is also the input of the branch, so it is used twice.
             alone = [uses[id(tensor)] == 1 for tensor in node.input_tensors]
             if sum(alone) == 1:
                 residual.append((node.operation, alone.index(True)))
@@ -72,17 +72,17 @@ def _residual(model: keras.Model) -> list[tuple[layers.Layer, int]]:
 
 
 def absorb_frozen_batch_norm(model: keras.Model, drop_rates: Mapping[int, float] | None = None) -> keras.Model:
-    """Return a model that computes the same with each frozen BatchNormalization after a convolution absorbed into it.
+    """Return an equivalent model in which each frozen BatchNormalization after a convolution is fused with it.
 
     Args:
-        model: a functional model; is not changed, and shares its weights with the result.
-        drop_rates: stochastic depth in place of the model's own, see `branch_rates`; None: the model's own.
+        model: Functional model, which is not changed, and shares its weights with the result.
+        drop_rates: Drop probabilities that replace the model's own stochastic depth, see `branch_rates`; None keeps it.
     """
     follows = {key: pair for key, pair in normalised_convolutions(model).items() if not pair[1].trainable}
     removed = {id(norm) for _, norm in follows.values()}
     rates = drop_rates or {}
     if drop_rates is not None:
-        # The model's own stochastic depth is dropout with one draw for an image.
+        # The model's own stochastic depth consists of Dropout layers with a noise shape.
         removed |= {
             id(layer) for layer in model.layers if isinstance(layer, layers.Dropout) and layer.noise_shape is not None
         }
@@ -96,7 +96,7 @@ def absorb_frozen_batch_norm(model: keras.Model, drop_rates: Mapping[int, float]
             kwargs.pop("mask", None)
         if id(layer) in branches:
             inputs = list(args[0])
-            # One draw for the whole branch of an image.
+            # The noise shape drops the whole branch of an image, or none of it.
             drop = layers.Dropout(rates[id(layer)], noise_shape=(None, 1, 1, 1), name=f"{layer.name}_left_out")
             inputs[branches[id(layer)]] = drop(inputs[branches[id(layer)]])
             return layer(inputs, **kwargs)

@@ -1,4 +1,4 @@
-"""A functional network as a graph: where it can be cut in two, and what it costs to compute."""
+"""Graph of a functional network: the tensors at which it can be divided, and its computing cost."""
 
 import math
 from collections import Counter
@@ -9,24 +9,25 @@ import keras
 
 
 def graph_nodes(model: keras.Model) -> list[Any]:
-    """Return the nodes of a functional model in topological order: one for each call of an operation.
+    """Return the nodes of a functional model in topological order, one for each call of an operation.
 
-    A layer that was called elsewhere as well has other nodes, which are not of this graph.
+    Calls of the same layers in other models are not included.
     """
-    # Keras has no public way to them.
+    # Keras has no public interface for these nodes.
     by_depth = model._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
 
 def split_below(backbone: keras.Model, trainable: Collection[keras.layers.Layer]) -> tuple[keras.Model, keras.Model]:
-    """Divide a backbone at its highest cut that has all of `trainable` above it.
+    """Divide a backbone at the highest cut below all layers in `trainable`.
 
     Args:
-        backbone: a functional model with one input and one output.
-        trainable: its layers that will learn.
+        backbone: Functional model with one input and one output.
+        trainable: Layers of the backbone that will be trained.
 
     Returns:
-        (lower, upper), which share its weights: `upper(lower(x))` equals `backbone(x)`. Either may be the identity.
+        (lower, upper): Two models that share the backbone's weights, such that `upper(lower(x))` equals `backbone(x)`.
+        Either may be the identity.
     """
     learning = {id(layer) for layer in trainable}
     cut = backbone.inputs[0]
@@ -43,7 +44,10 @@ def split_below(backbone: keras.Model, trainable: Collection[keras.layers.Layer]
 
 
 def cut_points(backbone: keras.Model) -> list[tuple[keras.Operation, keras.KerasTensor | None]]:
-    """Return each operation in topological order, with its output where that is a cut, else None."""
+    """Return each operation in topological order, with its output if that is a cut, otherwise None.
+
+    A cut is a tensor that carries everything that later layers need from earlier ones.
+    """
     nodes = graph_nodes(backbone)
     uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
     uses.update(id(tensor) for tensor in backbone.outputs)
@@ -61,16 +65,16 @@ def cut_points(backbone: keras.Model) -> list[tuple[keras.Operation, keras.Keras
 
 
 def count_macs(model: keras.Model) -> int:
-    """Count the multiply-adds with weights for one image, forward.
+    """Count the multiply-adds of layers with kernels in the forward pass of one image.
 
     Args:
-        model: a functional model of one input size; layers without kernels count as nothing.
+        model: Functional model with a fixed input size.
     """
     total = 0
     for node in graph_nodes(model):
         weights = getattr(node.operation, "weights", ())
         kernels = [each.shape for each in weights if each.name.endswith("kernel") and len(each.shape) > 1]
-        # Each weight of a convolution is used once at each place of its output.
+        # Each weight of a convolution is used once at each position of its output.
         places = math.prod(node.outputs[0].shape[1:-1])
         total += places * sum(math.prod(shape) for shape in kernels)
     return total

@@ -1,4 +1,4 @@
-"""A classifier in two parts: the frozen one, in its fastest form, and the trainable one."""
+"""Division of a classifier into a frozen part, optimised for inference, and a trainable part."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -23,19 +23,19 @@ Infer = Callable[[tf.Tensor], tf.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class FrozenPart:
-    """A classifier up to a cut: preprocessing, the backbone below the cut, and the pooling where that is all of it."""
+    """Frozen part of a classifier: preprocessing, the backbone below a cut, and optionally pooling."""
 
     preprocessing: keras.Model
     lower: keras.Model
-    """The backbone up to the cut."""
+    """Backbone below the cut."""
     arithmetic: str
     """Dtype that the backbone computes in: float32, bfloat16 or float16."""
     pooled: bool = field(default=False, kw_only=True)
-    """Whether the output is the mean over the feature maps."""
+    """Whether the output is averaged over the positions of the feature maps."""
 
     @property
     def empty(self) -> bool:
-        """Return whether there are no weights below the cut, so that nothing is computed that is worth caching."""
+        """Return whether there are no weights below the cut, so that caching the output would save no time."""
         return not self.lower.weights
 
     @property
@@ -46,28 +46,31 @@ class FrozenPart:
 
     @property
     def dtype(self) -> str:
-        """Return the dtype of the output, by NumPy's name: the arithmetic's own, so that caching it loses nothing."""
+        """Return the NumPy name of the output's dtype, in which it can be cached without loss of precision."""
         return "float32" if self.pooled or self.empty else self.arithmetic
 
     @cached_property
     def from_pixels(self) -> Infer:
-        """Compute uint8 [b, size, size, 3] to [b, *shape], in inference mode; made on first use, outside of graphs."""
+        """Return a compiled function from pixels, uint8 [b, size, size, 3], to the output, [b, *shape].
+
+        It computes in inference mode. First access this property outside of TensorFlow graphs.
+        """
         return self._compile(self.preprocessing.inputs[0], self.preprocessing.outputs[0], self.lower.inputs[0])
 
     def continue_from(self, other: "FrozenPart") -> Infer:
-        """Return what computes the output of this part from that of a lower one."""
+        """Return a compiled function from the output of a lower part to the output of this part."""
         start = other.lower.outputs[0]
         inputs = layers.Input(start.shape[1:], dtype=other.dtype)
         return self._compile(inputs, inputs, start)
 
     @cached_property
     def digest(self) -> str:
-        """Return what the output depends on beside the image: sha256 of operations and weights, and the arithmetic."""
+        """Return a text that identifies the computation: a sha256 of operations and weights, and the arithmetic."""
         *_, (_, digest) = _cut_digests(self.lower)
         return self._name(digest, pooled=self.pooled)
 
     def lower_parts(self) -> Iterator[tuple[str, Callable[[], "FrozenPart"]]]:
-        """Yield the parts up to each lower cut, the highest first: digest, and a function that makes the part."""
+        """Yield the part below each lower cut, from top to bottom, as its digest and a function that creates it."""
         cuts = list(_cut_digests(self.lower))
         for tensor, digest in reversed(cuts if self.pooled else cuts[:-1]):
             yield self._name(digest), partial(self._up_to, tensor)
@@ -76,7 +79,13 @@ class FrozenPart:
         return FrozenPart(self.preprocessing, keras.Model(self.lower.inputs[0], cut), self.arithmetic)
 
     def _compile(self, inputs: keras.KerasTensor, x: keras.KerasTensor, start: keras.KerasTensor) -> Infer:
-        """Compile what leads from `inputs` to the cut, with `x`, computed from them, in place of the cut `start`."""
+        """Compile a function from `inputs` to the output of this part.
+
+        Args:
+            inputs: Input of the function.
+            x: Tensor, computed from `inputs`, that replaces `start`.
+            start: Cut of the backbone from which the remaining layers are computed.
+        """
         end = self.lower.outputs[0]
         if start is not end:
             x = folded(keras.Model(start, end), self.arithmetic)(x)
@@ -92,29 +101,29 @@ class FrozenPart:
 
 @dataclass(frozen=True)
 class Parts:
-    """A classifier as a phase trains it."""
+    """Frozen and trainable part of a classifier in one phase."""
 
     frozen: FrozenPart
-    """Copies the weights on first use."""
+    """Frozen part, which copies the classifier's weights on first use."""
     trainable: keras.Model
-    """From the output of `frozen` to class probabilities; shares its layers with the classifier."""
+    """Model from the output of `frozen` to class probabilities, which shares its layers with the classifier."""
     upper: keras.Model | None
-    """The part of the backbone in `trainable`; None: none of it."""
+    """Part of the backbone in `trainable`, or None if the whole backbone is frozen."""
     arithmetic: Arithmetic
-    """Of `upper`."""
+    """Precision of the computation in `upper`."""
     intermediate: FrozenPart | None = None
-    """A lower cut whose features are cached too: where the next phase begins by default."""
+    """Lower frozen part whose features are cached too, since the next phase starts from them by default."""
 
     @property
     def precision(self) -> str:
-        """Describe the precision of each part."""
+        """Return a description of the precision of each part."""
         lower = f"frozen {self.frozen.arithmetic}" if not self.frozen.empty else ""
         upper = f"trainable {self.arithmetic}" if self.upper and self.upper.trainable_weights else ""
         return ", ".join(filter(None, (lower, upper, "head float32")))
 
     @cached_property
     def feature_maps(self) -> Infer:
-        """Compute uint8 [b, size, size, 3] to the backbone's last feature maps, in inference mode."""
+        """Return a function from pixels, uint8 [b, size, size, 3], to the last feature maps, in inference mode."""
         upper = self.upper
         if upper is None:
             return replace(self.frozen, pooled=False).from_pixels
@@ -123,7 +132,7 @@ class Parts:
 
     @contextmanager
     def in_their_arithmetic(self) -> Iterator[None]:
-        """Let the layers of `upper` compute in `arithmetic` within the block; pooling and head compute in float32."""
+        """Let the layers of `upper` compute in `arithmetic` inside a `with` block; pooling and head use float32."""
         inside = list(all_layers(self.upper)) if self.upper else []
         before = [layer.dtype_policy for layer in inside]
         for layer in inside:
@@ -136,14 +145,14 @@ class Parts:
 
 
 def parts_for_feature_extraction(model: keras.Model, backbone: BackboneConfig, precision: str) -> Parts:
-    """Divide a classifier for phase 1: all up to the pooled features is frozen, the head is trainable.
+    """Divide a classifier for feature extraction, in which only the head is trainable.
 
-    Of a backbone that is never pretrained only the preprocessing is frozen.
+    If the backbone is never pretrained, it is trainable too.
 
     Args:
-        model: of `pipeline.models.classifier.build_classifier`.
-        backbone: its configuration.
-        precision: `hardware.precision`.
+        model: Classifier from `pipeline.models.classifier.build_classifier`.
+        backbone: Settings of the backbone.
+        precision: Setting `hardware.precision`.
     """
     preprocessing, network, pooling, head = map(model.get_layer, (PREPROCESSING, BACKBONE, POOLING, HEAD))
     arithmetic = frozen_arithmetic(precision)
@@ -155,7 +164,7 @@ def parts_for_feature_extraction(model: keras.Model, backbone: BackboneConfig, p
     above = network.layers[first_trainable(network, backbone.unfreeze, backbone.blocks) :]
     network.trainable = False
     intermediate = FrozenPart(preprocessing, split_below(network, above)[0], arithmetic)
-    # A model of its own: the head is saved, and a compiled model is saved with what it was compiled with.
+    # Compiling a separate model keeps the compile settings out of the saved head.
     trainable = keras.Model(head.inputs[0], head.outputs[0], name="trainable")
     frozen = FrozenPart(preprocessing, network, arithmetic, pooled=True)
     return Parts(frozen, trainable, None, Arithmetic("float32"), intermediate)
@@ -170,32 +179,33 @@ def parts_for_finetuning(
     dropout: float | None = None,
     stochastic_depth: float | None = None,
 ) -> Parts:
-    """Divide a classifier for phase 2: all up to the highest cut below the first trainable layer is frozen.
+    """Divide a classifier for fine-tuning, at the highest cut below the first trainable layer.
 
     Args:
-        model: of `pipeline.models.classifier.build_classifier`; which layers are trainable is changed in place.
-        first_layer: index of the backbone's first trainable layer (`pipeline.models.freezing.first_trainable`).
-        freeze_batch_norm: leave BatchNormalization as it was pretrained.
-        precision: `hardware.precision`.
-        dropout: before the classifier, 0 to 1; None: as in phase 1.
-        stochastic_depth: drop rate of the topmost residual branch, 0 to 1; None: the backbone's own.
+        model: Classifier from `pipeline.models.classifier.build_classifier`, whose layers are frozen or unfrozen in
+            place.
+        first_layer: Index of the backbone's first trainable layer (`pipeline.models.freezing.first_trainable`).
+        freeze_batch_norm: Whether to keep BatchNormalization as pretrained.
+        precision: Setting `hardware.precision`.
+        dropout: Dropout rate of the head, 0 to 1; None keeps that of feature extraction.
+        stochastic_depth: Drop probability of the topmost residual branch, 0 to 1; None keeps that of the backbone.
     """
     preprocessing, network, pooling, head = map(model.get_layer, (PREPROCESSING, BACKBONE, POOLING, HEAD))
     learning = unfreeze(network, first_layer, freeze_batch_norm=freeze_batch_norm)
     lower, upper = split_below(network, learning)
-    # Before BatchNormalization is absorbed, which hides the classes of the convolutions.
+    # This checks the types of layers, which are hidden once convolutions are fused with BatchNormalization.
     arithmetic = trainable_arithmetic(precision, upper)
     drop_rates = None if stochastic_depth is None else branch_rates(network, stochastic_depth)
     upper = absorb_frozen_batch_norm(upper, drop_rates)
     frozen = FrozenPart(preprocessing, lower, frozen_arithmetic(precision))
-    # Another dropout is not saved with the head.
+    # A new Dropout layer is not part of the head, which is saved with its own dropout.
     top = [head] if dropout is None else [layers.Dropout(dropout), *head.layers[1:]]
     trainable = keras.Sequential([upper, pooling, *top], name="trainable")
     return Parts(frozen, trainable, upper, arithmetic)
 
 
 def _cut_digests(backbone: keras.Model) -> Iterator[tuple[keras.KerasTensor, str]]:
-    """Yield each cut of a backbone from bottom to top, the input first, with the sha256 of all that leads to it."""
+    """Yield each cut of a backbone, from the input to the top, with a sha256 of all operations and weights below it."""
     digest = hashlib.sha256()
     for operation, tensor in cut_points(backbone):
         digest.update(f"{type(operation).__name__} {tuple(operation.output.shape[1:])}\n".encode())
@@ -206,22 +216,22 @@ def _cut_digests(backbone: keras.Model) -> Iterator[tuple[keras.KerasTensor, str
 
 
 class FrozenBelow(keras.Model):
-    """A network in training whose frozen part computes each batch again, from pixels."""
+    """Network for training without cached features, whose frozen part is computed from pixels for each batch."""
 
     def __init__(self, frozen: FrozenPart, trainable: keras.Model):
         super().__init__()
         self.frozen = frozen.from_pixels
         self.trainable_part = trainable
-        # Its parts are built; Keras would call it to find out.
+        # Both parts are built; otherwise Keras would call the model to build it.
         self.built = True
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:  # noqa: FBT001 (Keras's signature)
-        """Compute uint8 [b, size, size, 3] to class probabilities."""
+        """Compute class probabilities from pixels, uint8 [b, size, size, 3]."""
         return self.trainable_part(self.frozen(inputs), training=training)
 
 
 class AtTwoSizes(keras.Model):
-    """A network that is trained at one size of images and validated at another: two that share their weights."""
+    """Network for training at one image size and validation at another, made of two models with shared weights."""
 
     def __init__(self, learning: keras.Model, validated: keras.Model):
         super().__init__()
@@ -229,5 +239,5 @@ class AtTwoSizes(keras.Model):
         self.built = True
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:  # noqa: FBT001 (Keras's signature)
-        """Compute a batch to class probabilities, by the network of the mode."""
+        """Compute class probabilities of a batch with the model for training or the model for validation."""
         return (self.learning if training else self.validated)(inputs, training=training)

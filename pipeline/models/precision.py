@@ -1,4 +1,4 @@
-"""Numeric precision of the frozen and the trainable part, and the fastest one of this device."""
+"""Numeric precision of the frozen and the trainable part of a classifier, and the fastest dtype of the device."""
 
 import math
 from dataclasses import dataclass
@@ -7,27 +7,27 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-# Multiply-adds for each value read or written, above which reduced precision gains more than converting values costs.
+# Multiply-adds per value read or written, above which reduced precision is faster despite the conversion of values.
 _MIN_MACS_PER_VALUE = 100
 
 
 def frozen_arithmetic(precision: str) -> str:
-    """Return the dtype that a frozen network computes in: of `hardware.precision`, or for auto the device's fastest."""
+    """Return the dtype that a frozen network computes in, which for `hardware.precision=auto` is the fastest one."""
     return _fastest_dtype() if precision == "auto" else precision.removeprefix("mixed_")
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Precision that the layers of a backbone's trainable part compute in; their weights are always float32."""
+    """Precision of the computation in a backbone's trainable part; weights are always float32."""
 
     policy: str
-    """A Keras dtype policy."""
+    """Keras dtype policy."""
     all_layers: bool = True
-    """False: in wide layers only, the others in float32."""
+    """Whether all layers use `policy`; if False, only wide layers do, and the others use float32."""
 
     def policy_of(self, layer: keras.layers.Layer) -> keras.DTypePolicy:
-        """Return the dtype policy of one layer, which may be a convolution that absorbed a BatchNormalization."""
-        # The latter holds the convolution.
+        """Return the dtype policy of a layer, which may be a convolution fused with BatchNormalization."""
+        # A fused layer has its convolution as an attribute.
         fits = self.all_layers or _macs_per_value(getattr(layer, "convolution", layer)) >= _MIN_MACS_PER_VALUE
         return keras.dtype_policies.get(self.policy if fits else "float32")
 
@@ -36,7 +36,7 @@ class Arithmetic:
 
 
 def _macs_per_value(layer: keras.layers.Layer) -> float:
-    """Return the multiply-adds of a convolution or dense layer for each value read or written; 0 for others."""
+    """Return the multiply-adds of a convolution or dense layer per value read or written; 0 for other layers."""
     kernel = getattr(layer, "kernel", None)
     if kernel is None or len(kernel.shape) < 2:
         return 0.0
@@ -44,14 +44,14 @@ def _macs_per_value(layer: keras.layers.Layer) -> float:
 
 
 def trainable_arithmetic(precision: str, model: keras.Model) -> Arithmetic:
-    """Return the arithmetic for the trainable part of a backbone.
+    """Return the precision for the trainable part of a backbone.
 
-    For auto it is the device's fastest. On CPUs the gradients of depthwise convolutions are slower in bfloat16 than in
-    float32, so that networks which have them use reduced precision there in wide layers only.
+    For auto, it is the fastest of the device. On CPUs, the gradients of depthwise convolutions are slower in bfloat16
+    than in float32. Networks that have them use reduced precision in wide layers only.
 
     Args:
-        precision: `hardware.precision`.
-        model: the trainable part.
+        precision: Setting `hardware.precision`.
+        model: Trainable part of the backbone.
     """
     if precision != "auto":
         return Arithmetic(precision)
@@ -65,16 +65,16 @@ def trainable_arithmetic(precision: str, model: keras.Model) -> Arithmetic:
 
 
 def _fastest_dtype() -> str:
-    """Return the dtype that this device multiplies fastest, of those that networks are trained in."""
+    """Return the fastest dtype of this device for training: float32, bfloat16 or float16."""
     if gpus := tf.config.list_physical_devices("GPU"):
-        # Tensor cores multiply float16 from Volta (7.0) on, and from Ampere (8.0) on bfloat16, without loss scaling.
+        # Tensor cores support float16 from Volta (7.0) on, and bfloat16, without loss scaling, from Ampere (8.0) on.
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
         return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
     return "bfloat16" if cpu_bfloat16_instructions() else "float32"
 
 
 def cpu_bfloat16_instructions() -> list[str]:
-    """Return the processor's instructions that multiply bfloat16; none on systems other than Linux."""
+    """Return the names of the processor's bfloat16 instructions; empty on systems other than Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

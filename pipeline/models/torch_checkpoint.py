@@ -1,4 +1,4 @@
-"""Read a PyTorch checkpoint of before 2020 without PyTorch, and without running any code in it."""
+"""Reading of PyTorch checkpoints from before 2020, without PyTorch and without running code in them."""
 
 import collections
 import pickle
@@ -19,15 +19,15 @@ def read_checkpoint(file: Path, sha256: str) -> dict[str, np.ndarray]:
     """Read the named tensors of a checkpoint in torch's legacy format (pickles, then raw storages, little-endian).
 
     Args:
-        file: the checkpoint.
-        sha256: its expected digest, hexadecimal.
+        file: Checkpoint file.
+        sha256: Expected digest of the file, hexadecimal.
 
     Returns:
-        float32 and int64 arrays in torch's layout, by name.
+        Arrays in torch's layout, float32 or int64, by name.
 
     Raises:
-        PipelineError: the digest differs.
-        pickle.UnpicklingError: the file asks for anything but tensors, or is not in this format.
+        PipelineError: The digest of the file is not the expected one.
+        pickle.UnpicklingError: The file contains other objects than tensors, or is not in this format.
     """
     digest = file_sha256(file)
     if digest != sha256:
@@ -38,7 +38,7 @@ def read_checkpoint(file: Path, sha256: str) -> dict[str, np.ndarray]:
         if _TensorUnpickler(stream).load() != _MAGIC or _TensorUnpickler(stream).load() != _PROTOCOL:
             raise pickle.UnpicklingError("not a checkpoint in torch's legacy format")
         if not _TensorUnpickler(stream).load()["little_endian"]:
-            raise pickle.UnpicklingError("a big-endian checkpoint")
+            raise pickle.UnpicklingError("big-endian checkpoints are not supported")
         tensors = _TensorUnpickler(stream)
         named = tensors.load()
         for key in _TensorUnpickler(stream).load():
@@ -54,35 +54,35 @@ def read_checkpoint(file: Path, sha256: str) -> dict[str, np.ndarray]:
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Admits ordered dictionaries and tensors on the CPU, and refuses every other name."""
+    """Unpickler that accepts only ordered dictionaries and CPU tensors."""
 
     def __init__(self, stream: BinaryIO):
         super().__init__(stream)
         self.storages: dict[str, np.ndarray] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what builds a tensor; any other name is an error."""
+        """Return the object with this name if it is needed to build tensors; raise an error for any other name."""
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _tensor
         if (module, name) in _STORAGES:
             return np.dtype(_STORAGES[module, name])
-        raise pickle.UnpicklingError(f"the checkpoint asks for {module}.{name}, which no tensor needs")
+        raise pickle.UnpicklingError(f"the checkpoint refers to {module}.{name}, which is not needed for tensors")
 
     def persistent_load(self, reference: Any) -> np.ndarray:
-        """Return the storage that the checkpoint refers to, filled later."""
+        """Return the storage of a tensor, whose values are read later."""
         kind, dtype, key, _device, size, _view = reference
         if kind != "storage":
-            raise pickle.UnpicklingError(f"the checkpoint refers to {kind!r}")
+            raise pickle.UnpicklingError(f"the checkpoint refers to {kind!r}; only storages are supported")
         return self.storages.setdefault(key, np.empty(size, dtype))
 
 
 def _tensor(storage: np.ndarray, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
-    """Return a strided view of a storage, which is filled later; reaching outside it is an error."""
+    """Return a strided view of a storage, whose values are read later; raise an error if it exceeds the storage."""
     last = offset + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
     if min(offset, *stride, *(length - 1 for length in shape), 0) < 0 or last >= storage.size:
         raise pickle.UnpicklingError(
-            f"a tensor of shape {shape} and stride {stride} at {offset} reaches outside its storage of {storage.size}"
+            f"a tensor of shape {shape} and stride {stride} at {offset} exceeds its storage of {storage.size} elements"
         )
     return np.lib.stride_tricks.as_strided(storage[offset:], shape, [step * storage.itemsize for step in stride])

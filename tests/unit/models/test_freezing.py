@@ -23,7 +23,7 @@ def test_rate_factors_go_by_blocks_from_the_top(configure):
     }
     assert kernel == {"stem": 0.0, "block6d_project": 0.5, "block7a_project": 0.1}
     assert factors[id(head.layers[-1].kernel)] == 1
-    expected = r"block9 is not a block of this backbone; there are block7a, block6d, .*, block1a, stem, head"
+    expected = r"block9 is not a block of this backbone; allowed are block7a, block6d, .*, block1a, stem, head"
     with pytest.raises(PipelineError, match=expected):
         rate_factors(model, blocks, replace(settings, rate_factors={"block9": 1}))
 

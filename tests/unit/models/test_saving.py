@@ -77,7 +77,7 @@ def test_a_file_cut_in_half_is_named(tmp_path):
     file = tmp_path / "model.keras"
     save_classifier(small_classifier(small("scratch_cnn")), ["a", "b", "c"], file)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(PipelineError, match=r"model.keras .* was cut short .*; copy it again"):
+    with pytest.raises(PipelineError, match=r"model.keras .* is truncated .*; copy it again"):
         load_classifier(file)
 
 

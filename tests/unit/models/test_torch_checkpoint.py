@@ -49,7 +49,7 @@ class _Runs:
 
 @pytest.mark.parametrize("payload", [_Runs(), np.zeros(3), io.BytesIO(), collections.Counter("a")])
 def test_whatever_is_no_tensor_is_refused(tmp_path, payload, capsys):
-    with pytest.raises(pickle.UnpicklingError, match="which no tensor needs"):
+    with pytest.raises(pickle.UnpicklingError, match="which is not needed for tensors"):
         load(written(tmp_path, *HEAD, {"weight": payload}, []))
     assert capsys.readouterr().out == ""
 
