@@ -1,1 +1,1 @@
-"""One job: identity, order of stages, outputs written whole, resumption, logging."""
+"""Jobs: their identity, the order of their stages, their outputs, resumption and logging."""

@@ -1,4 +1,4 @@
-"""An experiment, and the keys that name it or a stage's result by everything that they depend on."""
+"""Experiments, and the keys that identify them and the results of their stages."""
 
 import functools
 import hashlib
@@ -15,57 +15,57 @@ from pipeline.storage.files import Json, file_sha256, files_below, read_json, wr
 from pipeline.system.paths import CODE, resolve
 
 Digests = dict[str, str | None]
-"""sha256 of what lies outside the checkout: `images`, and `weights` (None where no weights file is named)."""
+"""sha256 digests of inputs outside the checkout: `images`, and `weights` (None without a weights file)."""
 
 _WATCH = OUTPUTS / "watch"
 
 
 def outside_digests(config: Config) -> Digests:
-    """Digests of the images and of a weights file, as they are now."""
+    """Return the current digests of the images and the weights file."""
     backbone = config.backbone
     weights = file_sha256(resolve(backbone.weights)) if backbone.has_weights_file else None
     return {"images": listing_digest(config.dataset), "weights": weights}
 
 
 def write_digests(digests: Digests) -> None:
-    """Write each digest to a file of its own, for the stages that depend on it under DVC."""
+    """Write each digest to its own file, on which stages depend under DVC."""
     for name, digest in digests.items():
         write_json(_WATCH / f"{name}.json", {"sha256": digest})
 
 
 def read_digests() -> Digests:
-    """Read what stage watch wrote."""
+    """Read the digests that stage watch wrote."""
     return {file.stem: read_json(file)["sha256"] for file in sorted(_WATCH.glob("*.json"))}
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """The experiment that a job works on, and where its outputs lie."""
+    """Experiment of a job, and the folder of its outputs."""
 
     config: Config
     root: Path
-    """Folder of the stages' folders: a job's own, or DVC's outputs/."""
+    """Folder that contains the stages' folders: the job's folder, or outputs/ under DVC."""
     digests: Digests
     key: str
 
     @classmethod
     def of(cls, config: Config, root: Path, digests: Digests | None = None) -> "Experiment":
-        """The experiment of a configuration; `digests` None: as they are now."""
+        """Return the experiment of a configuration, with the current digests if `digests` is None."""
         digests = digests or outside_digests(config)
         return cls(config, root, digests, experiment_key(config, digests))
 
     def folder(self, stage: str) -> Path:
-        """Folder of a stage's outputs."""
+        """Return the folder of a stage's outputs."""
         return self.root / stage
 
     def stage_key(self, stage: str) -> str:
-        """Name a stage's result by everything that it depends on.
+        """Return the key of a stage's result.
 
         Returns:
-            16 hexadecimal digits: settings, declared code, content of declared inputs, digests, locks and `RESULTS`.
+            16 hexadecimal digits: a hash of the stage's settings, declared code and inputs, digests and `RESULTS`.
 
         Raises:
-            OSError: an input is missing.
+            OSError: An input is missing.
         """
         declared = declaration(stage)
         return _key(
@@ -81,14 +81,14 @@ class Experiment:
 
 
 def experiment_key(config: Config, digests: Digests | None = None) -> str:
-    """Name an experiment before it starts: settings and code of all stages that make numbers, images and weights.
+    """Return the key of an experiment, which is known before the experiment starts.
 
     Args:
-        config: the whole configuration.
-        digests: see `outside_digests`; None: as they are now.
+        config: Complete configuration.
+        digests: Result of `outside_digests`; None computes it.
 
     Returns:
-        16 hexadecimal digits.
+        16 hexadecimal digits: a hash of the settings and code of all stages that compute results, and of the digests.
     """
     code = {each for stage in COMPUTING for each in declaration(stage).code + declaration(stage).others}
     return _key(
@@ -103,15 +103,18 @@ def experiment_key(config: Config, digests: Digests | None = None) -> str:
 
 @functools.cache
 def code_digest(paths: tuple[str, ...]) -> str:
-    """sha256 over files and folders of the checkout, by path and content: what this process has imported."""
+    """Return the sha256 of files and folders of the checkout, over their paths and contents.
+
+    It is computed once per process, since later changes do not affect the code that the process has imported.
+    """
     return _digest(f"{path} {content_digest(CODE / path)}\n" for path in paths)
 
 
 def content_digest(path: Path) -> str:
-    """sha256 of a file's content, or over the paths and contents of a folder's files.
+    """Return the sha256 of a file's content, or of the paths and contents of all files in a folder.
 
     Raises:
-        OSError: there is no such file or folder.
+        OSError: The file or folder does not exist.
     """
     if not path.is_dir():
         return file_sha256(path)

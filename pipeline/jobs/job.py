@@ -1,4 +1,4 @@
-"""A job: check what its folder holds, run it, and write down how it ended."""
+"""Run a job: check the earlier results in its folder, run its stages, and record its outcome."""
 
 import logging
 import os
@@ -18,62 +18,68 @@ from pipeline.system.processes import TRIAL, worker_index
 log = logging.getLogger(__name__)
 
 OBJECTIVES = {"val_accuracy": "maximize", "val_loss": "minimize", "seconds": "minimize"}
-"""Objectives of a search, and the better direction of each."""
+"""Objectives of a search, and the direction in which each is optimized."""
 _OUTCOME = "outcome.json"
 
 
 class JobStatus(StrEnum):
-    """State in which a job ended."""
+    """Status of a job."""
 
     BEGUN = "begun"
-    """It runs, or was cut off."""
+    """The job is running, or was interrupted."""
     DONE = "done"
     SKIPPED = "skipped"
-    """It was complete before."""
+    """The job was complete before, and was not run again."""
     FAILED = "failed"
     FAILED_BEFORE = "failed before"
-    """It is not tried again without `sweep.retry_failed`."""
+    """The job failed in an earlier run, and was not run again, since `sweep.retry_failed` is false."""
     CUT_OFF = "cut off"
-    """Its worker died."""
+    """The worker process of the job died."""
     PRUNED = "pruned"
-    """Its search ended it."""
+    """The search stopped the job early."""
 
     @property
     def failed(self) -> bool:
-        """Neither complete nor pruned."""
+        """Return whether the job is neither complete nor pruned."""
         return self not in (JobStatus.DONE, JobStatus.SKIPPED, JobStatus.PRUNED)
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """Outcome of a job; `outcome.json` in its folder holds it for other commands and machines."""
+    """Outcome of a job, stored in outcome.json in the job's folder for other commands and machines."""
 
     status: JobStatus
     folder: str
     key: str
-    """The experiment's."""
+    """Key of the experiment."""
     reason: str = ""
-    """In one sentence; empty where the status says all."""
+    """Reason for the status in one sentence; empty if the status needs no explanation."""
     figures: dict[str, float] = field(default_factory=dict)
-    """The objectives of searches, once it has trained; see `OBJECTIVES`."""
+    """Value of each objective in `OBJECTIVES`; empty before a training has finished."""
 
     @classmethod
     def from_dict(cls, content: Json) -> "JobResult":
-        """The inverse of `dataclasses.asdict`; raises ValueError, TypeError or KeyError for other content."""
+        """Create a result from the output of `dataclasses.asdict`.
+
+        Raises:
+            ValueError, TypeError, KeyError: The content is not that of a result.
+        """
         return cls(**content | {"status": JobStatus(content["status"])})
 
 
 def run_job(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> JobResult:
     """Run the stages up to `stage` (None: all) in a job's folder.
 
-    In a sweep, a job that is complete, or has failed before, is not run again (see `sweep.retry_failed`).
+    A sweep skips jobs that are complete, and jobs that failed before unless `sweep.retry_failed` is true.
 
     Raises:
-        Exception: the reason of a failure, which is in outcome.json by then.
+        Exception: A stage failed; the reason is recorded in outcome.json.
     """
     if sweep and config.hardware.strategy == "multi_worker":
-        raise PipelineError("hardware.strategy: multi_worker is not allowed with -m; run its jobs one after the other")
-    # Wait for a process that is already working in this folder. Workers of one training share it.
+        raise PipelineError(
+            "hardware.strategy: multi_worker can't be used with -m; start one job at a time, without -m"
+        )
+    # Wait until no other process works in this folder. The workers of one distributed training share it.
     with nullcontext() if worker_index() else FileLock(f"{folder}.lock", is_singleton=True):
         return _run(stage, config, folder, sweep=sweep)
 
@@ -83,13 +89,13 @@ def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> Job
     from pipeline.jobs.pipeline import is_complete, run_through
     from pipeline.tracking.run_finder import mark_dead_runs
 
-    # Once, so that images which arrive meanwhile do not make it two experiments.
+    # The digests are computed once: images that are added during the job must not change its experiment.
     experiment = Experiment.of(config, folder)
     begun = JobResult(JobStatus.BEGUN, str(folder), experiment.key)
     before = _read(folder, experiment.key)
     cut_off = before is not None and before.status == JobStatus.BEGUN
     if cut_off:
-        # Perhaps after the last stage: then nothing else is left to do.
+        # If the job was interrupted after its last stage, no stage runs now that would mark its MLflow run.
         mark_dead_runs(config.tracking)
     if sweep:
         if is_complete(stage, experiment):
@@ -99,7 +105,7 @@ def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> Job
         if before and before.status == JobStatus.PRUNED and TRIAL in os.environ:
             return before
         if before and before.status == JobStatus.FAILED and not config.sweep.retry_failed:
-            retry = f"{before.reason}; sweep.retry_failed=true tries again"
+            retry = f"{before.reason}; set sweep.retry_failed=true to run it again"
             return replace(begun, status=JobStatus.FAILED_BEFORE, reason=retry)
     _write(begun)
     try:
@@ -117,14 +123,14 @@ def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> Job
 
 
 def reason(error: BaseException) -> str:
-    """The reason of a job's failure, in one line."""
+    """Return the reason of a job's failure in one line."""
     message = " ".join(str(error).split())
     return message if isinstance(error, PipelineError) else f"{type(error).__name__}: {message}"
 
 
 def _write(result: JobResult) -> None:
     if worker_index():
-        # Of workers that train together, the chief writes it.
+        # In a distributed training, only the chief writes the outcome.
         return
     try:
         write_json(Path(result.folder) / _OUTCOME, asdict(result))
@@ -133,7 +139,7 @@ def _write(result: JobResult) -> None:
 
 
 def _read(folder: Path, key: str) -> JobResult | None:
-    """Outcome of the last job in a folder; None where there was none, or one of another experiment."""
+    """Return the outcome of the last job in a folder; None if there is none or it is from another experiment."""
     try:
         result = JobResult.from_dict(read_json(folder / _OUTCOME))
     except (OSError, ValueError, TypeError, KeyError):
@@ -142,7 +148,7 @@ def _read(folder: Path, key: str) -> JobResult | None:
 
 
 def _figures(folder: Path) -> dict[str, float]:
-    """The objectives of a job that has trained: figures of its better phase, and the seconds of all training."""
+    """Return the objectives of a trained job: metrics of its better phase, and seconds of training in all phases."""
     phases = [folder / phase for phase in PHASES if (folder / phase / "metrics.json").exists()]
     if not phases:
         return {}

@@ -1,4 +1,4 @@
-"""Start a stage: for DVC, on the settings that stage configure wrote, or for a person, through Hydra."""
+"""Start a stage: under DVC with the settings that stage configure wrote, or from the command line through Hydra."""
 
 import logging
 import os
@@ -28,9 +28,9 @@ from pipeline.system.terminal import start_logging
 log = logging.getLogger(__name__)
 
 _SWEEPS = {"-m", "--multirun"}
-# Options with which Hydra only prints something.
+# Options with which Hydra prints information and runs no job.
 _PRINTS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc"}
-# What needs more than the usual installation: a module, and the extra that brings it.
+# Choices that need an optional dependency: the module, and the extra of this package that installs it.
 _EXTRAS = {
     "hydra/launcher=joblib": ("hydra_plugins.hydra_joblib_launcher", "parallel"),
     "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
@@ -41,10 +41,10 @@ _EXTRAS = {
 
 
 def main(stage: str | None) -> NoReturn:
-    """Run one stage, or all of them (None), as the command line says, and end the process.
+    """Run one stage, or all stages (None), as the command line specifies, and exit.
 
-    `--dvc` runs this stage alone on the settings that stage configure wrote, into outputs/. Otherwise the arguments
-    are Hydra's; a stage then brings its inputs up to date first, in the job's own folder.
+    `--dvc` runs only this stage, with the settings that stage configure wrote, and writes to outputs/. All other
+    arguments are passed to Hydra; then earlier stages whose results are missing run first, in the job's folder.
     """
     install_handlers()
     try:
@@ -55,7 +55,9 @@ def main(stage: str | None) -> NoReturn:
 
             if not execute(stage, Experiment.of(read_config(), OUTPUTS, read_digests())):
                 log.warning(
-                    "%s: outputs are complete; `python -m pipeline.sync` uploads them when the server is back", stage
+                    "%s: outputs are complete, but the tracking server is unreachable; run `python -m pipeline.sync` "
+                    "later to upload them",
+                    stage,
                 )
         else:
             _start(sys.argv[1:], stage)
@@ -70,7 +72,7 @@ def main(stage: str | None) -> NoReturn:
 
 
 def _start(arguments: Sequence[str], stage: str | None) -> None:
-    """Check everything that the jobs will run, and give Hydra the command line, with what this process adds to it."""
+    """Check the configurations of all jobs, and pass the completed command line to Hydra."""
     overrides = [each for each in arguments if compose.is_override(each)]
     options = [each for each in arguments if not compose.is_override(each)]
     for override in overrides:
@@ -85,13 +87,13 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
     if _PRINTS.isdisjoint(option.split("=")[0] for option in options):
         compose.check_choices(complete)
         if not is_writable(folder):
-            # Hydra would show a traceback.
-            raise PipelineError(f"{key}: {folder.absolute()} is not writable; name another folder for the results")
+            # Hydra would print a traceback.
+            raise PipelineError(f"{key}: {folder.absolute()} is not writable; choose another folder for the results")
     if sweeps:
-        # The same command again is the same sweep; Hydra carries its name to every job, on other machines too.
+        # The overrides are the sweep's name, so repeating the command resumes the sweep. Hydra sets it for every job.
         complete.append(f"+hydra.job.env_set.{SWEEP}={compose.quote_literally(' '.join(overrides))}")
     if "hydra/launcher=ray" in overrides and folder == Path("runs"):
-        # A worker on another machine starts in a folder of Ray's.
+        # A worker on another machine starts in a folder that Ray chooses, so the path has to be absolute.
         complete.append(f"hydra.sweep.dir={compose.quote_literally(str(Path.cwd() / 'runs'))}")
     sys.argv[1:] = [*options, f"hydra.job.name={stage or 'pipeline'}", *complete]
     _register_resolvers()
@@ -99,10 +101,10 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
 
 
 class HydraJob:
-    """A job as Hydra calls it; launchers send it to other processes."""
+    """Function that Hydra calls for each job; it can be pickled, since launchers send it to other processes."""
 
     def __init__(self, stage: str | None):
-        """`stage`: the last one to run; None: all."""
+        """Create the function that runs all stages up to `stage` (None: all)."""
         self.stage = stage
         self.__name__ = "job"
 
@@ -110,16 +112,16 @@ class HydraJob:
         """Run the job.
 
         Returns:
-            a `JobResult` as a dictionary; in a sweep also of a job that failed, since launchers differ in exceptions.
+            A `JobResult` as a dictionary, in a sweep also for a failed job, since launchers differ in exceptions.
         """
         _register_resolvers()
         state = HydraConfig.get()
         sweep, folder = state.mode == RunMode.MULTIRUN, Path(state.runtime.output_dir)
-        # Each of the processes that train together has a log of its own.
+        # Each worker of a distributed training writes its own log.
         worker = f"-worker{worker_index()}" if worker_index() else ""
         start_logging(folder / f"{self.stage or 'pipeline'}{worker}.log")
         jobs = int(state.launcher.get("n_jobs", 1))
-        # As joblib counts: -1 is one for each core.
+        # As in joblib, -1 means one job per core.
         take_share(jobs if jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + jobs))
         with handlers_installed():
             try:
@@ -134,7 +136,7 @@ class HydraJob:
 
 
 def _register_resolvers() -> None:
-    """Register the functions that conf/ calls, and the one that names a job's folder."""
+    """Register the OmegaConf resolvers that conf/ uses, and the one that names a job's folder."""
     compose.register_resolvers()
     OmegaConf.register_new_resolver("experiment_key", _job_folder, replace=True)
 
@@ -143,5 +145,5 @@ def _job_folder(*, _root_: DictConfig) -> str:
     try:
         return experiment_key(compose.from_hydra(_root_))
     except PipelineError:
-        # Hydra needs the folder before the job begins; the job then raises the same error where Hydra can report it.
+        # Hydra needs the folder before the job starts. The job then raises the same error, which Hydra can report.
         return "not-started"

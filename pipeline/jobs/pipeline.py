@@ -1,4 +1,4 @@
-"""Run the stages of an experiment in order, by one process, or by several that train together."""
+"""Run the stages of an experiment in order, in one process or in the workers of a distributed training."""
 
 import logging
 import shutil
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def stages_up_to(last: str | None) -> tuple[str, ...]:
-    """The stages up to `last`, in order; None: all."""
+    """Return the stages up to `last` (None: all), in order."""
     return STAGES if last is None else STAGES[: STAGES.index(last) + 1]
 
 
@@ -30,26 +30,26 @@ def is_complete(last: str | None, experiment: Experiment) -> bool:
 def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> None:
     """Run the stages up to `last` (None: all) whose results are missing.
 
-    Trainings that were cut off resume. Two processes on the same folder take turns. Of processes that
-    train together, the chief runs the stages, and the others take part in its trainings.
+    Interrupted trainings resume. Two processes on the same folder run one after the other. In a distributed training,
+    the chief runs all stages, and the other workers take part in the training phases only.
 
     Args:
-        last: the last stage to run.
-        experiment: its configuration and folder.
-        repeat: run `last`, or all stages, once more where nothing is missing.
+        last: Last stage to run; None runs all stages.
+        experiment: Experiment whose stages are run.
+        repeat: Run `last`, or all stages, again if no result is missing.
 
     Raises:
-        UndeliveredError: everything was computed, and the tracking store is away.
-        PipelineError: an error of a stage.
+        UndeliveredError: All results are computed, but the tracking server is unreachable.
+        PipelineError: A stage failed.
     """
     multi_worker = experiment.config.hardware.strategy == "multi_worker"
     if multi_worker:
-        # TensorFlow is not imported before a training needs it.
+        # TensorFlow is imported only when a training needs it.
         from pipeline.training.hardware import broadcast, join
 
         join(experiment.config.hardware)
         if worker_index():
-            # The chief names each training that begins, and 0 after the last one; it alone keeps the files.
+            # The chief sends the number of each phase that starts, and 0 after the last. Only the chief writes results.
             while number := broadcast(0):
                 stage = PHASES[number - 1]
                 log.info("worker %d: %s started", worker_index(), stage)
@@ -59,17 +59,17 @@ def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> No
     with FileLock(f"{experiment.root}.lock", is_singleton=True):
         logged = _run(last, experiment, repeat=repeat)
     if multi_worker:
-        # There is no further training.
+        # 0 ends the loop of the other workers.
         broadcast(0)
     if not logged:
         raise UndeliveredError(
-            f"Finished: outputs are complete in {experiment.root}. The tracking server is unreachable; upload later with "
-            "`python -m pipeline.sync` or the same command"
+            f"Finished: outputs are complete in {experiment.root}. The tracking server is unreachable; to upload them later, "
+            "run `python -m pipeline.sync` or the same command"
         )
 
 
 def _run(last: str | None, experiment: Experiment, *, repeat: bool) -> bool:
-    """Run what is missing; returns whether the tracking store has everything."""
+    """Run the stages whose results are missing, and return whether the tracking store has all results."""
     named = STAGES if last is None else (last,)
     forced = named if repeat and all(is_done(stage, experiment) for stage in named) else ()
     logged = True
@@ -79,10 +79,10 @@ def _run(last: str | None, experiment: Experiment, *, repeat: bool) -> bool:
             continue
         log.info("%s: up to date: %s", stage, experiment.folder(stage))
         if stage in PHASES:
-            # A process that is killed in its last moment leaves them.
+            # They remain if a process was killed after it had written the result.
             shutil.rmtree(checkpoint_folder(stage, experiment), ignore_errors=True)
     for stage in STAGES[len(stages_up_to(last)) :]:
-        # Computed from files that were replaced: it belongs to another experiment.
+        # Such a result was computed from inputs that have been replaced since.
         if experiment.folder(stage).exists() and not is_computed(stage, experiment):
             shutil.rmtree(experiment.folder(stage))
     return logged

@@ -1,4 +1,4 @@
-"""Results of stages, shared by all jobs that use one cache folder: each is computed once."""
+"""Stage results in the cache folder, shared by all jobs so that each result is computed once."""
 
 import logging
 import os
@@ -12,31 +12,31 @@ from pipeline.storage.files import file_sha256, files_below, is_writable, locked
 log = logging.getLogger(__name__)
 
 RUN = "run.json"
-"""Origin of a result, and the size and sha256 of each of its files; written once with the result."""
+"""Name of the file with the origin of a result, and the size and sha256 of each of its files."""
 
 
 class SharedResults:
-    """The folder `stages/` of a cache: one folder per result, named by stage and key, whole or not there."""
+    """Folder `stages/` of the cache, with one complete folder per result, named by stage and key."""
 
     def __init__(self, cache: Path):
         self._folder = cache / "stages"
 
     @contextmanager
     def alone_with(self, stage: str, key: str) -> Iterator[None]:
-        """Hold a result's lock: of two processes that need the same result, one computes it while the other waits.
+        """Hold the lock of a result, so that one process computes it while others wait.
 
-        The operating system releases the lock of a process that dies.
+        The operating system releases the lock if the process dies.
         """
         waiting = f"{stage}: another process is computing the same result; waiting for it"
-        # To what is read-only nobody can add; what is there took its place whole.
+        # A read-only cache needs no lock: no process can add to it, and all its results are complete.
         with locked(self._folder / f".{stage}-{key}.lock", waiting) if is_writable(self._folder) else nullcontext():
             yield
 
     def take(self, stage: str, key: str, target: Path) -> bool:
-        """Copy a result to `target`, if it is there and its files are as they were written.
+        """Copy a result from the cache to `target`, if it exists and no file is damaged.
 
         Returns:
-            whether `target` now holds it.
+            True if the result was copied.
         """
         source = self._folder / f"{stage}-{key}"
         if not (source / RUN).exists():
@@ -48,22 +48,22 @@ class SharedResults:
             return False
         with whole_folder(target) as unfinished:
             _copy_files(source, unfinished)
-        log.info("%s: computed before; its result was taken from the cache", stage)
+        log.info("%s: result copied from the cache", stage)
         return True
 
     def add(self, stage: str, key: str, source: Path) -> None:
-        """Keep a copy of the result in `source`; a full disk or a read-only cache costs only the sharing."""
+        """Copy the result in `source` to the cache, unless the disk is full or the cache is read-only."""
         if not is_writable(self._folder):
             return
         try:
             with whole_folder(self._folder / f"{stage}-{key}") as unfinished:
                 _copy_files(source, unfinished)
         except OSError as error:
-            log.warning("cache: the result of %s is not shared: %s", stage, error)
+            log.warning("cache: the result of %s could not be added: %s", stage, error)
 
 
 def _damaged_files(folder: Path) -> list[str]:
-    """The files of a result that are missing, or not as run.json says."""
+    """Return the files of a result that are missing, or whose sha256 differs from that in run.json."""
     try:
         files = read_json(folder / RUN)["files"].items()
     except (ValueError, KeyError):
@@ -74,9 +74,9 @@ def _damaged_files(folder: Path) -> list[str]:
 
 
 def _copy_files(source: Path, target: Path) -> None:
-    """Copy a folder's files into another one, sharing their blocks where the file system can.
+    """Copy the files of a folder into another one, sharing disk blocks if the file system supports it.
 
-    They are copies either way: an edit in one place changes no other.
+    Changing a file never changes its copy.
     """
     for file in files_below(source):
         place = target / file.relative_to(source)
@@ -87,7 +87,7 @@ def _copy_files(source: Path, target: Path) -> None:
                 while left > 0 and (copied := os.copy_file_range(reading.fileno(), writing.fileno(), left)):
                     left -= copied
             except (OSError, AttributeError):
-                # Two file systems, or a system that has no such call.
+                # The folders are on two file systems, or the operating system has no such call.
                 reading.seek(0)
                 writing.seek(0)
                 shutil.copyfileobj(reading, writing)

@@ -1,4 +1,4 @@
-"""Run one stage: write its outputs whole or not at all, log them to the experiment's run, resume trainings."""
+"""Run one stage: write its outputs atomically, log them to the experiment's MLflow run, and resume trainings."""
 
 import errno
 import json
@@ -29,19 +29,19 @@ from pipeline.training import Row
 
 log = logging.getLogger(__name__)
 
-# Beside the checkpoints of a training: the seconds that it has taken up to its last epoch.
+# File beside the checkpoints with the seconds of training up to the last epoch.
 _SECONDS = "seconds.json"
-# Errors that people can fix: no space, quota used up, read-only, no permission.
+# Errors that users can fix: full disk, exceeded quota, read-only file system, missing permission.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def is_computed(stage: str, experiment: Experiment, key: str | None = None) -> bool:
-    """Return whether a stage's folder holds its result for these settings, code and inputs, all files whole.
+    """Return whether a stage's folder has the complete result for the current settings, code and inputs.
 
     Args:
-        stage: one of `pipeline.stages.STAGES`.
-        experiment: whose stage it is.
-        key: the stage's, where it is known already.
+        stage: One of `pipeline.stages.STAGES`.
+        experiment: Experiment that the stage belongs to.
+        key: Key of the stage; None computes it.
     """
     folder = experiment.folder(stage)
     try:
@@ -53,45 +53,45 @@ def is_computed(stage: str, experiment: Experiment, key: str | None = None) -> b
     except (OSError, ValueError, KeyError, TypeError):
         return False
     if truncated:
-        log.warning("%s has missing or truncated files (%s); re-running the stage", folder, ", ".join(truncated))
+        log.warning("%s has missing or truncated files (%s); running the stage again", folder, ", ".join(truncated))
     return not truncated
 
 
 def is_done(stage: str, experiment: Experiment) -> bool:
-    """Return whether a stage's result is computed, and the tracking store has it."""
+    """Return whether a stage's result is complete and logged to the tracking store."""
     return is_computed(stage, experiment) and ledger_of(experiment.key, experiment.config).has(experiment.folder(stage))
 
 
 def execute(stage: str, experiment: Experiment, *, repeat: bool = False) -> bool:
     """Run a stage on its inputs, write its folder, and log it to the experiment's run.
 
-    A result that any job has computed is taken, not computed again. A training that was cut off resumes after its last
-    completed epoch. A result that was not logged is logged.
+    A result that another job has computed is copied from the cache. An interrupted training resumes after its last
+    completed epoch. A result that was not logged before is logged.
 
     Args:
-        stage: one of `pipeline.stages.STAGES`.
-        experiment: what it runs for.
-        repeat: compute it in any case.
+        stage: One of `pipeline.stages.STAGES`.
+        experiment: Experiment that the stage belongs to.
+        repeat: Compute the result even if it exists.
 
     Returns:
-        whether the tracking store has the result; if it is away, the files are complete all the same.
+        True if the tracking store has the result. The files are complete even if the store is unreachable.
 
     Raises:
-        PipelineError: an input is missing, or an error of the stage's own.
+        PipelineError: An input is missing, files can't be written, or the stage failed.
     """
     config, root, folder = experiment.config, experiment.root, experiment.folder(stage)
     needs = declaration(stage).needs
     for name in needs:
         if not (root / name).is_dir():
             raise PipelineError(
-                f"{stage} needs the outputs of {name}, and {root / name} does not exist; run dvc repro, or python -m pipeline"
+                f"{stage} needs the outputs of {name}, but {root / name} does not exist; run `dvc repro` or `python -m pipeline`"
             )
     log.info("%s: started", stage)
     started, key, shared = perf_counter(), experiment.stage_key(stage), SharedResults(resolve(config.cache_folder))
     try:
         with shared.alone_with(stage, key), _checkpoints(stage, key, experiment) as checkpoints:
             if repeat and checkpoints:
-                # Of a process that was killed after its last epoch.
+                # They remain if a process was killed after its last epoch.
                 for leftover in checkpoints.glob("*.npz"):
                     leftover.unlink()
             computed = not repeat and (is_computed(stage, experiment, key) or shared.take(stage, key, folder))
@@ -107,15 +107,15 @@ def execute(stage: str, experiment: Experiment, *, repeat: bool = False) -> bool
         if error.errno not in _DISK:
             raise
         raise PipelineError(
-            f"{stage}: {error}; nothing half-written was left in {root}. Free disk space, or make {resolve(config.cache_folder)} and {root} "
-            "writable (cache_folder, hydra.run.dir); the same command then resumes"
+            f"{stage}: {error}. No incomplete outputs remain in {root}. Free disk space, or make {resolve(config.cache_folder)} "
+            f"and {root} writable (cache_folder, hydra.run.dir); then run the same command to resume"
         ) from error
     log.info("%s: finished after %.0f s: %s", stage, perf_counter() - started, folder)
     return logged
 
 
 def _log_later_stages(stage: str, experiment: Experiment, run: ExperimentRun) -> None:
-    """Log later stages whose results still hold: DVC does not run them if this stage's outputs are as before."""
+    """Log the valid results of later stages, since DVC does not run a stage whose inputs have not changed."""
     for later in STAGES[STAGES.index(stage) + 1 :]:
         folder = experiment.folder(later)
         if not (is_computed(later, experiment) and (run.has(folder) or run.log_stage(folder))):
@@ -125,10 +125,19 @@ def _log_later_stages(stage: str, experiment: Experiment, run: ExperimentRun) ->
 def run_body(
     stage: str, experiment: Experiment, out: Path, listener: Callable[[Row], None], checkpoints: Path | None
 ) -> dict[str, str]:
-    """Call a stage's body, which is imported here: TensorFlow takes seconds, and not every stage needs it.
+    """Run the code of a stage.
+
+    The stage is imported here, since importing TensorFlow takes seconds and not every stage needs it.
+
+    Args:
+        stage: One of `pipeline.stages.STAGES`.
+        experiment: Experiment that the stage belongs to.
+        out: Folder that the outputs are written to.
+        listener: Function called with the metrics of each epoch.
+        checkpoints: Folder of the training's checkpoints; None: the training can't be resumed.
 
     Returns:
-        the environment that the result depends on: devices, threads, versions.
+        Environment that the result depends on: devices, threads and versions.
     """
     settings: Any = stage_settings(stage, experiment.config)
     places, inputs = places_of(experiment.config), experiment.root
@@ -151,7 +160,7 @@ def run_body(
 
 
 def places_of(config: Config) -> Places:
-    """Folders that stages read from; a data set that brings its images is written there first."""
+    """Return the folders that stages read from, after writing the images of a bundled or downloaded data set."""
     weights = resolve(config.backbone.weights) if config.backbone.has_weights_file else None
     return Places(image_folder(config.dataset), table_file(config.dataset), weights, resolve(config.cache_folder))
 
@@ -159,15 +168,15 @@ def places_of(config: Config) -> Places:
 def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, checkpoints: Path | None) -> None:
     root = experiment.root
     for leftover in root.glob(f".{stage}-*"):
-        # Of a process that was killed: this one has locked the folder.
+        # They remain from a killed process: no other process is running, since this one has locked the folder.
         shutil.rmtree(leftover, ignore_errors=True)
     leaks_page = root / "leaks.html"
     leaks_page.unlink(missing_ok=True)
     if stage in PHASES and experiment.config.hardware.strategy == "multi_worker":
-        # TensorFlow is not imported before a training needs it.
+        # TensorFlow is imported only when a training needs it.
         from pipeline.training.hardware import broadcast
 
-        # The other workers wait for the number of the training that begins now.
+        # The other workers wait for the number of the phase that starts.
         broadcast(PHASES.index(stage) + 1)
     seconds = _stopwatch(checkpoints)
     listeners = [run.report_epoch, *_pruner()]
@@ -182,11 +191,11 @@ def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, c
         try:
             environment = run_body(stage, experiment, out, listen, checkpoints)
         except LeakError as error:
-            # People need it to decide; the stage itself writes nothing.
+            # Users need this page to resolve the leak, and a failed stage leaves no outputs.
             from pipeline.reports.review_pages import write_duplicates
 
             write_duplicates(error.duplicates, places_of(experiment.config).images, leaks_page)
-            raise PipelineError(f"{error}\n{leaks_page} shows them") from error
+            raise PipelineError(f"{error}\nSee the images in {leaks_page}") from error
         state = {
             "run_id": run.run_id,
             "stage_key": key,
@@ -201,7 +210,7 @@ def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, c
 
 
 def _stopwatch(checkpoints: Path | None) -> Callable[[], float]:
-    """Reads the seconds of a stage, with those of earlier starts that were cut off."""
+    """Return a function that returns the seconds of the stage so far, including earlier interrupted attempts."""
     file = checkpoints / _SECONDS if checkpoints else None
     before: float = read_json(file) if file and file.exists() else 0.0
     started = perf_counter()
@@ -209,9 +218,9 @@ def _stopwatch(checkpoints: Path | None) -> Callable[[], float]:
 
 
 def _pruner() -> list[Callable[[Row], None]]:
-    """Listener that reports each epoch to the search, where this job is an Optuna trial of one that prunes; else none.
+    """Return a listener that reports each epoch to Optuna, if this job is a trial of a search with pruning.
 
-    It raises PrunedError where the search ends this trial.
+    The list is empty otherwise. The listener raises PrunedError if the trial is pruned.
     """
     search = json.loads(os.environ.get(TRIAL) or "{}")
     if not search.get("report"):
@@ -231,30 +240,39 @@ def _pruner() -> list[Callable[[Row], None]]:
         running.report(row[search["report"]], int(row["epoch"]))
         if running.should_prune():
             raise PrunedError(
-                f"trial {search['number']} of {search['study']} was pruned after epoch {row['epoch']}: others were better by then"
+                f"trial {search['number']} of {search['study']} was pruned after epoch {row['epoch']}: other trials were better at that epoch"
             )
 
     return [report]
 
 
 def checkpoint_folder(stage: str, experiment: Experiment, key: str | None = None) -> Path:
-    """Folder of the checkpoints from which a training resumes, until its stage has ended; `key` as in `is_computed`."""
+    """Return the folder of a training's checkpoints, which is removed when the stage has finished.
+
+    Args:
+        stage: Name of the phase.
+        experiment: Experiment that the stage belongs to.
+        key: Key of the stage; None computes it.
+    """
     return resolve(experiment.config.cache_folder) / f"resume-{stage}-{key or experiment.stage_key(stage)}"
 
 
 @contextmanager
 def _checkpoints(stage: str, key: str, experiment: Experiment) -> Iterator[Path | None]:
-    """Folder of a training's checkpoints, removed after it; None for other stages, and where nothing can be written."""
+    """Yield the folder of a training's checkpoints, and remove it after the training.
+
+    It is None for other stages, and if the cache is not writable.
+    """
     if stage not in PHASES:
         yield None
         return
     folder = checkpoint_folder(stage, experiment, key)
     if not is_writable(folder.parent):
-        log.warning("cache_folder: %s is not writable: if interrupted, %s will not be resumable", folder.parent, stage)
+        log.warning("cache_folder: %s is not writable; %s can't be resumed if it is interrupted", folder.parent, stage)
         yield None
         return
     try:
-        # So that `python -m pipeline.cache` lists and prunes it.
+        # With this file, `python -m pipeline.cache` lists and prunes the folder.
         holds = {"kind": "resume", "backbone": f"{experiment.config.backbone.name} {stage}"}
         write_json(folder / "entry.json", {"holds": holds})
         yield folder

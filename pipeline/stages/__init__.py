@@ -1,4 +1,4 @@
-"""The body of each stage, and the stages as dvc.yaml declares them: code and inputs."""
+"""Code of each stage, and the declarations of the stages in dvc.yaml."""
 
 import functools
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pipeline.system.paths import CODE
 STAGES = ("prepare", "train", "finetune", "evaluate", "report")
 """All stages, in the order in which they run."""
 COMPUTING = STAGES[:-1]
-"""The stages that compute results; `report` draws and logs them."""
+"""Stages that compute results; `report` only presents them."""
 
 
 @dataclass(frozen=True)
@@ -18,17 +18,17 @@ class Declaration:
     """A stage's entry in dvc.yaml."""
 
     code: tuple[str, ...]
-    """Files and folders of this package, relative to the checkout."""
+    """Files and folders of this package that the stage depends on, relative to the checkout."""
     inputs: tuple[str, ...]
     """Files of earlier stages, relative to the folder of outputs, such as train/model.keras."""
     digests: tuple[str, ...]
-    """Digests that stage watch writes of what lies outside the checkout: images, weights."""
+    """Names of the digests that it depends on, of inputs outside the checkout: images, weights."""
     others: tuple[str, ...]
-    """Further dependencies, relative to the checkout, such as the locks."""
+    """Further dependencies, relative to the checkout, such as lock files."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The earlier stages that it reads from."""
+        """Return the earlier stages whose outputs this stage reads."""
         return tuple(stage for stage in STAGES if any(path.startswith(f"{stage}/") for path in self.inputs))
 
 

@@ -1,4 +1,4 @@
-"""Stage evaluate: both phases' models on the test images, which no earlier stage has used."""
+"""Stage evaluate: evaluate the models of both phases on the test images, which no earlier stage has used."""
 
 import logging
 from pathlib import Path
@@ -32,10 +32,10 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
     """Write metrics.json, predictions.parquet, and the tables of the report to `out`; see dvc.yaml for all files.
 
     Returns:
-        what the result depends on beside the settings, for run.json.
+        Environment that the result depends on, for run.json.
 
     Raises:
-        PipelineError: a model was trained on other classes.
+        PipelineError: A model was trained on other classes than those of the test images.
     """
     evaluate, seed = settings.evaluate, settings.seed
     set_up(settings.hardware, seed)
@@ -44,7 +44,7 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
     features = open_images(rows, places.images, settings, cache, title="decoding, test")
     test = TestSet(rows, class_indices(rows, classes), features.images, classes, features)
     train_validation = training_data(manifest, places.images, settings, cache)
-    # Fine-tuning first: its cut is lower, and the features of the whole frozen backbone are computed from there.
+    # Fine-tuning first: its cut is lower, and the features of the complete backbone are computed from those at the cut.
     results = {phase: _result(phase, inputs, test, train_validation, settings) for phase in reversed(PHASES)}
     best = read_json(inputs / "finetune" / "metrics.json")["best"]
     training = train_validation.labels[train_validation.train_indices]
@@ -81,8 +81,8 @@ def _result(
     model, classes = load_classifier(inputs / phase / "model.keras")
     if classes != test.classes:
         raise PipelineError(
-            f"{inputs / phase} was trained on the classes {classes}, the test images have {test.classes}; run {phase} "
-            "again"
+            f"the model in {inputs / phase} was trained on the classes {classes}, but the test images have the classes "
+            f"{test.classes}; run {phase} again"
         )
     precision, frozen = settings.hardware.precision, settings.freeze_batch_norm
     if phase == "train":
@@ -94,7 +94,7 @@ def _result(
 
 
 def _temperatures(results: dict[str, PhaseResult], settings: EvaluateSettings) -> Json:
-    """Temperature of each model, alone and with test-time augmentation, and whether they are applied."""
+    """Return the temperature of each model with and without test-time augmentation, and whether it is applied."""
     evaluate = settings.evaluate
     tta = {"kind": evaluate.tta} | {phase: results[phase].averaged.temperature for phase in PHASES}
     return {
@@ -107,13 +107,13 @@ def _temperatures(results: dict[str, PhaseResult], settings: EvaluateSettings) -
 def _metrics(
     results: dict[str, PhaseResult], labels: np.ndarray, training: np.ndarray, settings: EvaluateSettings
 ) -> Json:
-    """Each phase's figures, and the difference between the two on the same images.
+    """Return the metrics of both phases, and their difference on the same images.
 
     Args:
-        results: of each phase.
-        labels: of the test images, int [n].
-        training: labels of the training images, int [m].
-        settings: of this stage.
+        results: Result of each phase.
+        labels: Labels of the test images, int [n].
+        training: Labels of the training images, int [m].
+        settings: Settings of this stage.
     """
     evaluate = settings.evaluate
     metrics: Json = {}
@@ -155,11 +155,11 @@ def _log_figures(metrics: Json) -> None:
             "%s: test accuracy %.4f (%.4f to %.4f), macro F1 %.4f (%.4f to %.4f), ECE %.4f%s",
             phase, figures["accuracy"], figures["accuracy_low"], figures["accuracy_high"], figures["macro_f1"],
             figures["macro_f1_low"], figures["macro_f1_high"], figures["ece"],
-            ", the best on validation" * (phase == metrics["best"]),
+            ", best on validation" * (phase == metrics["best"]),
         )  # fmt: skip
     saved = metrics["saved_model"]
     log.info(
         "Saved model (float32) agrees with the evaluated predictions on %.1f %% of %d test images; "
-        "probabilities differ by %.2g at most",
+        "probabilities differ by at most %.2g",
         100 * saved["same_class"], saved["images"], saved["largest_difference"],
     )  # fmt: skip

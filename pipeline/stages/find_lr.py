@@ -1,4 +1,8 @@
-"""Learning-rate range test (L. Smith, Cyclical Learning Rates, 2017): the loss while the learning rate rises."""
+"""Learning-rate range test: measure the loss while the learning rate rises.
+
+Source:
+    L. Smith, Cyclical Learning Rates for Training Neural Networks, 2017.
+"""
 
 import logging
 import math
@@ -30,28 +34,29 @@ log = logging.getLogger(__name__)
 
 # Weight of a new batch in the moving average of the loss.
 _SMOOTHING = 0.1
-# The test ends where the average is so many times its lowest value.
+# The test ends when the moving average exceeds its lowest value by this factor.
 _DIVERGED = 4.0
-# The suggested rate is so many times below that of the lowest loss.
+# The suggested rate is the rate with the lowest loss, divided by this factor.
 _MARGIN = 10.0
 
 
 def run(config: Config, phase: str, places: Places, inputs: Path) -> Json:
-    """Train a phase's first steps at rates that rise from `find_lr.low` to `find_lr.high`, until the loss diverges.
+    """Train the first steps of a phase while the learning rate rises, until the loss diverges.
 
-    Writes rates.csv, find_lr.png and suggestion.json to the folder find_lr in `inputs`, and no model.
+    The rate rises from `find_lr.low` to `find_lr.high`. The files rates.csv, find_lr.png and suggestion.json are
+    written to the folder find_lr in `inputs`. No model is saved.
 
     Args:
-        config: of the experiment.
-        phase: train, or finetune (the first of its rounds).
-        places: the images, and the cache.
-        inputs: folder of the earlier stages.
+        config: Configuration of the experiment.
+        phase: Phase to test: train, or finetune (its first round).
+        places: Folders of the images and the cache.
+        inputs: Folder of the earlier stages' outputs.
 
     Returns:
-        `phase`, and the rates `suggested` and `configured`.
+        `phase`, and the learning rates `suggested` and `configured`.
 
     Raises:
-        PipelineError: the loss is not a number from the start.
+        PipelineError: The first loss is not finite.
     """
     strategy = set_up(config.hardware, config.seed)
     context = FitContext(config.seed, config.augment, config.hardware, strategy)
@@ -67,7 +72,7 @@ def run(config: Config, phase: str, places: Places, inputs: Path) -> Json:
         plot_rate_range(table, suggested, configured, out / "find_lr.png")
         write_json(out / "suggestion.json", figures)
     log.info(
-        "%s.learning_rate: %.2g is suggested, a tenth of where the loss was lowest; %.2g is configured, %s. See %s",
+        "%s.learning_rate: suggested %.2g (a tenth of the rate with the lowest loss), configured %.2g (%s). See %s",
         phase, suggested, configured, _compared(configured / suggested), folder / "find_lr.png",
     )  # fmt: skip
     return figures
@@ -76,11 +81,11 @@ def run(config: Config, phase: str, places: Places, inputs: Path) -> Json:
 def _compared(ratio: float) -> str:
     if abs(math.log10(ratio)) < 0.5:
         return "about the same"
-    return f"{ratio:.1f} times that" if ratio > 1 else f"{1 / ratio:.1f} times less"
+    return f"{ratio:.1f} times as high" if ratio > 1 else f"{1 / ratio:.1f} times lower"
 
 
 def _losses(task: PhaseFit, context: FitContext, find_lr: FindLrConfig) -> list[float]:
-    """The loss of each batch while the rate rises."""
+    """Return the loss of each batch while the learning rate rises."""
     parts, steps = task.parts, find_lr.steps
     network_inputs = make_inputs(parts, task.data, task.phase, context)
     network = network_inputs.network
@@ -115,7 +120,7 @@ def _phase_2(config: Config, data: TrainingData, inputs: Path) -> PhaseFit:
 
 
 def smoothed(losses: list[float]) -> np.ndarray:
-    """Return the moving average of losses without bias towards the first, float64 [n]."""
+    """Return the exponential moving average of the losses, without bias towards the first loss, float64 [n]."""
     return pd.Series(losses).ewm(alpha=_SMOOTHING).mean().to_numpy()
 
 
@@ -123,21 +128,21 @@ def suggest_rate(losses: list[float], low: float, high: float, steps: int) -> tu
     """Suggest a learning rate from the losses of a range test's batches.
 
     Args:
-        losses: of the batches that were trained, at most `steps`.
-        low: the first batch's rate.
-        high: the rate of the batch number `steps`.
-        steps: number of batches from `low` to `high`.
+        losses: Losses of the batches, at most `steps`.
+        low: Learning rate of the first batch.
+        high: Learning rate of batch number `steps`.
+        steps: Number of batches from `low` to `high`.
 
     Returns:
-        a row for each batch, of learning_rate, loss, and smoothed, its moving average; and a tenth of the rate at which
-        the smoothed loss was lowest.
+        Table with one row per batch and the columns learning_rate, loss and smoothed (the moving average of the loss).
+        The suggested rate, a tenth of the rate with the lowest moving average.
 
     Raises:
-        PipelineError: the first loss is not a number.
+        PipelineError: The first loss is not finite.
     """
     finite = [loss for loss in losses if np.isfinite(loss)]
     if not finite:
-        raise PipelineError(f"find_lr.low: the loss is not a number at {low:g}; choose a lower rate")
+        raise PipelineError(f"find_lr.low: the loss is not finite at the learning rate {low:g}; choose a lower one")
     rates = low * (high / low) ** (np.arange(len(finite)) / (steps - 1))
     curve = smoothed(finite)
     table = pd.DataFrame({"learning_rate": rates, "loss": finite, "smoothed": curve})

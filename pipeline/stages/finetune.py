@@ -1,4 +1,4 @@
-"""Stage finetune, phase 2: from the model of phase 1, the backbone is trained as well, in part or as a whole."""
+"""Stage finetune (phase 2): fine-tune the backbone of phase 1's model, in part or as a whole."""
 
 import logging
 from collections.abc import Callable
@@ -38,19 +38,19 @@ def run(
     """Write model.keras, history.csv, rates.csv, metrics.json and augmentation.npz to `out`.
 
     Args:
-        settings: of this stage.
-        places: the images, and the cache.
-        inputs: folder of the earlier stages.
-        out: to write into.
-        listener: called with each epoch's figures.
-        checkpoints: folder of the checkpoints, from which the training resumes; None: it is not resumable.
+        settings: Settings of this stage.
+        places: Folders of the images and the cache.
+        inputs: Folder of the earlier stages' outputs.
+        out: Folder that the outputs are written to.
+        listener: Function called with the metrics of each epoch.
+        checkpoints: Folder of checkpoints from which the training resumes; None: it can't be resumed.
 
     Returns:
-        what the result depends on beside the settings, for run.json.
+        Environment that the result depends on, for run.json.
 
     Raises:
-        DivergedError: the loss is not a number, or far above that of guessing.
-        PipelineError: a frozen BatchNormalization has changed, or an unfreeze depth is unknown.
+        DivergedError: The loss is not finite, or far above that of random guessing.
+        PipelineError: A frozen BatchNormalization layer has changed, or an unfreeze depth is unknown.
     """
     strategy = set_up(settings.hardware, settings.seed)
     manifest = read_manifest(inputs / "prepare")
@@ -71,8 +71,8 @@ def run(
     )
     if settings.finetune.freeze_batch_norm and batch_norm_digest(backbone) != before:
         raise PipelineError(
-            "BatchNormalization changed although finetune.freeze_batch_norm is on; this result can't be trusted, please "
-            "report it"
+            "BatchNormalization layers changed although finetune.freeze_batch_norm is true; the result is discarded. "
+            "Report this bug"
         )
 
     rows = [row for each in tuned.rounds for row in each.rows]
@@ -86,8 +86,8 @@ def run(
     metrics["best"] = better_phase(phase_1, metrics)
     if metrics["best"] == "train":
         log.warning(
-            "Fine-tuning ended below phase 1 on validation (accuracy, then loss): the model of phase 1 is the better "
-            "one. A lower finetune.learning_rate may help (python -m pipeline.find_lr), or more images"
+            "Fine-tuning did not improve on phase 1 on the validation images (accuracy, then loss): the model of phase "
+            "1 is the better one. Try a lower finetune.learning_rate (see `python -m pipeline.find_lr`), or more images"
         )
     save_classifier(model, classes, out / "model.keras")
     write_history(rows, np.concatenate([each.rates for each in tuned.rounds]), out)

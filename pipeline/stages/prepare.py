@@ -1,4 +1,4 @@
-"""Stage prepare: find the images, check them, and split them for training, validation and testing."""
+"""Stage prepare: find the images, check them, and split them into training, validation and test images."""
 
 import logging
 from importlib.metadata import version
@@ -22,11 +22,11 @@ def run(settings: PrepareSettings, places: Places, out: Path) -> dict[str, str]:
     """Write manifest.parquet, classes.json, quarantine.csv, duplicates.csv and metrics.json to `out`.
 
     Returns:
-        what the result depends on beside the settings, for run.json.
+        Versions of packages that the result depends on, for run.json.
 
     Raises:
-        PipelineError: the data set can't be used.
-        LeakError: given splits share images.
+        PipelineError: The data set can't be used.
+        LeakError: The data set's own splits share images.
     """
     dataset = settings.dataset
     listing = list_source(dataset, places.images, places.table)
@@ -47,7 +47,7 @@ def run(settings: PrepareSettings, places: Places, out: Path) -> dict[str, str]:
 
 
 def summarise(curated: Curated, listing: Listing, counts: pd.DataFrame) -> Json:
-    """Count images, in all and by split, class and format, and summarise their sizes and problems."""
+    """Count the images in total and by split, class and format, and summarise their sizes and problems."""
     manifest = curated.manifest
     return {
         "images": len(manifest),
@@ -74,12 +74,12 @@ def _log_findings(listing: Listing, curated: Curated) -> None:
     if len(curated.quarantined):
         first = curated.quarantined.iloc[0]
         log.warning(
-            "%d images are quarantined, first %r (%s); see quarantine.csv",
+            "%d images are quarantined, the first is %r (%s); see quarantine.csv",
             len(curated.quarantined), first["path"], first["reason"],
         )  # fmt: skip
     if figures["duplicates"]:
         log.warning(
-            "%d images are duplicates of others (%d groups), %d of them under several labels; see duplicates.html",
+            "%d images are duplicates of others (%d groups), %d of them with conflicting labels; see duplicates.html",
             figures["duplicates"], figures["duplicate_groups"], figures["label_conflicts"],
         )  # fmt: skip
     if figures["leaked"]:
@@ -89,7 +89,7 @@ def _log_findings(listing: Listing, curated: Curated) -> None:
         )  # fmt: skip
     for split, rows in manifest.groupby("split"):
         if missing := set(listing.classes) - set(rows["label"]):
-            log.warning("The %s split has no image of %s", split, ", ".join(sorted(missing)))
+            log.warning("The %s split has no images of these classes: %s", split, ", ".join(sorted(missing)))
     log.info(
         "%d images of %d classes: %s", len(manifest), len(listing.classes), manifest["split"].value_counts().to_dict()
     )

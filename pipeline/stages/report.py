@@ -1,4 +1,4 @@
-"""Stage report: charts and pages, drawn from the other stages' tables, without TensorFlow."""
+"""Stage report: draw charts and pages from the outputs of the other stages, without TensorFlow."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def run(settings: ReportSettings, places: Places, inputs: Path, out: Path) -> di
     """Write report.html, summary.md, plots/, duplicates.html and label_issues.html to `out`.
 
     Returns:
-        what the result depends on beside the settings, for run.json: nothing.
+        Empty dictionary, since the result depends on no further environment.
     """
     plots = out / "plots"
     plots.mkdir()

@@ -1,4 +1,4 @@
-"""Settings of each stage: a dataclass with the part of the configuration that it sees, and DVC's file of each."""
+"""Settings of each stage: dataclasses with the part of the configuration that it uses, and their files for DVC."""
 
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -21,29 +21,32 @@ from pipeline.storage.files import Json, whole_file
 from pipeline.system.errors import PipelineError
 
 RESULTS = 1
-"""Raise it by hand if a fix in code that no stage declares (system, storage, config, jobs) changes numbers."""
+"""Version of the results, increased by hand if a fix in code that no stage declares changes numbers.
+
+Such code is in `system/`, `storage/`, `config/` and `jobs/`.
+"""
 OUTPUTS = Path("outputs")
-"""Folder of DVC's results."""
+"""Folder of the stages' outputs under DVC."""
 _SETTINGS = OUTPUTS / "settings"
 
 
 @dataclass(frozen=True)
 class Places:
-    """Folders of this machine that a stage reads from; they are part of no key and no output."""
+    """Folders and files on this machine that a stage reads; they are not part of keys or outputs."""
 
     images: Path
-    """Folder that the manifest's paths start from."""
+    """Base folder of the paths in the manifest."""
     table: Path | None
-    """The CSV file that lists the images, where there is one; read by prepare alone."""
+    """CSV file that lists the images; None if the source has none. Only prepare reads it."""
     weights: Path | None
-    """File of the backbone's weights, where `backbone.weights` names one."""
+    """File with the backbone's weights; None if `backbone.weights` names no file."""
     cache: Path
-    """Decoded images and cached features."""
+    """Folder of decoded images and cached features."""
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """Settings of stage prepare: the images, and how they are split."""
+    """Settings of stage prepare: the data set, its checks and its splits."""
 
     seed: int
     dataset: CurationConfig
@@ -59,7 +62,7 @@ class _NetworkSettings:
 
 @dataclass(frozen=True)
 class TrainSettings(_NetworkSettings):
-    """Settings of stage train: the network, and phase 1."""
+    """Settings of stage train: the network, its augmentation and phase 1."""
 
     augment: AugmentConfig
     train: TrainConfig
@@ -67,7 +70,7 @@ class TrainSettings(_NetworkSettings):
 
 @dataclass(frozen=True)
 class FinetuneSettings(_NetworkSettings):
-    """Settings of stage finetune: the network, and phase 2."""
+    """Settings of stage finetune: the network, its augmentation and phase 2."""
 
     augment: AugmentConfig
     finetune: FinetuneConfig
@@ -75,19 +78,19 @@ class FinetuneSettings(_NetworkSettings):
 
 @dataclass(frozen=True)
 class EvaluateSettings(_NetworkSettings):
-    """Settings of stage evaluate: the network as it was trained, and how it is evaluated."""
+    """Settings of stage evaluate: the network and its evaluation."""
 
     evaluate: EvaluateConfig
     freeze_batch_norm: bool
-    """Of fine-tuning: its model is evaluated in the arithmetic that it was trained in."""
+    """Value of `finetune.freeze_batch_norm`, so that the fine-tuned model is evaluated as it was trained."""
 
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """Settings of stage report: the experiment to be shown, and what is logged of it."""
+    """Settings of stage report: the experiment to show, and the models to log."""
 
     experiment: Json
-    """Every section that results depend on, without paths, as plain values."""
+    """All settings that results depend on, without paths, as plain values."""
     log_model: str
 
 
@@ -102,7 +105,7 @@ _KINDS: dict[str, type[Settings]] = {
 
 
 def stage_settings(stage: str, config: Config) -> Settings:
-    """Return what a stage sees of the configuration: the values of its dataclass's fields, and nothing else."""
+    """Return the settings of a stage: the part of the configuration that its dataclass declares."""
     curation = {each.name: getattr(config.dataset, each.name) for each in fields(CurationConfig)}
     values = vars(config) | {
         "dataset": CurationConfig(**curation),
@@ -117,8 +120,8 @@ def stage_settings(stage: str, config: Config) -> Settings:
 
 
 def write_settings(config: Config) -> None:
-    """Write the whole configuration, and the settings of each stage, which DVC compares."""
-    # The whole one also has the folders and addresses that no result depends on.
+    """Write the complete configuration, and the settings of each stage, which DVC compares."""
+    # The complete configuration also has the folders and addresses that no result depends on.
     settings = {"config": asdict(config)} | {
         stage: {"results": RESULTS, **asdict(stage_settings(stage, config))} for stage in _KINDS
     }
@@ -131,7 +134,7 @@ def read_config() -> Config:
     """Read the configuration that stage configure wrote.
 
     Raises:
-        PipelineError: the stage has not run yet.
+        PipelineError: Stage configure has not run yet.
     """
     file = _SETTINGS / "config.yaml"
     if not file.exists():

@@ -1,4 +1,4 @@
-"""Stage train, phase 1, feature extraction: a new head is trained on the features of a frozen backbone."""
+"""Stage train (phase 1, feature extraction): train a new head on the features of a frozen backbone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,18 +30,18 @@ def run(
     """Write model.keras, history.csv, rates.csv, metrics.json, augmentation.npz and label_issues.csv to `out`.
 
     Args:
-        settings: of this stage.
-        places: the images, and the cache.
-        inputs: folder of the earlier stages.
-        out: to write into.
-        listener: called with each epoch's figures.
-        checkpoints: folder of the checkpoints, from which the training resumes; None: it is not resumable.
+        settings: Settings of this stage.
+        places: Folders of the images, the weights and the cache.
+        inputs: Folder of the earlier stages' outputs.
+        out: Folder that the outputs are written to.
+        listener: Function called with the metrics of each epoch.
+        checkpoints: Folder of checkpoints from which the training resumes; None: it can't be resumed.
 
     Returns:
-        what the result depends on beside the settings, for run.json.
+        Environment that the result depends on, for run.json.
 
     Raises:
-        DivergedError: the loss is not a number, or far above that of guessing.
+        DivergedError: The loss is not finite, or far above that of random guessing.
     """
     strategy = set_up(settings.hardware, settings.seed)
     manifest = read_manifest(inputs / "prepare")

@@ -83,7 +83,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(configure, tm
 
     with monkeypatch.context() as while_full:
         while_full.setattr("pipeline.stages.train.save_classifier", full)
-        with pytest.raises(PipelineError, match=r"train: .*No space left.*the same command then resumes"):
+        with pytest.raises(PipelineError, match=r"train: .*No space left.*run the same command to resume"):
             run_stages(config, tmp_path / "job", "train")
     assert folders(tmp_path / "job") == ["prepare"]
     assert is_done("train", run_stages(config, tmp_path / "job", "train"))
