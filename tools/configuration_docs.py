@@ -1,7 +1,7 @@
-"""Generate docs/configuration.md and conf/schema.json from the schema's docstrings.
+"""Generate docs/configuration.md and conf/schema.json from the docstrings in `pipeline.config`.
 
-Run as `python -m tools.configuration_docs`. With `--check` nothing is written;
-the exit status is 1 if a file on disk differs.
+Run it with `python -m tools.configuration_docs`. With `--check`, it writes nothing, and the exit status is 1 if a file
+is out of date.
 """
 
 import argparse
@@ -37,9 +37,11 @@ _INTERPOLATION = {"type": "string", "pattern": r"\$\{.*\}"}
 
 
 def main() -> None:
-    """Write both files, or compare them with those on disk."""
+    """Write docs/configuration.md and conf/schema.json, or check whether they are up to date."""
     parser = argparse.ArgumentParser(prog="python -m tools.configuration_docs", description=main.__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file is out of date")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; the exit status is 1 if a file is out of date"
+    )
     args = parser.parse_args()
     outdated = outdated_files()
     if args.check:
@@ -51,7 +53,7 @@ def main() -> None:
 
 
 def outdated_files() -> dict[Path, str]:
-    """Return the contents that should be, of the files whose contents differ."""
+    """Return the new content of each file that is out of date."""
     hand_written = PAGE.read_text(encoding="utf-8").partition(MARKER)[0] if PAGE.exists() else "# Configuration\n\n"
     texts = {
         PAGE: f"{hand_written}{MARKER}\n\n{reference()}",
@@ -61,7 +63,7 @@ def outdated_files() -> dict[Path, str]:
 
 
 def reference() -> str:
-    """Return the tables of all keys: meaning, allowed values, and default as composed from conf/."""
+    """Return tables of all keys with their meaning, allowed values, and default from conf/, as Markdown."""
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         raw = compose("config")
@@ -105,7 +107,7 @@ def _rows(
 
 
 def _default(name: str, raw: DictConfig, resolved: DictConfig) -> str:
-    """Return a key's default, and the key that it is taken from, if it is."""
+    """Return the default of a key, and the key from which it is interpolated, if any."""
     section, _, leaf = name.rpartition(".")
     node = OmegaConf.select(raw, section)._get_node(leaf) if section else raw._get_node(leaf)
     value = OmegaConf.select(resolved, name)
@@ -118,7 +120,7 @@ def _default(name: str, raw: DictConfig, resolved: DictConfig) -> str:
 
 
 def descriptions(section: type) -> dict[str, str]:
-    """Return the attribute docstrings of a dataclass and its bases, each as one line."""
+    """Return the attribute docstrings of a dataclass and its base classes by name, each on one line."""
     found: dict[str, str] = {}
     for each in reversed(section.__mro__):
         if dataclasses.is_dataclass(each):
@@ -132,7 +134,7 @@ def descriptions(section: type) -> dict[str, str]:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of conf/: the whole configuration, and each group under `definitions`."""
+    """Return the JSON Schema of conf/, with the schema of each group under `definitions`."""
     groups = {
         name: _section_schema(section, inspect.getdoc(section), {"defaults": {"type": "array"}})
         for name, section in sections().items()

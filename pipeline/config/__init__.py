@@ -1,4 +1,4 @@
-"""The whole configuration: its sections about results and tools here, those about images and training beside it."""
+"""Schema of the configuration; its sections about images and training are in `dataset` and `training`."""
 
 from dataclasses import asdict, dataclass
 
@@ -21,26 +21,26 @@ class EvaluateConfig:
     name: str
     """Name of the chosen file in `conf/evaluate/`."""
     batch_size: int = at_least(1)
-    """Images per batch."""
+    """Number of images per batch."""
     confidence: float = between(0, 1)
     """Confidence level of the intervals; 1 minus this is the significance level of the tests."""
     resamples: int = at_least(100)
-    """Resamples of the stratified bootstrap, for intervals that have no formula."""
+    """Number of resamples of the stratified bootstrap, for intervals that have no formula."""
     top_k: int = at_least(2)
-    """Number of guesses that count in top-k accuracy, where there are more classes than that."""
+    """Value of k in top-k accuracy, which is reported if there are more than k classes."""
     calibration_bins: int = at_least(2)
-    """Equally wide bins of the reliability diagram and of the expected calibration error (ECE)."""
+    """Number of equally wide bins of the reliability diagram and the expected calibration error (ECE)."""
     calibrate: bool
-    """Divide logits by a temperature fitted on validation, in reported probabilities and in the logged model."""
+    """Divide logits by a temperature fitted on the validation images, in reported results and the logged model."""
     gallery: int = at_least(0)
-    """Images in the gallery of most confident errors, and in that of least confident correct answers."""
+    """Number of images in each gallery: the most confident errors, and the least confident correct predictions."""
     tta: str = one_of("none", "flip", "crops", "flip_crops")
-    """Test-time augmentation: mean over the image and its mirror image (flip), over it and five crops (crops), or over
-    these and their mirror images (flip_crops)."""
+    """Test-time augmentation: mean over the image and its mirror image (flip), over the image and five crops (crops),
+    or over these six and their mirror images (flip_crops)."""
     corruptions: str = one_of("none", "all")
-    """Robustness to corruptions. all: accuracy under eleven kinds of corruption at five severities each."""
+    """Corruptions for measuring robustness. all: accuracy under eleven corruptions at five severities each."""
     corruption_images: int | None = at_least(1)
-    """Test images, drawn at random, on which robustness is measured. Null: all."""
+    """Number of randomly chosen test images on which robustness is measured. Null: all."""
 
 
 @dataclass(kw_only=True)
@@ -54,11 +54,12 @@ class TrackingConfig:
     experiment: str
     """Name of the MLflow experiment that holds the runs."""
     log_model: str = one_of("best", "all", "none")
-    """Models that are logged: the better phase's, both phases', or none."""
+    """Models to log: that of the better phase (best), those of both phases (all), or none."""
     system_metrics_interval: float | None = above(0)
-    """Seconds between two samples of processor, memory and GPU use. Null: no samples."""
+    """Seconds between two measurements of CPU, memory and GPU use. Null: no measurements."""
     wait_seconds: float = at_least(0)
-    """Seconds that the end of a stage waits for an unreachable server. Later, `python -m pipeline.sync` uploads."""
+    """Longest time in seconds that a stage waits at its end for an unreachable server. After that,
+    `python -m pipeline.sync` uploads its results."""
 
 
 @dataclass(kw_only=True)
@@ -68,13 +69,13 @@ class ExportConfig:
     name: str
     """Name of the chosen file in `conf/export/`."""
     images: int = at_least(64)
-    """Images on which an export is compared with the classifier that it was made from."""
+    """Number of images on which an exported model is compared with the original classifier."""
     tolerance: float = above(0)
-    """Largest difference of a probability, in float32 formats. Their most probable class must agree on every image."""
+    """Largest allowed difference of probabilities in float32 formats. The most probable class must always agree."""
     int8_agreement: float = between(0, 1)
-    """Least fraction of images with the same most probable class, in 8-bit formats."""
+    """Smallest allowed fraction of images with the same most probable class in 8-bit formats."""
     int8_images: int = at_least(1)
-    """Images that calibrate the value ranges of 8-bit formats; disjoint from `images` where there are enough."""
+    """Number of images that calibrate the value ranges of 8-bit formats; disjoint from `images` if there are enough."""
 
 
 @dataclass(kw_only=True)
@@ -86,25 +87,26 @@ class RegisterConfig:
     model: str
     """Name of the registered model in MLflow."""
     margin: float = fraction()
-    """Loss of accuracy that the test must rule out before a cheaper challenger replaces the champion."""
+    """Largest acceptable loss of accuracy: a statistical test must rule out a larger one before a cheaper challenger
+    replaces the champion."""
     cost: str = one_of("size", "trainable", "latency", "training")
-    """Cost by which a challenger can be cheaper: file size, trainable weights, latency, or training time."""
+    """Cost that is compared: file size, number of trainable weights, latency, or training time."""
     saving: float = fraction()
-    """Least saving, as a fraction of the champion's cost; smaller differences count as noise."""
+    """Smallest relevant saving, as a fraction of the champion's cost; smaller differences are treated as noise."""
 
 
 @dataclass(kw_only=True)
 class FindLrConfig:
-    """The learning-rate range test, `python -m pipeline.find_lr`."""
+    """Learning-rate range test, `python -m pipeline.find_lr`."""
 
     name: str
     """Name of the chosen file in `conf/find_lr/`."""
     low: float = above(0)
     """First learning rate."""
     high: float = above(0)
-    """Last learning rate; above `low`."""
+    """Last learning rate; must be above `low`."""
     steps: int = at_least(10)
-    """Batches over which the learning rate rises exponentially from `low` to `high`."""
+    """Number of batches over which the learning rate rises exponentially from `low` to `high`."""
 
 
 @dataclass(kw_only=True)
@@ -116,23 +118,23 @@ class SweepConfig:
     retry_failed: bool
     """Rerun jobs that failed before. Complete jobs are always skipped, and interrupted ones always resumed."""
     relaunches: int = at_least(0)
-    """Number of times that a launcher is restarted after its workers died."""
+    """Largest number of times that a launcher is restarted after its workers died."""
 
 
 @dataclass(kw_only=True)
 class Config:
-    """The whole configuration."""
+    """Complete configuration."""
 
     seed: int = bounded(minimum=0, maximum=2**32 - 1)
-    """Seed of all random draws: splits, initial weights, order of images, augmentation, dropout."""
+    """Seed of all random numbers: splits, initial weights, order of images, augmentation, dropout."""
     image_size: int = at_least(1)
-    """Side in pixels of the square that every image is resized to."""
+    """Side in pixels of the square to which every image is resized."""
     cache_folder: str
-    """Folder of decoded images, cached features and checkpoints. A relative path starts from the checkout."""
+    """Folder of decoded images, cached features and checkpoints. A relative path is relative to the checkout."""
     dataset: DatasetConfig
-    """The data set: source, splits and checks."""
+    """Data set: source, splits and checks."""
     backbone: BackboneConfig
-    """The pretrained network."""
+    """Pretrained network."""
     augment: AugmentConfig
     """Augmentation of training images."""
     train: TrainConfig
@@ -150,22 +152,22 @@ class Config:
     register: RegisterConfig
     """Rules of promotion in the model registry."""
     find_lr: FindLrConfig
-    """The learning-rate range test."""
+    """Learning-rate range test."""
     sweep: SweepConfig
     """Treatment of failed jobs in a sweep."""
 
 
 PHASES = ("train", "finetune")
-"""The phases of training, feature extraction and fine-tuning: sections of the configuration, and stages.
+"""Training phases, feature extraction and fine-tuning: names of their configuration sections and stages.
 
-They resume after their last completed epoch.
+An interrupted phase resumes after its last completed epoch.
 """
 
 _EXPERIMENT = ("seed", "image_size", "dataset", "backbone", "augment", "train", "finetune", "evaluate", "hardware")
 
 
 def experiment_settings(config: Config) -> Json:
-    """Return every setting that a result depends on, as plain values, without folders and addresses."""
+    """Return all settings that results depend on, as plain values, without folders and addresses."""
     settings = {name: value for name, value in asdict(config).items() if name in _EXPERIMENT}
     # Images and weights files are identified by their digests, not by their paths.
     del settings["dataset"]["path"]

@@ -31,19 +31,19 @@ _DICT_KEY, _ESCAPED = re.compile(r"([\\()\[\]{}:=, \t])"), r"\\\1"
 
 
 def is_override(argument: str) -> bool:
-    """Return whether a command-line argument is a Hydra override (`key=value`, `+key=value`, `~key`), not an option."""
+    """Return whether a command-line argument is a Hydra override (`key=value`, `+key=value` or `~key`)."""
     match = _OVERRIDE.match(argument)
     return match is not None and (match[3] == "=" or match[1].startswith("~"))
 
 
 def with_params(overrides: Sequence[str]) -> list[str]:
-    """Return all overrides: those of params.yaml, then `overrides`. In Hydra the later one wins.
+    """Return all overrides: those of params.yaml, then `overrides`, which have priority in Hydra.
 
-    A group chosen in `overrides` discards its settings in params.yaml. An experiment, chosen in either place, discards
-    all of params.yaml but `dataset`.
+    A group chosen in `overrides` replaces its settings in params.yaml. An experiment, chosen in either place, replaces
+    all settings in params.yaml except `dataset`.
 
     Raises:
-        PipelineError: params.yaml is not YAML, or not a mapping.
+        PipelineError: The file params.yaml is not YAML, or not a mapping.
     """
     params = _read_params()
     later = [_normalise_override(override) for override in overrides if override != "experiment=null"]
@@ -54,7 +54,7 @@ def with_params(overrides: Sequence[str]) -> list[str]:
         used = {key: params[key] for key in ("experiment", "dataset") if params.get(key)}
         unused = (pair for pair in params.items() if pair[0] not in used)
         if ignored := [override for key, value in unused for override in _as_overrides(key, value)]:
-            print(f"experiment=... overrides params.yaml; ignored: {' '.join(ignored)}", file=sys.stderr)
+            print(f"experiment=... replaces these settings of params.yaml: {' '.join(ignored)}", file=sys.stderr)
         params = used
     for group in chosen & set(GROUPS):
         params.pop(group, None)
@@ -62,10 +62,10 @@ def with_params(overrides: Sequence[str]) -> list[str]:
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
-    """Compose and resolve the configuration of complete `overrides` (see `with_params`), without checking it.
+    """Compose and resolve a configuration from all overrides (see `with_params`), without checking it.
 
     Raises:
-        ConfigError: Hydra or OmegaConf rejects them.
+        ConfigError: Hydra or OmegaConf rejects an override.
     """
     register_resolvers()
     try:
@@ -78,17 +78,17 @@ def composed(overrides: Sequence[str]) -> DictConfig:
 
 
 def configuration(overrides: Sequence[str] = ()) -> Config:
-    """Return the checked configuration of this checkout with `overrides` on top."""
+    """Return the checked configuration of this checkout with `overrides` applied."""
     overrides = with_params(overrides)
     check_choices(overrides)
     return check(composed(overrides))
 
 
 def check_choices(overrides: Sequence[str]) -> None:
-    """Check every configuration that a command will run, before it runs any of them.
+    """Check all configurations that a command will run, before any of them runs.
 
     Raises:
-        ConfigError: lists every problem of all of them.
+        ConfigError: A configuration is invalid; the error lists the problems of all configurations.
     """
     parsed = _parse(overrides)
     problems = [problem for each in parsed for value in _values(each) if (problem := _unknown_option(each, value))]
@@ -102,9 +102,9 @@ def check_choices(overrides: Sequence[str]) -> None:
 
 
 def sweep_trials(overrides: Sequence[Override]) -> Iterator[list[str]]:
-    """Yield lists of overrides without sweeps in which each value of a sweep occurs once, beside the others' first.
+    """Yield lists of overrides without sweeps, which together contain each value of each sweep.
 
-    Unknown options of a group are left out.
+    At most one sweep per list has another value than its first. Unknown options of a group are left out.
     """
     choices = [options for each in overrides if (options := _single_overrides(each))]
     first = [options[0] for options in choices]
@@ -115,7 +115,7 @@ def sweep_trials(overrides: Sequence[Override]) -> Iterator[list[str]]:
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
-    """Parse overrides, and leave out Hydra's own settings."""
+    """Parse overrides, and omit those of Hydra's own settings."""
     parser = OverridesParser.create()
     parsed = []
     for override in overrides:
@@ -128,7 +128,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def register_resolvers() -> None:
-    """Register the functions that conf/ calls in `${...}`."""
+    """Register the OmegaConf resolvers that conf/ uses in `${...}`."""
     OmegaConf.register_new_resolver(
         "first_of", lambda *values: next((v for v in values if v is not None), None), replace=True
     )
@@ -141,14 +141,14 @@ def _at_least(least: object, value: object) -> object:
 
 
 def from_hydra(cfg: DictConfig) -> Config:
-    """Return the checked configuration of a job that Hydra has composed."""
+    """Return the checked configuration of a job from the one that Hydra composed."""
     plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
     OmegaConf.resolve(plain)
     return check(plain)
 
 
 def _values(override: Override) -> list[str]:
-    """Return the values of an override as texts: several in a sweep, none where it deletes a key."""
+    """Return the values of an override as texts: several for a sweep, none for the deletion of a key."""
     if override.is_delete():
         return []
     if override.is_sweep_override():
@@ -172,11 +172,11 @@ def _single_overrides(override: Override) -> list[str]:
 
 
 def _unknown_option(override: Override, value: str) -> str | None:
-    """Return a sentence on a value that is not an option of the override's group, or None."""
+    """Return an error message if a value is not an option of the override's group, else None."""
     group = override.key_or_group
     if group not in GROUPS or (value in (*GROUPS[group], "null") and (group == "experiment" or value != "null")):
         return None
-    return f"{group}={unknown(f'file in conf/{group}/', value, GROUPS[group])} Available: {', '.join(GROUPS[group])}"
+    return f"{group}={unknown(f'file in conf/{group}/', value, GROUPS[group])} (available: {', '.join(GROUPS[group])})"
 
 
 def _normalise_override(override: str) -> str:
@@ -184,7 +184,7 @@ def _normalise_override(override: str) -> str:
     match = _OVERRIDE.match(override)
     if not match:
         raise PipelineError(
-            f"params.yaml: {override.split('=')[0]!r} is not a key; keys consist of letters, digits and _"
+            f"params.yaml: {override.split('=')[0]!r} is not a valid key; keys consist of letters, digits and _"
         )
     prefix, key, _ = match.groups()
     group, _, leaf = key.partition(".")
@@ -207,7 +207,7 @@ def _read_params() -> Json:
 
 
 def _as_overrides(key: str, value: object) -> Iterable[str]:
-    """Yield the overrides for `key` in params.yaml: none where it is null, unless the key is unknown."""
+    """Yield the overrides for `key` in params.yaml; none if its value is null and the key is known."""
     if value is None and (key in known_keys() or key in GROUPS):
         return
     leaf = key in known_keys() and not any(known.startswith(f"{key}.") for known in known_keys())
@@ -222,7 +222,7 @@ def _as_overrides(key: str, value: object) -> Iterable[str]:
 
 
 def quoted(value: object) -> str:
-    """Return `value` in the grammar of Hydra's overrides."""
+    """Return `value` as text in the grammar of Hydra's overrides."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

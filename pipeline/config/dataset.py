@@ -10,11 +10,11 @@ class ColumnsConfig:
     """Names of a CSV file's columns."""
 
     path: str
-    """Column with the path of each image; relative paths start from the folder of the CSV file."""
+    """Column with the path of each image; a relative path is relative to the folder of the CSV file."""
     label: str
     """Column with the class of each image."""
     split: str | None
-    """Column with train, validation or test. The file may lack it. Null: no column is read."""
+    """Optional column with the split of each image: train, validation or test. Null: no column is read."""
 
 
 @dataclass(kw_only=True)
@@ -24,13 +24,13 @@ class NearDuplicatesConfig:
     find: bool
     """Search for near duplicates. Files with the same bytes are always treated as duplicates."""
     distance: int = bounded(minimum=0, maximum=64)
-    """Largest number of differing bits, of 256, between two near duplicates."""
+    """Largest number of differing bits (out of 256) between two near duplicates."""
     mirrored: bool
     """Treat a mirrored image as a duplicate as well."""
     min_side: int = at_least(16)
-    """Shortest side in pixels that is hashed; smaller images have too little detail to be distinguished."""
+    """Smallest side in pixels of an image that is hashed; smaller images have too little detail."""
     min_detail: float = at_least(0)
-    """Least detail that is hashed: the median amplitude of the hashed frequencies, in grey levels of 255."""
+    """Smallest detail of an image that is hashed: median amplitude of the hashed frequencies, in grey levels of 255."""
 
 
 @dataclass(kw_only=True)
@@ -38,61 +38,61 @@ class DriftConfig:
     """Limits above which prepare warns that a split differs from training."""
 
     class_mix: float = between(0, 1)
-    """Total variation distance between class proportions, 0 to 1: the change of accuracy that they alone can cause."""
+    """Total variation distance between class proportions, 0 to 1: the largest change of accuracy due to them alone."""
     appearance: float = between(0, 1)
     """Kolmogorov-Smirnov distance, 0 to 1, of brightness, contrast, saturation, size or aspect ratio."""
     p_value: float = between(0, 1)
-    """Significance level of a warning, over all tests together (Bonferroni)."""
+    """Significance level of the warnings, Bonferroni-corrected for the number of tests."""
 
 
 @dataclass(kw_only=True)
 class CurationConfig:
-    """The part of `dataset` that prepare reads: where images come from, which are used, and how they are split."""
+    """Settings of `dataset` that stage prepare uses: source, selection and splits of the images."""
 
     source: str = one_of("folder", "csv", "tfds", "digits")
-    """Kind of source: a folder of class folders, a CSV file, TensorFlow Datasets, or scikit-learn's digits."""
+    """Source of the images: a folder of class folders, a CSV file, TensorFlow Datasets, or scikit-learn's digits."""
     tfds: str | None
-    """Name and version of a data set of TensorFlow Datasets, such as `tf_flowers:3.0.1`. Null: another source."""
+    """Name and version of a data set of TensorFlow Datasets, such as `tf_flowers:3.0.1`. Null: for other sources."""
     columns: ColumnsConfig
     """Columns of the CSV file."""
     groups: str | None
-    """Groups of images that stay in one split, such as a patient or a product. With a CSV file: a column's name.
-    With folders: a regular expression on the path; its first group, or else the whole match, names the group.
-    Null: no groups."""
+    """Groups of images that are not divided between splits, such as those of a patient or a product. With a CSV file:
+    name of a column. With folders: regular expression on the path, whose first group, or else whole match, names the
+    group. Null: no groups."""
     test: str = one_of("auto", "validation")
-    """Source of the test set. auto: the data set's own test split, or else a part of the training images.
+    """Source of the test images. auto: the data set's own test split, or else a part of the training images.
     validation: the data set's own validation split."""
     test_fraction: float = between(0, 1)
-    """Fraction of all images that becomes the test split, where the data set has none."""
+    """Fraction of all images that becomes the test split, if the data set has none."""
     validation_fraction: float = between(0, 1)
-    """Fraction of the training images that becomes the validation split, where the data set has none."""
+    """Fraction of the training images that becomes the validation split, if the data set has none."""
     min_images_per_class: int = at_least(3)
-    """Least number of readable training images per class. A class with fewer stops prepare."""
+    """Smallest number of readable training images per class. Stage prepare fails if a class has fewer."""
     max_pixels: int = at_least(1)
-    """Largest width times height of an image. Larger ones are quarantined before they are decoded."""
+    """Largest number of pixels of an image (width times height). Larger images are quarantined without decoding."""
     near_duplicates: NearDuplicatesConfig
     """Detection of near duplicates."""
     on_leak: str = one_of("fail", "drop", "keep")
-    """Action when the data set's own splits share an image or a group. fail: stop. keep: only count them.
-    drop: remove the image from all but one split; test has priority, then validation."""
+    """Action if the data set's own splits share an image or a group. fail: stop with an error. keep: only count them.
+    drop: remove the images from all but one split; test has priority, then validation."""
     label_conflicts: str = one_of("quarantine", "keep")
-    """Action for images that occur under several labels."""
+    """Action for duplicate images that have different labels."""
     drift: DriftConfig
     """Limits above which prepare warns that a split differs from training."""
 
 
 @dataclass(kw_only=True)
 class DatasetConfig(CurationConfig):
-    """The data set: its name and place, its splits and checks, and what suits its images."""
+    """Data set: name, location, splits, checks, and properties of its images."""
 
     name: str
     """Name of the data set's file in `conf/dataset/`."""
     path: str | None
-    """Folder of the images, or the CSV file. A relative path starts from the checkout. Null: the source needs none."""
+    """Folder of the images, or CSV file. A relative path is relative to the checkout. Null: for tfds and digits."""
     mirror: bool
-    """State that a mirrored image belongs to the same class; false for digits and signs."""
+    """Whether a mirrored image belongs to the same class; false for digits and signs."""
     image_size: int | None = at_least(1)
-    """Side in pixels that suits these images. Null: the backbone's. The top-level `image_size` has priority."""
+    """Recommended image side in pixels. Null: that of the backbone. The top-level `image_size` has priority."""
 
 
 @dataclass(kw_only=True)
@@ -102,12 +102,12 @@ class AugmentConfig:
     name: str
     """Name of the chosen file in `conf/augment/`."""
     views: int = at_least(0)
-    """Augmented variants of each image whose frozen features are cached, besides the plain one; one is used per epoch.
-    Layers that train on pixels get a new variant every epoch, and nothing is cached for them."""
+    """Number of augmented variants per image whose features are cached, besides the original; each epoch uses one.
+    Layers that are trained on pixels get a new variant in every epoch, without caching."""
     horizontal_flip: bool
     """Mirror each variant with probability 0.5."""
     rotation_degrees: float = bounded(minimum=0, maximum=180)
-    """Largest rotation to either side, in degrees."""
+    """Largest rotation in either direction, in degrees."""
     zoom_in: float = fraction()
     """Largest fraction of the width and height that zooming in cuts off: 0.25 shows three quarters of them."""
     zoom_out: float = at_least(0)
@@ -123,9 +123,9 @@ class AugmentConfig:
     saturation: float = fraction()
     """Largest change of saturation, as a fraction of each pixel's distance to its grey."""
     hue: float = fraction()
-    """Largest rotation of the hue to either side, as a fraction of half the colour circle."""
+    """Largest rotation of the hue in either direction, as a fraction of half the colour circle."""
     random_operations: int = at_least(0)
-    """RandAugment: number of operations per image, drawn from thirteen. 0: off."""
+    """RandAugment: number of operations per image, chosen at random from thirteen. 0: off."""
     random_strength: float = fraction()
     """RandAugment: largest strength of an operation."""
     erasing: float = fraction()
@@ -135,4 +135,5 @@ class AugmentConfig:
     mixup: float = at_least(0)
     """MixUp: parameter of the beta distribution from which the weight of a second image is drawn. 0: off."""
     cutmix: float = at_least(0)
-    """CutMix: the same for the area of a rectangle from a second image. With both, each batch uses one. 0: off."""
+    """CutMix: parameter of the beta distribution from which the area of a rectangle of a second image is drawn. 0: off.
+    If MixUp is on too, each batch uses one of both."""

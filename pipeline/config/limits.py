@@ -1,4 +1,4 @@
-"""Limits of configuration values, as JSON Schema and in words for error messages."""
+"""Limits of configuration values, as JSON Schema and as text for error messages."""
 
 import math
 import operator
@@ -19,8 +19,8 @@ _TYPES = {"integer": int, "number": int | float, "string": str, "array": list, "
 
 
 def satisfies(value: Any, schema: Json) -> bool:
-    """Return whether a value satisfies a JSON Schema of the keywords that are used below; numbers must be finite."""
-    # In their order: bounds come after the type.
+    """Return whether a value satisfies a JSON Schema with the keywords used in this module; numbers must be finite."""
+    # Keywords are checked in their order, so that the type is checked before the bounds.
     if not all(_CHECKS[keyword](value, operand) for keyword, operand in schema.items() if keyword in _CHECKS):
         return False
     if isinstance(value, list):
@@ -57,19 +57,19 @@ _CHECKS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-# These functions stand on the right of `key: type = ...`, so they return Any, as dataclasses.field itself does.
+# These functions return Any, as dataclasses.field does, since they are assigned to fields of all types.
 def limited(expected: str, schema: Json) -> Any:
     """Declare a field with a limit.
 
     Args:
-        expected: the allowed values in words.
-        schema: the same as JSON Schema, of a value that has the field's type.
+        expected: Allowed values, as text for error messages.
+        schema: Allowed values, as JSON Schema for a value of the field's type.
     """
     return field(metadata={"expected": expected, "schema": schema})
 
 
 def bounded(**bounds: float) -> Any:
-    """Declare a finite number within bounds, which are named as in JSON Schema: minimum, exclusiveMaximum, ..."""
+    """Declare a finite number within bounds, named as in JSON Schema: minimum, exclusiveMaximum, ..."""
     words = " and ".join(f"{_BOUNDS[name][1]} {bound}" for name, bound in bounds.items())
     return field(metadata={"range": words, "schema": bounds})
 

@@ -1,4 +1,4 @@
-"""Sections of the configuration about the network and both training phases."""
+"""Sections of the configuration about the network, the training phases and the hardware."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,28 +24,28 @@ OPTIMIZERS = (
 
 @dataclass(kw_only=True)
 class BackboneConfig:
-    """The pretrained network, and the settings that suit it."""
+    """Pretrained network, and the settings recommended for it."""
 
     name: str
     """Name of the chosen file in `conf/backbone/`."""
     constructor: str
-    """Function that builds the network: one of `keras.applications`, or of `pipeline.models`."""
+    """Function that builds the network, from `keras.applications` or `pipeline.models`."""
     preprocessing: str = one_of("caffe", "tf", "torch", "lite", "none")
-    """Scaling of pixel values 0 to 255 that the network was pretrained with (`pipeline.models.classifier`)."""
+    """Scaling of pixel values (0 to 255) with which the network was pretrained; see `pipeline.models.classifier`."""
     image_size: int = at_least(1)
-    """Side in pixels of the images that it was pretrained on."""
+    """Side in pixels of the images on which the network was pretrained."""
     min_image_size: int = at_least(1)
-    """Smallest side in pixels that its constructor accepts."""
+    """Smallest image side in pixels that the constructor accepts."""
     blocks: str
-    """Regular expression on layer names. Its first group is the name of the layer's block."""
+    """Regular expression on layer names, whose first group is the name of the layer's block."""
     unfreeze: int | str
-    """Start of its upper part, which `finetune.unfreeze: auto` trains where the whole backbone costs too much."""
+    """Start of the upper part, which `finetune.unfreeze: auto` trains if the whole backbone exceeds the budget."""
     learning_rate: float = above(0)
-    """Peak learning rate of AdamW for fine-tuning it."""
+    """Peak learning rate of AdamW for fine-tuning this backbone."""
     rate_decay: float = positive_fraction()
-    """Ratio of each block's learning rate to that of the block above it, in fine-tuning."""
+    """Ratio of each block's learning rate in fine-tuning to that of the block above it."""
     weights: str
-    """Initial weights: imagenet, random, or the path of a Keras weights file for this backbone without its top."""
+    """Initial weights: imagenet, random, or the path of a Keras weights file for this backbone without classifier."""
 
     @property
     def has_weights_file(self) -> bool:
@@ -55,57 +55,57 @@ class BackboneConfig:
 
 @dataclass(kw_only=True)
 class PhaseConfig:
-    """Settings that both training phases have."""
+    """Settings common to both training phases."""
 
     name: str
     """Name of the chosen file of this group in `conf/`."""
     epochs: int = at_least(1)
-    """Largest number of epochs; early stopping may end the phase before."""
+    """Largest number of epochs; early stopping may end the phase earlier."""
     batch_size: int = at_least(1)
-    """Images per step, over all devices together."""
+    """Number of images per step, over all devices together."""
     optimizer: str = one_of(*OPTIMIZERS)
-    """Optimizer, by its name in Keras. sgd uses Nesterov momentum."""
+    """Name of the optimizer in Keras. sgd uses Nesterov momentum."""
     learning_rate: float = above(0)
     """Peak learning rate."""
     momentum: float = fraction()
     """Momentum of sgd; other optimizers ignore it."""
     weight_decay: float = at_least(0)
-    """Decoupled weight decay (as in AdamW): fraction of each weight, times the learning rate, that a step removes.
+    """Decoupled weight decay (as in AdamW): each step reduces a weight by this fraction times the learning rate.
     Biases and normalization weights are excluded."""
     clip_norm: float | None = above(0)
     """Largest global norm of the gradients; longer gradients are scaled down. Null: no clipping."""
     accumulate: int = at_least(1)
-    """Batches whose mean gradient makes one optimizer step."""
+    """Number of batches whose gradients are averaged for one optimizer step."""
     ema: float | None = between(0, 1)
     """Decay per step of an exponential moving average of the weights, which is validated, selected and saved.
     Null: no average."""
     schedule: str = one_of("constant", "cosine", "one_cycle", "step")
     """Learning rate after warm-up. cosine: falls to 0 along half a cosine. step: is multiplied by `step_factor` every
-    `step_epochs`. one_cycle: rises over 30 % of the steps to the peak, then falls to 0, without other warm-up."""
+    `step_epochs` epochs. one_cycle: rises to the peak over 30 % of the steps, then falls to 0, without warm-up."""
     warmup_epochs: float = at_least(0)
-    """Epochs over which the learning rate rises from 0."""
+    """Number of warm-up epochs, over which the learning rate rises from 0."""
     warmup_steps: int | None = at_least(0)
-    """The same in batches. Null: `warmup_epochs` is used."""
+    """Number of warm-up steps, instead of `warmup_epochs`. Null: `warmup_epochs` is used."""
     step_epochs: int = at_least(1)
-    """Epochs between two reductions of the learning rate, with `schedule: step`."""
+    """Number of epochs between two reductions of the learning rate, with `schedule: step`."""
     step_factor: float = positive_fraction()
     """Factor of each reduction of the learning rate, with `schedule: step`."""
     label_smoothing: float = fraction()
     """Fraction of each training label that is spread evenly over all classes. Validation and test use plain labels."""
     diverged_above: float = above(1)
-    """Training loss, as a multiple of the loss of guessing, at which the training is stopped as diverged."""
+    """Training loss at which the training is stopped as diverged, as a multiple of the loss of random guessing."""
     early_stopping_patience: int | None = at_least(0)
-    """Epochs without a better `monitor` after which the training stops. Null: no early stopping."""
+    """Number of epochs without improvement of `monitor` after which training stops. Null: no early stopping."""
     monitor: str = one_of("val_loss", "val_accuracy")
     """Metric that selects the best epoch."""
     restore_best: bool
     """Keep the weights of the best epoch instead of the last one."""
     class_weight: Any = CLASS_WEIGHT
-    """Weight of each class in the training loss. none: all 1. balanced: inverse to the class's frequency.
-    A mapping: as given, 1 for classes that it does not name."""
+    """Weight of each class in the training loss. none: all 1. balanced: inverse to the class frequency.
+    A mapping: weights of the given classes, 1 for all others."""
     balanced_sampling: bool
-    """Draw equally many images of each class per epoch. Images of small classes are repeated;
-    of large classes, each epoch draws others."""
+    """Use the same number of images of each class per epoch. Images of small classes are repeated;
+    for large classes, each epoch uses a different random sample."""
 
 
 @dataclass(kw_only=True)
@@ -117,20 +117,20 @@ class TrainConfig(PhaseConfig):
     hidden_units: int = at_least(0)
     """Width of a hidden layer in the head. 0: no hidden layer."""
     l2: float = at_least(0)
-    """L2 penalty on the head's kernels. Reported losses contain it."""
+    """L2 penalty on the head's kernels. Reported losses include it."""
     label_issues: bool
     """List the images whose labels are most likely wrong, by cross-validation on the frozen backbone's features."""
 
 
 @dataclass(kw_only=True)
 class FinetuneConfig(PhaseConfig):
-    """Phase 2, fine-tuning: the backbone is trained, in part or as a whole."""
+    """Phase 2, fine-tuning: training of the backbone, in part or as a whole."""
 
     unfreeze: int | str = limited(
         "an integer or a text that is not empty", {"type": ["integer", "string"], "minLength": 1}
     )
     """Start of the trainable part: name of a block or layer, index of a layer, number of blocks from the top (-2),
-    all, or none. auto: all where `budget` allows it, else the upper part that the backbone names."""
+    all, or none. auto: all if `budget` allows it, else the upper part that `backbone.unfreeze` defines."""
     budget: float = at_least(0)
     """Compute budget of `unfreeze: auto`, in 10^12 multiply-adds of the forward pass (images times epochs)."""
     freeze_batch_norm: bool
@@ -138,20 +138,21 @@ class FinetuneConfig(PhaseConfig):
     rate_decay: float = positive_fraction()
     """Ratio of each block's learning rate to that of the block above it. Head and top block use the full rate."""
     rate_factors: Any = RATE_FACTORS
-    """Learning rate of named blocks as a multiple of the phase's, instead of `rate_decay`. Null: none."""
+    """Learning rates of named blocks as multiples of the phase's learning rate, instead of `rate_decay`. Null: none."""
     dropout: float | None = fraction()
-    """Dropout rate before the classification layer in this phase. Null: as in phase 1."""
+    """Dropout rate before the classification layer in this phase. Null: that of phase 1."""
     stochastic_depth: float | None = fraction()
-    """Probability of skipping the topmost residual branch in a training step, falling linearly to 0 below.
-    Null: the backbone's own."""
+    """Probability of skipping the topmost residual branch in a training step, which decreases linearly to 0 for lower
+    branches. Null: the backbone's default."""
     interpolate: Any = INNER_FRACTIONS
-    """Positions between a round's initial weights (0) and those of its kept epoch (1). The weights at the position
-    with the best validation accuracy, then loss, are kept; position 1 always competes. Null: the epoch's weights."""
+    """Positions on the line from a round's initial weights (0) to those of its kept epoch (1). The round ends with the
+    weights at the position with the best validation accuracy, then loss; position 1 is always tried.
+    Null: no interpolation."""
     image_size: int | None = at_least(1)
-    """Side in pixels for training; validation and test use the top-level `image_size`. Null: the same."""
+    """Side of training images in pixels; validation and test use the top-level `image_size`. Null: the same side."""
     phases: Any = ROUNDS
     """Rounds of gradual unfreezing and progressive resizing, in order, each with its own optimizer and schedule.
-    A round uses the settings above for keys that it does not set. Null: a single round."""
+    Keys that a round does not set have the values above. Null: a single round."""
 
 
 @dataclass(kw_only=True)
@@ -161,24 +162,24 @@ class HardwareConfig:
     name: str
     """Name of the chosen file in `conf/hardware/`."""
     precision: str = one_of("auto", "float32", "mixed_bfloat16", "mixed_float16")
-    """Precision within the backbone, as Keras's dtype policies are named. The head, losses, metrics and saved weights
-    stay float32. auto: the fastest for this device."""
+    """Numerical precision of the backbone, as a dtype policy of Keras. The head, losses, metrics and saved weights are
+    always float32. auto: the fastest precision on this device."""
     deterministic: bool
-    """Repeat results exactly on the same machine, at some cost in speed."""
+    """Make results exactly reproducible on the same machine, at some cost in speed."""
     strategy: str = one_of("one_device", "mirrored", "multi_worker")
-    """one_device: the first GPU, or else the CPU. mirrored: all GPUs of this machine, each with a part of every batch.
-    multi_worker: all processes named by TF_CONFIG, on one or more machines."""
+    """Distribution of training. one_device: the first GPU, or else the CPU. mirrored: all GPUs of this machine, each
+    with a part of every batch. multi_worker: all processes listed in TF_CONFIG, on one or more machines."""
     intra_op_threads: int | None = at_least(1)
-    """Threads within an operation. Null: one per core."""
+    """Number of threads within an operation. Null: one per core."""
     inter_op_threads: int | None = at_least(1)
-    """Operations that run at the same time. Null: one per core."""
+    """Number of operations that run in parallel. Null: one per core."""
     memory_growth: bool
     """Allocate GPU memory as needed instead of all at the start."""
     jit_compile: bool
     """Compile the training step with XLA."""
     frozen_batch_size: int = at_least(1)
-    """Images per pass through the frozen part."""
+    """Number of images per forward pass through the frozen layers."""
     image_cache_gib: float = at_least(0)
-    """Largest size in GiB of a split's decoded images in the cache. Larger splits are decoded at every use."""
+    """Largest size in GiB of a split's decoded images in the cache. Larger splits are decoded again at every use."""
     feature_cache_gib: float = at_least(0)
-    """Largest size in GiB of a phase's frozen features in the cache. Larger ones are recomputed every epoch."""
+    """Largest size in GiB of a phase's features in the cache. Larger features are computed again in every epoch."""

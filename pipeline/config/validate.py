@@ -1,4 +1,4 @@
-"""Check a composed configuration before any work, and report every problem in one error."""
+"""Check a composed configuration, and report all its problems in one error."""
 
 import dataclasses
 import difflib
@@ -22,17 +22,17 @@ RENAMED = {
     "hardware.picture_cache_gib": "hardware.image_cache_gib",
     "export.int8_pictures": "export.int8_images",
 }
-"""Former names of keys, and the present ones."""
+"""Former names of keys, mapped to their current names."""
 _TYPES = {int: "an integer", float: "a number", str: "a text", bool: "true or false", types.NoneType: "null"}
 
 
 class ConfigError(PipelineError):
-    """A configuration that can't be used."""
+    """Error for an invalid configuration, with a list of its problems."""
 
     def __init__(self, problems: Iterable[str]):
-        """`problems`: a sentence on each; repeated ones are dropped."""
+        """Create an error from one message per problem; repeated messages are dropped."""
         self.problems = list(dict.fromkeys(problems))
-        # As its argument, so that the error survives pickling.
+        # The list is the argument of the exception, so that the error can be pickled.
         super().__init__(self.problems)
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class ConfigError(PipelineError):
 
 
 def known_keys(section: type = Config, prefix: str = "") -> list[str]:
-    """Return every dotted key of the schema: sections as well as their leaves."""
+    """Return all dotted keys of the schema, of sections and of single settings."""
     keys = []
     for each in fields(section):
         keys.append(prefix + each.name)
@@ -50,27 +50,27 @@ def known_keys(section: type = Config, prefix: str = "") -> list[str]:
 
 
 def section_of(key: dataclasses.Field) -> type | None:
-    """Return the dataclass of a field of the schema that is a section of its own, else None."""
+    """Return the dataclass of a schema field that is a section, else None."""
     return typing.cast(type, key.type) if is_dataclass(key.type) else None
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return a sentence on a name that does not exist, with the nearest one that does.
+    """Return an error message for an unknown name, which suggests the most similar known name.
 
     Args:
-        kind: what is named, such as key.
-        name: the name that does not exist.
-        known: all names that do.
+        kind: Kind of name, such as key.
+        name: Unknown name.
+        known: All known names.
     """
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
     return f"{name}: unknown {kind}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def check(composed: DictConfig) -> Config:
-    """Return the typed form of a composed configuration.
+    """Check a composed configuration, and convert it to its dataclasses.
 
     Raises:
-        ConfigError: lists every problem with its key, the given value and the allowed ones.
+        ConfigError: The configuration is invalid; the error names the key, value and allowed values of each problem.
     """
     if problems := find_problems(composed):
         raise ConfigError(problems)
@@ -78,7 +78,7 @@ def check(composed: DictConfig) -> Config:
 
 
 def find_problems(composed: DictConfig) -> list[str]:
-    """Return a sentence on each problem of a composed configuration."""
+    """Return one message per problem of a composed configuration."""
     return list(_section_problems(composed, Config, "")) or [
         *_data_contradictions(composed.dataset),
         *_backbone_contradictions(composed),
@@ -87,7 +87,7 @@ def find_problems(composed: DictConfig) -> list[str]:
 
 
 def expected_values(key: dataclasses.Field) -> str:
-    """Return the allowed values of a field of the schema, in words."""
+    """Return the allowed values of a schema field, as text."""
     if "expected" in key.metadata:
         return key.metadata["expected"]
     options = typing.get_args(key.type) or (key.type,)
@@ -104,7 +104,7 @@ def _section_problems(values: DictConfig, section: type, prefix: str) -> Iterato
     for key, each in schema.items():
         name = prefix + key
         if key not in values:
-            yield f"{name}: required key is missing; conf/ defines it, do not remove it"
+            yield f"{name}: required key is missing; do not remove it from the configuration"
         elif inner := section_of(each):
             if isinstance(values[key], DictConfig):
                 yield from _section_problems(values[key], inner, f"{name}.")
@@ -115,7 +115,7 @@ def _section_problems(values: DictConfig, section: type, prefix: str) -> Iterato
 
 
 def _is_valid(values: DictConfig, key: dataclasses.Field, typed: DictConfig) -> bool:
-    """Return whether a value converts to its type, which assigning it to `typed` tries, and is within its limits."""
+    """Return whether a value has the type of its key, tested by assignment to `typed`, and is within its limits."""
     try:
         typed[key.name] = values[key.name]
         value = typed[key.name]
@@ -133,7 +133,7 @@ def _shown(values: DictConfig, key: str) -> str:
         return f"{OmegaConf.to_container(values)[key]!r} ({str(error).splitlines()[0]})"
 
 
-# Values that are allowed alone, but not together.
+# Combinations of values that are valid individually, but not together.
 
 
 def _data_contradictions(dataset: DictConfig) -> Iterator[str]:

@@ -57,7 +57,7 @@ def test_an_experiment_discards_all_of_params_but_the_data_set(params, capsys, w
     config = configuration([] if where == "params" else ["experiment=article_vgg16"])
     assert (config.backbone.name, config.seed, config.train.epochs, config.dataset.path) == ("vgg16", 42, 5, "mine")
     assert (
-        "experiment=... overrides params.yaml; ignored: seed=9 backbone=resnet50 train.epochs=2"
+        "experiment=... replaces these settings of params.yaml: seed=9 backbone=resnet50 train.epochs=2"
         in capsys.readouterr().err
     )
 
@@ -112,7 +112,7 @@ def test_no_experiment_on_the_command_line_means_none(params):
 
 def test_keys_that_are_no_names_are_refused(params):
     params("train: {learning rate: 1}")
-    with pytest.raises(PipelineError, match=r"params\.yaml: 'train\.learning rate' is not a key"):
+    with pytest.raises(PipelineError, match=r"params\.yaml: 'train\.learning rate' is not a valid key"):
         configuration()
 
 
