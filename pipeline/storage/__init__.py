@@ -1,1 +1,1 @@
-"""Atomic files, and the cache of arrays."""
+"""Atomic writing of files, and the cache of arrays."""

@@ -1,4 +1,4 @@
-"""Verified arrays on disk, built once and shared by stages, jobs and processes."""
+"""Cache of arrays on disk with checksums, built once and shared by stages, jobs and processes."""
 
 import hashlib
 import json
@@ -19,56 +19,56 @@ from pipeline.system.errors import PipelineError
 log = logging.getLogger(__name__)
 
 GIB = 2**30
-"""Bytes of a GiB."""
+"""Number of bytes in a GiB."""
 _ENTRY = "entry.json"
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """An entry as `python -m pipeline.cache` lists it."""
+    """Description of a cache entry, for the list of `python -m pipeline.cache`."""
 
     folder: Path
-    """Folder of its files."""
+    """Folder of the entry's files."""
     size: int
     """Size in bytes."""
     used: float
     """Time of the last use, in seconds since the epoch."""
     holds: Json
-    """Its kind, what it depends on, and its number, shape and type of rows."""
+    """Kind of the entry, values that it depends on, and number, shape and dtype of its rows."""
 
 
 class Cache:
-    """A folder of entries, each named by the sha256 of everything that it depends on.
+    """Folder of cache entries, each named by the sha256 of all values that it depends on.
 
-    Deleting it costs time and nothing else.
+    Deleting the folder loses no results; its entries are built again when needed.
     """
 
     def __init__(self, folder: Path):
-        """`folder`: created when the first entry is built."""
+        """Open the cache in `folder`, which is created when the first entry is built."""
         self.folder = folder
 
     def has(self, kind: str, depends: Json) -> bool:
-        """Return whether an entry exists, intact or damaged."""
+        """Return whether an entry exists, without checking it for damage."""
         return (self.folder / _name(kind, depends) / _ENTRY).exists()
 
     def rows(
         self, kind: str, depends: Json, *, shape: tuple[int, ...], dtype: str, build: Callable[[Append], None]
     ) -> Rows:
-        """Return the rows of an entry, which is built if necessary, by one process while others wait.
+        """Return the rows of an entry, which one process builds if necessary while others wait.
 
         Args:
-            kind: a word for the rows.
-            depends: everything that their values depend on, as JSON content.
-            shape: shape of a row.
-            dtype: name of an item's type.
-            build: called with a function that appends rows in order, arrays [b, *shape].
+            kind: Kind of the rows, in one word.
+            depends: All values that the rows depend on, as JSON content.
+            shape: Shape of a row.
+            dtype: Name of the rows' dtype.
+            build: Function called with a function that appends rows in order, as arrays [b, *shape].
 
         Raises:
-            PipelineError: the cache can't be written to, and has no intact entry.
+            PipelineError: The cache can't be written to, and has no intact entry.
         """
         folder = self.folder / _name(kind, depends)
         if not is_writable(self.folder):
-            # No lock can be written, and none is needed, since entries appear complete.
+            # No lock can be created, and none is needed, since all entries are complete.
             try:
                 return _open(folder)
             except (OSError, ValueError, KeyError) as error:
@@ -81,10 +81,10 @@ class Cache:
                 try:
                     return _open(folder)
                 except (OSError, ValueError, KeyError) as error:
-                    log.warning("cache: the %s in %s are damaged (%s) and built again", kind, folder, error)
+                    log.warning("cache: the %s in %s are damaged (%s); building them again", kind, folder, error)
                     shutil.rmtree(folder)
             for leftover in self.folder.glob(f".{folder.name}-*"):
-                # Left by a builder that was killed.
+                # Left by a killed process.
                 shutil.rmtree(leftover)
             with whole_folder(folder) as unfinished:
                 shards = write_shards(unfinished, shape, dtype, build)
@@ -95,15 +95,15 @@ class Cache:
             return _open(folder, verify=False)
 
     def fits(self, kind: str, depends: Json, *, count: int, shape: tuple[int, ...], dtype: str, gib: float) -> bool:
-        """Return whether an entry is within `gib` GiB, and exists or can be written to the disk.
+        """Return whether an entry is not larger than `gib` GiB, and exists or fits on the disk.
 
         Args:
-            kind: as for `rows`.
-            depends: as for `rows`.
-            count: number of rows.
-            shape: as for `rows`.
-            dtype: as for `rows`.
-            gib: largest size in GiB.
+            kind: As for `rows`.
+            depends: As for `rows`.
+            count: Number of rows.
+            shape: As for `rows`.
+            dtype: As for `rows`.
+            gib: Largest size in GiB.
         """
         needed = rows_bytes(count, shape, dtype)
         if needed > gib * GIB or self.has(kind, depends):
@@ -114,7 +114,7 @@ class Cache:
         return needed <= shutil.disk_usage(self.folder).free
 
     def listing(self) -> list[CacheEntry]:
-        """Return all entries, the most recently used first."""
+        """Return all entries, beginning with the most recently used."""
         entries = []
         for file in self.folder.glob(f"*/{_ENTRY}"):
             try:
@@ -126,7 +126,9 @@ class Cache:
         return sorted(entries, key=lambda entry: entry.used, reverse=True)
 
     def prune(self, size: int) -> list[CacheEntry]:
-        """Remove the least recently used entries until all are within `size` bytes; those being built or opened stay.
+        """Remove the least recently used entries until the cache is not larger than `size` bytes.
+
+        Entries that are being built or opened are not removed.
 
         Returns:
             The removed entries.
@@ -138,7 +140,7 @@ class Cache:
                 break
             try:
                 with FileLock(self._lock(entry.folder.name), timeout=0):
-                    # Processes that have it mapped keep their data.
+                    # Processes that have mapped its files into memory can still read them.
                     shutil.rmtree(entry.folder)
             except Timeout:
                 continue
@@ -158,11 +160,11 @@ def _open(folder: Path, *, verify: bool = True) -> Rows:
     """Open an entry.
 
     Raises:
-        OSError, ValueError, KeyError: it is damaged or missing.
+        OSError, ValueError, KeyError: The entry is damaged or missing.
     """
     entry = read_json(folder / _ENTRY)
     rows = open_shards(folder, tuple(entry["shape"]), entry["dtype"], entry["shards"], verify=verify)
-    # The time of use can't be set on a read-only entry, or one of another user.
+    # The time of use can't be set if the entry is read-only or belongs to another user.
     with suppress(OSError):
         os.utime(folder / _ENTRY)
     return rows

@@ -1,4 +1,4 @@
-"""Files and folders that are written completely or not at all, and locks between processes."""
+"""Atomic writing of files and folders, and locks between processes."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ from filelock import FileLock, Timeout
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-"""A JSON object."""
+"""JSON object."""
 
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder to write into, which replaces `folder` when the block ends; an error discards it."""
+    """Yield a new folder to write to, which replaces `folder` at the end of the block, or is deleted after an error."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -41,7 +41,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, which replaces `path` when the block ends; an error discards it."""
+    """Yield a new file to write to, which replaces `path` at the end of the block, or is deleted after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(handle)
@@ -56,7 +56,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(file: Path, waiting: str) -> Iterator[None]:
-    """Hold a lock file, which the system releases if the process dies; `waiting` is logged where another one has it."""
+    """Hold a lock file within a block, and log the message `waiting` if another process holds it.
+
+    The operating system releases the lock if the process dies.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file)
     try:
@@ -69,13 +72,13 @@ def locked(file: Path, waiting: str) -> Iterator[None]:
 
 
 def is_writable(folder: Path) -> bool:
-    """Return whether files can be created in a folder, or in its nearest existing parent; also correct for root."""
+    """Return whether this process can create files in a folder, or in its nearest existing parent."""
     existing = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     return os.access(existing, os.W_OK | os.X_OK)
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write `content` as indented JSON, with keys in their order, completely or not at all."""
+    """Write `content` atomically as indented JSON, without sorting keys."""
     with whole_file(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -86,7 +89,7 @@ def read_json(path: Path) -> Any:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return all files in a folder and its sub-folders, sorted, without compiled modules."""
+    """Return the sorted paths of all files in a folder and its sub-folders, without compiled Python modules."""
     return sorted(file for file in folder.rglob("*") if file.is_file() and file.parent.name != "__pycache__")
 
 
@@ -97,7 +100,7 @@ def file_sha256(path: Path) -> str:
 
 
 def file_state(file: str) -> tuple[int, int]:
-    """Return size in bytes and time of change in ns, by which a changed file is noticed; -1, -1 if unreadable."""
+    """Return the size in bytes and modification time in ns of a file, to detect changes; (-1, -1) if unreadable."""
     try:
         status = os.stat(file)
         return status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""Arrays in files of bounded size (shards): written row by row with checksums, and read as memory maps."""
+"""Arrays in files of limited size (shards), written in batches of rows with checksums, and read as memory maps."""
 
 import hashlib
 import math
@@ -17,28 +17,28 @@ from pipeline.storage.files import file_sha256
 _SHARD_BYTES = 256 * 2**20
 
 Append = Callable[[np.ndarray], None]
-"""Appends rows, an array [b, *shape]."""
+"""Function that appends rows, an array [b, *shape]."""
 
 
 class Shard(TypedDict):
-    """A file of rows."""
+    """Description of one file of rows."""
 
     rows: int
-    """Number of its rows."""
+    """Number of rows in the file."""
     sha256: str
-    """Checksum of its bytes, in hexadecimal."""
+    """Checksum of the file, in hexadecimal."""
 
 
 class Rows:
-    """An array [n, *shape] whose rows are in memory-mapped shards."""
+    """Array [n, *shape] whose rows are in memory-mapped shards."""
 
     def __init__(self, shards: Sequence[np.ndarray], shape: tuple[int, ...], dtype: np.dtype):
-        """Wrap open shards.
+        """Create an array from open shards.
 
         Args:
-            shards: equally many rows each, except for the last one, as unsigned integers of the item's size.
-            shape: shape of a row.
-            dtype: type of an item.
+            shards: Arrays of unsigned integers with the item size of `dtype`. All but the last have equally many rows.
+            shape: Shape of a row.
+            dtype: Data type of the rows.
         """
         self.shape, self.dtype = shape, dtype
         self._shards = shards
@@ -48,7 +48,14 @@ class Rows:
         return sum(len(shard) for shard in self._shards)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
-        """Return the rows at `indices`, integer [b], in that order: [b, *shape]."""
+        """Return the rows with the given indices, in their order.
+
+        Args:
+            indices: Integer [b].
+
+        Returns:
+            Array [b, *shape].
+        """
         if len(self._shards) == 1:
             return self._shards[0][indices].view(self.dtype)
         shard_of, row_of = np.divmod(indices, self._rows)
@@ -65,10 +72,10 @@ def rows_bytes(count: int, shape: tuple[int, ...], dtype: str) -> int:
 
 
 def write_shards(folder: Path, shape: tuple[int, ...], dtype: str, build: Callable[[Append], None]) -> list[Shard]:
-    """Write the rows that `build` appends, arrays [b, *shape], to files in `folder`.
+    """Write the rows that `build` appends, as arrays [b, *shape], to files in `folder`.
 
     Returns:
-        `rows` and `sha256` of each file.
+        Number of rows and checksum of each file.
     """
     with closing(_Writer(folder, shape, np.dtype(dtype))) as writer:
         build(writer.append)
@@ -79,15 +86,15 @@ def open_shards(folder: Path, shape: tuple[int, ...], dtype: str, shards: list[S
     """Open the rows that `write_shards` wrote.
 
     Args:
-        folder: folder of the files.
-        shape: shape of a row.
-        dtype: name of an item's type.
-        shards: as returned by `write_shards`.
-        verify: compare checksums, which reads all files once.
+        folder: Folder of the files.
+        shape: Shape of a row.
+        dtype: Name of the rows' dtype.
+        shards: Descriptions of the files, from `write_shards`.
+        verify: Compare checksums, which reads all files once.
 
     Raises:
-        OSError: a file is missing.
-        ValueError: a file has changed.
+        OSError: A file is missing.
+        ValueError: A file has changed.
     """
     files = [_shard(folder, number) for number in range(len(shards))]
     if verify:
@@ -95,7 +102,7 @@ def open_shards(folder: Path, shape: tuple[int, ...], dtype: str, shards: list[S
             for file, shard, sha256 in zip(files, shards, pool.map(file_sha256, files), strict=True):
                 if sha256 != shard["sha256"]:
                     raise ValueError(f"{file.name} has a different checksum")
-    # NumPy gathers its own integers faster than registered types such as bfloat16.
+    # NumPy's indexing is faster for its own integers than for registered types such as bfloat16.
     plain = np.dtype(f"u{np.dtype(dtype).itemsize}")
     mapped = [
         np.memmap(file, plain, "r", shape=(shard["rows"], *shape)) for file, shard in zip(files, shards, strict=True)
@@ -104,7 +111,7 @@ def open_shards(folder: Path, shape: tuple[int, ...], dtype: str, shards: list[S
 
 
 class _Writer:
-    """Writes rows to shards, and computes their checksums."""
+    """Writer of rows to shards, with checksums."""
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: np.dtype):
         self.folder, self.shape, self.dtype = folder, shape, dtype
@@ -113,9 +120,11 @@ class _Writer:
         self._file: BinaryIO | None = None
 
     def append(self, rows: np.ndarray) -> None:
-        """Append rows, [b, *shape]."""
+        """Append rows, an array [b, *shape]."""
         if rows.shape[1:] != self.shape or rows.dtype != self.dtype:
-            raise ValueError(f"rows of {rows.dtype}{list(rows.shape[1:])}; expected {self.dtype}{list(self.shape)}")
+            raise ValueError(
+                f"rows have dtype and shape {rows.dtype}{list(rows.shape[1:])}; expected {self.dtype}{list(self.shape)}"
+            )
         while len(rows):
             if self._file is None:
                 self._file = open(_shard(self.folder, len(self.shards)), "wb")  # noqa: SIM115

@@ -1,1 +1,1 @@
-"""The foundation: errors, paths, terminal, signals, this machine."""
+"""Basic services for all other packages: errors, paths, terminal output, processes and hardware."""

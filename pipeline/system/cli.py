@@ -1,4 +1,4 @@
-"""Start of the commands: errors end them with a sentence instead of a traceback."""
+"""Helpers of the command-line programs: common arguments, and errors shown as a message instead of a traceback."""
 
 import argparse
 import sys
@@ -12,9 +12,9 @@ Result = TypeVar("Result")
 
 
 def run_command(command: Callable[..., Result], *args: object) -> Result:
-    """Call `command` with `args`, and end the process if it fails.
+    """Return the result of `command` called with `args`, or exit with a message if it fails.
 
-    The exit status is 1 after a PipelineError or a file error, with a message, and 130 after an interruption.
+    The exit status is 1 after a PipelineError or a file error, and 130 after an interruption.
     """
     install_handlers()
     try:
@@ -24,35 +24,46 @@ def run_command(command: Callable[..., Result], *args: object) -> Result:
     except PipelineError as error:
         sys.exit(f"\n{error}")
     except OSError as error:
-        # Broken pipes, for example, have no file name.
+        # Errors such as a broken pipe have no file name; they are raised unchanged.
         if error.filename is None:
             raise
         sys.exit(f"\n{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         pass
-    # Also reached where a library's callback has swallowed the exception.
+    # This line is also reached if a callback in a library has suppressed the KeyboardInterrupt.
     print("\nInterrupted", file=sys.stderr)
     sys.exit(130)
 
 
 def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
-    """Add the positional argument `overrides`, with an example of one."""
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"of the configuration, such as {example}")
+    """Add the positional argument `overrides`, with an example in its help text."""
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help=f"overrides of the configuration, such as {example}"
+    )
 
 
 def add_selection(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
-    """Add `--filter`, `--sweep` and `--runs`, of which one selects experiments; `parse_selection` parses them."""
+    """Add the mutually exclusive options `--filter`, `--sweep` and `--runs`, which select experiments.
+
+    Parse the command line with `parse_selection` afterwards.
+    """
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--filter", help="MLflow's filter, such as \"params.`backbone.name` = 'vgg16'\"")
     choice.add_argument(
-        "--sweep", nargs="?", const="", help="a sweep's jobs: a part of its command line; alone, the latest sweep"
+        "--filter",
+        help="select runs by a filter in MLflow's search syntax, such as \"params.`backbone.name` = 'vgg16'\"",
     )
-    choice.add_argument("--runs", nargs="+", metavar="ID", help="these MLflow runs")
+    choice.add_argument(
+        "--sweep",
+        nargs="?",
+        const="",
+        help="select the jobs of a sweep by a part of its command line; without a value, those of the latest sweep",
+    )
+    choice.add_argument("--runs", nargs="+", metavar="ID", help="select runs by their ids in MLflow")
     return choice
 
 
 def parse_selection(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse the command line; argparse gives `--runs` all words that follow, overrides too."""
+    """Parse the command line, and move the overrides that argparse has added to `--runs`."""
     args = parser.parse_intermixed_args()
     if args.runs:
         args.overrides += [word for word in args.runs if "=" in word]
@@ -61,7 +72,7 @@ def parse_selection(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Return an argparse `type` for integers in a range."""
+    """Return an argparse `type` for integers from `least` to `most` (None: no upper limit)."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):

@@ -1,31 +1,31 @@
-"""Errors that the user can correct."""
+"""Errors that users can correct."""
 
 from hydra.errors import CompactHydraException
 
 
 class PipelineError(CompactHydraException):
-    """An error whose message gives the invalid value, the allowed ones, and what to do; shown without a traceback.
+    """Error that users can correct, with a message that explains how; it is shown without a traceback.
 
     Hydra prints only the message of a `CompactHydraException`, and continues a sweep after it.
     """
 
     passes = False
-    """Whether the same command can succeed later without any change; a sweep then tries again by itself."""
+    """Whether the same command can succeed later without changes; a sweep then retries the job automatically."""
     run_status = "FAILED"
-    """Status of the MLflow run that the error ends."""
+    """Status in which the error ends the MLflow run."""
 
 
 class UndeliveredError(PipelineError):
-    """Everything was computed, but the tracking server is unreachable."""
+    """Error raised if all results are computed, but the tracking server is unreachable."""
 
     passes = True
 
 
 class DivergedError(PipelineError):
-    """A training whose loss diverged was stopped; its run is marked accordingly."""
+    """Error raised if the loss of a training diverges; its run gets the tag `diverged`."""
 
 
 class PrunedError(PipelineError):
-    """A trial was worse than the others of its search by this epoch."""
+    """Error that stops a trial that is worse than other trials of its search at the same epoch."""
 
     run_status = "KILLED"

@@ -1,4 +1,4 @@
-"""Cores and GPUs: equal parts of this machine for jobs that run beside each other, and work on all cores."""
+"""Cores and GPUs of this machine: their division between parallel jobs, and parallel work on all cores."""
 
 import logging
 import os
@@ -18,25 +18,25 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# The lock of this process's part, and the number of cores before it was restricted to the part.
+# Lock of the part that this process uses, and the number of cores before the process was restricted to it.
 _share_locks: list[FileLock] = []
 _all_cores: list[int] = []
 
 
 def threads(configured: int | None) -> int:
-    """Return the number of threads for TensorFlow: as configured, or as many as cores; 0: TensorFlow's own choice.
+    """Return the number of threads for TensorFlow: the configured one, else the number of cores; 0: its default.
 
-    The number of threads decides a result's last digits, so a job uses the same number whether or not others run beside
-    it. Only cores are shared out.
+    The number of threads affects the last digits of results. So a job always uses the same number of threads, even if
+    parallel jobs leave it fewer cores.
     """
     return configured or (_all_cores[0] if _all_cores else 0)
 
 
 def take_share(workers: int) -> None:
-    """Restrict this process to one of `workers` equal parts of its cores and GPUs, for as long as it lives.
+    """Restrict this process to one of `workers` equal parts of its cores and GPUs, until it ends.
 
-    Call it before TensorFlow is imported; a second call changes nothing. The parts of one sweep's workers, children of
-    one process, are disjoint if there are enough cores.
+    Call it before TensorFlow is imported; a second call has no effect. The parts of processes with the same parent,
+    such as the workers of a sweep, are disjoint if there are enough cores.
     """
     if workers < 2 or _share_locks:
         return
@@ -62,12 +62,12 @@ def _restrict_to(number: int, workers: int) -> None:
 
 
 def part(items: list[Item], number: int, workers: int) -> list[Item]:
-    """Return the items of worker `number` (from 0): an equal part, or one shared item if there are too few."""
+    """Return the items of worker `number` (from 0): an equal part, or one shared item if there are too few items."""
     return items[number::workers] or [items[number % len(items)]]
 
 
 def _gpus() -> list[str]:
-    """Return the name in CUDA_VISIBLE_DEVICES of each GPU that this process may use."""
+    """Return the names of the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name.strip()]
@@ -75,14 +75,14 @@ def _gpus() -> list[str]:
 
 
 def on_all_cores(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 256) -> Iterator[Result]:
-    """Yield `function` of each item, in order, computed by as many threads as cores.
+    """Yield the results of `function` for all items, in order, computed by one thread per core.
 
-    Threads suffice where the work releases the interpreter's lock, as Pillow's decoding and resizing do.
+    Threads run in parallel if the function releases the global interpreter lock, as Pillow's decoding and resizing do.
 
     Args:
-        function: called once per item.
-        items: read only as far as needed.
-        ahead: largest number of items in progress.
+        function: Function called once per item.
+        items: Items, read only as far as needed.
+        ahead: Largest number of items in progress.
     """
     left = iter(items)
     pool = ThreadPoolExecutor(os.cpu_count())
@@ -92,5 +92,5 @@ def on_all_cores(function: Callable[[Item], Result], items: Iterable[Item], ahea
             yield in_progress.popleft().result()
             in_progress.extend(pool.submit(function, item) for item in islice(left, 1))
     finally:
-        # A caller that stops early, or is interrupted, does not wait for items that have not begun.
+        # A caller that stops early, or is interrupted, does not wait for items that have not been started.
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Folders: this code, its lock files, and the checkout that results and data belong to."""
+"""Paths of this code, its lock files, and the checkout for results and data."""
 
 import os
 from pathlib import Path
@@ -6,18 +6,18 @@ from pathlib import Path
 CODE = Path(__file__).resolve().parents[2]
 """Checkout of this code."""
 LOCKS = (CODE / "requirements.lock", CODE / "requirements-gpu.lock")
-"""Lock files of the packages that results are computed with."""
+"""Lock files of the installed packages, on which results depend."""
 
 
 def main_checkout() -> Path:
-    """Return the folder that relative paths of the configuration, the tracking store and the data belong to.
+    """Return the base folder of relative paths of the configuration, the tracking store and the data.
 
-    Under DVC it is the repository that `DVC_ROOT` names, even within the temporary copy in which an experiment runs, so
-    that no files are left in the copy. Otherwise it is the checkout of this code.
+    Under DVC it is the repository in `DVC_ROOT`, also if an experiment runs in a temporary copy, since DVC deletes the
+    copy afterwards. Otherwise it is the checkout of this code.
     """
     return Path(os.environ.get("DVC_ROOT") or CODE).resolve()
 
 
 def resolve(path: str | Path) -> Path:
-    """Return an absolute path; relative ones start from the main checkout, and `~` is the user's home."""
+    """Return an absolute path: relative paths are relative to the main checkout, and `~` is the home folder."""
     return (main_checkout() / Path(path).expanduser()).resolve()

@@ -1,6 +1,6 @@
-"""Processes: their identities, the environment variables by which they communicate, and their interruption.
+"""Processes: their identities, the environment variables through which they communicate, and their interruption.
 
-Ctrl-C and SIGTERM both end the work in order, and neither interrupts a transaction.
+Ctrl-C and SIGTERM both stop the work with all clean-up, and neither interrupts a database transaction.
 """
 
 import json
@@ -18,16 +18,16 @@ import psutil
 from pipeline.system.errors import PipelineError
 
 TAG = "process"
-"""Tag of a run in MLflow with the identity of its process."""
+"""Name of the tag of an MLflow run with the identity of its process."""
 SWEEP = "PIPELINE_SWEEP"
-"""Variable with the name of the sweep that a job belongs to: its command line."""
+"""Environment variable with the name of a job's sweep: the overrides on its command line."""
 TRIAL = "PIPELINE_TRIAL"
-"""Variable with a job's trial as JSON (see `pipeline.jobs.stage`); Hydra passes it to other processes and machines."""
+"""Environment variable with a job's Optuna trial as JSON; Hydra passes it to other processes and machines."""
 TF_CONFIG_EXAMPLE = (
     '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}, '
     "on each machine with its own index"
 )
-"""A value of TF_CONFIG, for error messages."""
+"""Example of a value of TF_CONFIG, for error messages."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _received: list[int] = []
@@ -35,26 +35,26 @@ _Handler = Callable[[int, FrameType | None], None]
 
 
 def own() -> str:
-    """Return a unique identity of this process: machine, boot, process namespace, number and start."""
+    """Return a unique identity of this process: machine, boot id, PID namespace, PID and start time."""
     return "/".join((*_place(), str(os.getpid()), _started(os.getpid())))
 
 
 def is_dead(process: str) -> bool:
-    """Return whether a process, named as by `own`, has surely ended; False where this can't be seen from here."""
+    """Return whether the process with an identity from `own` has certainly ended; False if this is unknown."""
     *place, number, started = process.split("/")
     machine, boot, namespace = _place()
-    # With another boot, this machine has been restarted since.
+    # Another boot id means that this machine has been restarted since.
     return place[:1] == [machine] and (place[1] != boot or (place[2] == namespace and _started(int(number)) != started))
 
 
 def is_alive(process: str) -> bool:
-    """Return whether a process is surely running; False where this can't be seen from here."""
+    """Return whether the process with an identity from `own` is certainly running; False if this is unknown."""
     *place, number, started = process.split("/")
     return place == list(_place()) and _started(int(number)) == started
 
 
 def worker_index() -> int:
-    """Return this process's number among the workers of a training: 0 for the chief, and where there are no others.
+    """Return the index of this process in a distributed training: 0 for the chief, and without such a training.
 
     Raises:
         PipelineError: TF_CONFIG is not in TensorFlow's format.
@@ -68,9 +68,12 @@ def worker_index() -> int:
 
 
 def _started(number: int) -> str:
-    """Return the start of a process in ticks since boot, which clock changes do not affect; empty if it has ended."""
+    """Return the start time of a process, or an empty string if it has ended.
+
+    It is in clock ticks since boot if possible, since clock changes do not affect these.
+    """
     if stat := _read(f"/proc/{number}/stat"):
-        # The name in front may contain blanks and brackets.
+        # The process name before the last bracket may itself contain blanks and brackets.
         state, *fields = stat.rpartition(")")[2].split()
         return "" if state == "Z" else fields[18]
     try:
@@ -101,15 +104,15 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 
 def install_handlers(handler: _Handler = _interrupt) -> None:
-    """Make SIGTERM do what Ctrl-C does, so that a supervisor also leaves closed runs and no partial folders."""
+    """Handle SIGTERM like Ctrl-C, so that runs are closed and no partial folders remain in both cases."""
     for number in _SIGNALS:
         signal.signal(number, handler)
 
 
 @contextmanager
 def handlers_installed(handler: _Handler = _interrupt) -> Iterator[None]:
-    """Install the handlers within a block, in a process that belongs to others, such as a launcher's worker."""
-    # Python calls handlers in the main thread, and installs them nowhere else.
+    """Install the handlers within a block, and restore the previous ones afterwards."""
+    # Python allows the installation of handlers only in the main thread.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -123,15 +126,15 @@ def handlers_installed(handler: _Handler = _interrupt) -> Iterator[None]:
 
 
 def interrupted() -> bool:
-    """Return whether the process was interrupted; libraries may turn a `KeyboardInterrupt` into errors of their own."""
+    """Return whether the process was interrupted, even if a library has replaced the `KeyboardInterrupt`."""
     return bool(_received)
 
 
 @contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """Defer an interruption to the end of a block; a second one is raised at once.
+    """Defer an interruption to the end of a block; a second interruption is raised immediately.
 
-    A database whose transaction is cut off stays locked, and the same process could not record how the run ended.
+    An interrupted transaction would leave the database locked, so that the process could not record the run's status.
     """
     deferred: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Log lines and progress bars on standard error, and a console for tables."""
+"""Terminal output: log messages and progress bars on standard error, and a console for tables."""
 
 import logging
 import sys
@@ -20,28 +20,28 @@ from rich.progress import (
 )
 
 CONSOLE = Console(stderr=True)
-"""Console of log lines and progress bars."""
+"""Console for log messages and progress bars."""
 
 
 class Advance(Protocol):
-    """Moves a progress bar on."""
+    """Function that advances a progress bar."""
 
     def __call__(self, count: int = 1, note: str | None = None) -> None:
-        """Add `count`, and show `note` from now on unless it is None."""
+        """Advance the bar by `count`, and replace its note unless `note` is None."""
 
 
 def table_console(file: TextIO | None = None, width: int = 160) -> Console:
-    """Return a console for tables, as wide as the terminal, or `width` columns where the output is not a terminal.
+    """Return a console for tables, as wide as the terminal.
 
     Args:
-        file: the output; None: standard output.
-        width: in characters.
+        file: Output file; None: standard output.
+        width: Width in characters if the output is not a terminal.
     """
     return Console(file=file, width=None if (file or sys.stdout).isatty() else width)
 
 
 def start_logging(file: Path) -> None:
-    """Send the pipeline's log to the terminal, and append it to `file`; an earlier job's file is closed."""
+    """Write the pipeline's log messages to the terminal and append them to `file`, instead of an earlier job's file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     line = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     to_file = logging.FileHandler(file, encoding="utf-8")
@@ -66,12 +66,12 @@ def progress(title: str, total: int | None, unit: str = "images") -> Iterator[Ad
     """Show a progress bar with speed and remaining time, if standard error is a terminal.
 
     Args:
-        title: text in front of the bar.
-        total: count at the end; None: unknown.
-        unit: name of what is counted.
+        title: Text in front of the bar.
+        total: Count at the end; None: unknown.
+        unit: Unit of the count.
 
     Returns:
-        A function that moves the bar on.
+        Function that advances the bar.
     """
     columns = [
         TextColumn("{task.description}"),
