@@ -1,6 +1,6 @@
-"""Results of an experiment that the store has, and the part of a run that it lacks since it was away.
+"""Records of the results that are logged to the tracking store, and of the data that still has to be logged.
 
-Kept in the cache folder, so that a result's own files never change.
+They are files in the cache folder, so that the files of a result never change.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -14,21 +14,21 @@ from pipeline.tracking.store import mask_secrets, store_uri
 
 
 class Ledger:
-    """The results of one experiment that a tracking store has. Where its file is deleted, they are logged again."""
+    """Record of the results of an experiment that are logged. If its file is deleted, they are logged again."""
 
     def __init__(self, cache: Path, experiment_key: str, tracking: TrackingConfig):
         """Open the ledger of an experiment.
 
         Args:
-            cache: the cache folder.
-            experiment_key: see `pipeline.jobs.identity`.
-            tracking: the tracking store; another one has nothing yet.
+            cache: Cache folder.
+            experiment_key: Key from `pipeline.jobs.identity`.
+            tracking: Settings of the tracking store; results logged to other stores do not count.
         """
         self._file, self._store = cache / f"logged-{experiment_key}.json", mask_secrets(store_uri(tracking))
 
     @property
     def run_id(self) -> str | None:
-        """The experiment's run; None where nothing was logged."""
+        """Return the id of the experiment's run; None if nothing was logged."""
         return self._read().get("run_id")
 
     def has(self, folder: Path) -> bool:
@@ -36,7 +36,7 @@ class Ledger:
         return self._read().get("stages", {}).get(folder.name) == _stage_key(folder)
 
     def add(self, folder: Path, run_id: str) -> None:
-        """Note that a run has the result in a stage's folder; not noted on a read-only file system."""
+        """Record that the result in a stage's folder is logged to a run, unless the cache is read-only."""
         if not is_writable(self._file.parent):
             return
         known = self._read()
@@ -53,7 +53,7 @@ class Ledger:
 
 
 def ledger_of(key: str, config: Config) -> Ledger:
-    """Ledger of the experiment with this key in the configured store."""
+    """Return the ledger of the experiment with this key for the configured store."""
     return Ledger(resolve(config.cache_folder), key, config.tracking)
 
 
@@ -63,27 +63,31 @@ def _stage_key(folder: Path) -> str:
 
 @dataclass
 class PendingLog:
-    """The part of a run that the store does not have yet; a file in the cache folder, whole at any time."""
+    """Data of a run that the store does not have yet, saved in a file in the cache folder."""
 
     file: Path
     run: RunRecord
     metrics: list[list[tuple[str, float, int, int]]] = field(default_factory=list)
-    """One batch per epoch: name, value, milliseconds since 1970, step."""
+    """One batch of metrics per epoch, each with name, value, milliseconds since 1970, and step."""
     stages: list[str] = field(default_factory=list)
-    """Folders of stages that have ended."""
+    """Folders of finished stages."""
     status: str | None = None
-    """Status in which the run ended."""
+    """Status in which the run ended; None if it is running, or MLflow has its status."""
 
     @classmethod
     def of_run(cls, cache: Path, run: RunRecord) -> "PendingLog":
-        """The log of a run, with what an earlier process left in the folder `cache`."""
+        """Create the pending log of a run, with the data that an earlier process has saved in the folder `cache`."""
         file = cache / f"undelivered-{run.id}.json"
         earlier = cls.read(file) if file.exists() else cls(file, run)
         return cls(file, run, earlier.metrics, earlier.stages)
 
     @classmethod
     def read(cls, file: Path) -> "PendingLog":
-        """Read a file that `save` wrote; raises OSError, ValueError, TypeError or KeyError for any other."""
+        """Read a file that `save` wrote.
+
+        Raises:
+            OSError, ValueError, TypeError, KeyError: The file can't be read, or has another format.
+        """
         content = read_json(file)
         batches = [[tuple(metric) for metric in batch] for batch in content["metrics"]]
         return cls(file, RunRecord.from_dict(content["run"]), batches, content["stages"], content["status"])
@@ -92,17 +96,17 @@ class PendingLog:
         return bool(self.metrics or self.stages or self.status)
 
     def save(self) -> None:
-        """Write the file, or remove it when all was delivered."""
+        """Write the file, or remove it if no data is pending."""
         if self:
             content = {"run": asdict(self.run), "metrics": self.metrics, "stages": self.stages, "status": self.status}
             write_json(self.file, content)
         elif self.file.exists():
-            # On a read-only file system, removing a missing file fails as well.
+            # On a read-only file system, removing a file fails even if it does not exist.
             self.file.unlink()
 
 
 def pending_run_id(cache: Path, experiment_key: str) -> str | None:
-    """Id of the run of an experiment that waits in the folder `cache` to be delivered; None: there is none."""
+    """Return the id of an experiment's run with pending data in the folder `cache`; None if there is none."""
     for file in sorted(cache.glob("undelivered-*.json")):
         try:
             run = PendingLog.read(file).run

@@ -1,4 +1,4 @@
-"""The names of a stage's figures in MLflow."""
+"""Names of the stages' metrics in MLflow."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from pipeline.config import PHASES
 from pipeline.storage.files import Json, read_json
 
 BATCH = 1000
-"""Metrics that one call of log_batch accepts."""
+"""Largest number of metrics in one call of log_batch."""
 
 _EPOCH_METRICS = {
     "loss": "training/loss",
@@ -20,37 +20,38 @@ _EPOCH_METRICS = {
     "val_accuracy": "validation/accuracy",
     "learning_rate": "learning_rate",
 }
-# The other figures of a phase are in its epochs, or in its parameters.
+# The other metrics of a phase are logged per epoch, or are parameters of the run.
 _PHASE_METRICS = {"kept_epoch", "val_loss", "val_accuracy", "trainable_parameters", "kept_share"}
 
 
 def metrics_of_now(values: Mapping[str, float], step: int = 0) -> list[Metric]:
-    """Values by name as MLflow's metrics of now."""
+    """Return MLflow metrics with the given names and values, and the current time."""
     now = mlflow.utils.time.get_current_time_millis()
     return [Metric(name, value, now, step) for name, value in values.items()]
 
 
 def epoch_metrics(row: dict[str, float]) -> list[Metric]:
-    """Figures of an epoch (see `pipeline.training.Row`) as MLflow's metrics of now."""
+    """Return the metrics of an epoch (see `pipeline.training.Row`) as MLflow metrics, with the current time."""
     return metrics_of_now({name: row[column] for column, name in _EPOCH_METRICS.items()}, int(row["epoch"]))
 
 
 def reported_epochs(client: mlflow.MlflowClient, run_id: str) -> set[int]:
-    """Epochs whose figures a run has."""
+    """Return the epochs whose metrics are logged to a run."""
     return {metric.step for metric in client.get_metric_history(run_id, "training/loss")}
 
 
 def stage_metrics(stage: str, figures: Json) -> dict[str, float]:
-    """A stage's metrics.json under MLflow's names.
+    """Return the metrics in a stage's metrics.json, with their names in MLflow.
 
     Returns:
-        such as `prepare/images`, `test/accuracy` for the best phase, and `test/train/accuracy` for each phase.
+        Values by name, such as `prepare/images`, `test/accuracy` for the better phase, and `test/train/accuracy` for
+        each phase.
     """
     if stage == "evaluate":
         phases = {phase: values for phase, values in figures.items() if isinstance(values, dict)}
         return by_path("test", figures[figures["best"]] | phases)
     if stage == "prepare":
-        # The figures of each class are in the plots: thousands of numbers, under names that MLflow may refuse.
+        # Numbers per class are in the plots: there may be thousands, with names that MLflow rejects.
         overall = {name: value for name, value in figures.items() if name not in ("class_counts", "class_shares")}
         return by_path("prepare", overall)
     return {
@@ -61,7 +62,7 @@ def stage_metrics(stage: str, figures: Json) -> dict[str, float]:
 
 
 def model_metrics(root: Path, best: str) -> dict[str, float]:
-    """Costs of the better phase's model: trained parameters, size, time of a prediction; and of all training."""
+    """Return the costs of the better phase's model (trained parameters, size, prediction time) and of all training."""
     return {
         "model/trainable_parameters": read_json(root / best / "metrics.json")["trainable_parameters"],
         "model/size_mib": (root / best / "model.keras").stat().st_size / 2**20,
@@ -71,12 +72,12 @@ def model_metrics(root: Path, best: str) -> dict[str, float]:
 
 
 def by_path(start: str, figures: Json) -> Json:
-    """The leaves of nested figures, by `start` and their keys joined with slashes."""
+    """Return the leaves of nested metrics by name: `start` and their keys, joined with slashes."""
     return {f"{start}/{name}".replace(".", "/"): value for name, value in flatten(figures)}
 
 
 def flatten(settings: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested dictionaries, by their keys joined with dots."""
+    """Yield the leaves of nested dictionaries, each with its keys joined with dots."""
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{name}.")

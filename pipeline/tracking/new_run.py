@@ -1,4 +1,4 @@
-"""New runs in MLflow: of an experiment, with what identifies it, and of a learning-rate range test."""
+"""Create MLflow runs for experiments and for learning-rate range tests."""
 
 import hashlib
 import json
@@ -22,46 +22,50 @@ from pipeline.system.processes import SWEEP, TRIAL
 from pipeline.tracking.metric_names import BATCH, flatten, metrics_of_now
 from pipeline.tracking.store import connect, unusable
 
-# Parameters that one call of log_batch accepts.
+# Largest number of parameters in one call of log_batch.
 _PARAMS = 100
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """All that logging into a run needs, also from another process; fit for JSON, never a secret."""
+    """Data needed to log to a run, also from another process. It can be stored as JSON, and contains no secrets."""
 
     id: str
     experiment_key: str
     title: str
-    """The run's name without unfreeze depth and key."""
+    """Name of the run without unfreeze depth and key."""
     dataset: str
-    """The data set's name."""
+    """Name of the data set."""
     tracking: TrackingConfig
     process: str
-    """The process that works on the run; see `pipeline.system.processes.own`."""
+    """Identity of the process that works on the run; see `pipeline.system.processes.own`."""
 
     @classmethod
     def of(cls, run_id: str, key: str, config: Config) -> "RunRecord":
-        """Record of an experiment's run that this process works on."""
+        """Return the record of a run of an experiment, with this process as the one that works on it."""
         images = Path(config.dataset.path).name if config.dataset.path else config.dataset.name
         title = f"{config.backbone.name} {images}"
         return cls(run_id, key, title, config.dataset.name, config.tracking, processes.own())
 
     @classmethod
     def from_dict(cls, content: Json) -> "RunRecord":
-        """The inverse of `dataclasses.asdict`; raises TypeError or KeyError for other content."""
+        """Create a record from the output of `dataclasses.asdict`.
+
+        Raises:
+            TypeError, KeyError: The content is not that of a record.
+        """
         return cls(**content | {"tracking": TrackingConfig(**content["tracking"])})
 
     def name(self, unfreeze: int | str) -> str:
-        """Name of an experiment for people: backbone, images, unfreeze depth, and the start of its key."""
+        """Return the name of the run: backbone, images, unfreeze depth, and the first six characters of the key."""
         return f"{self.title} {unfreeze} {self.experiment_key[:6]}"
 
 
 def create_run(client: mlflow.MlflowClient, experiment_id: str, key: str, config: Config) -> str:
-    """Create the run of an experiment, with its parameters and origin.
+    """Create the run of an experiment, with its parameters, its configuration and the version of the code.
 
     Returns:
-        the run's id.
+        Id of the run.
     """
     name = RunRecord.of("", key, config).name(config.finetune.unfreeze)
     tags = {"role": "experiment", "experiment_key": key, "mlflow.source.name": "pipeline", **_origin()}
@@ -74,15 +78,15 @@ def create_run(client: mlflow.MlflowClient, experiment_id: str, key: str, config
 
 
 def log_rate_range(config: Config, folder: Path, figures: Json) -> None:
-    """Log a learning-rate range test, as a run of its own beside the experiments.
+    """Log a learning-rate range test as a separate run.
 
     Args:
-        config: of the experiment.
-        folder: the test's files; its curve is in rates.csv.
-        figures: `phase`, and the rates `suggested` and `configured`.
+        config: Configuration of the experiment.
+        folder: Folder of the test's files, with the curve in rates.csv.
+        figures: `phase`, and the learning rates `suggested` and `configured`.
 
     Raises:
-        PipelineError: the store can't be used.
+        PipelineError: The store can't be used.
     """
     try:
         client, experiment_id = connect(config.tracking)
@@ -106,7 +110,7 @@ def _log_config(client: mlflow.MlflowClient, run_id: str, config: Config) -> Non
 
 
 def _origin() -> dict[str, str]:
-    """Tags of who ran this code, and to find it again: commit, changes since, locks, and the sweep of the job."""
+    """Return tags with the user, the commit, uncommitted changes, lock files, and the sweep of the job."""
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     tags = {
         "mlflow.user": getuser(),
@@ -119,7 +123,7 @@ def _origin() -> dict[str, str]:
         for lock in LOCKS
         if lock.exists()
     }
-    # The one in the folder is half-written while stages run.
+    # The committed version, since DVC changes the file in the folder while stages run.
     committed = _git("show", "HEAD:dvc.lock")
     tags["dvc_lock_sha256"] = hashlib.sha256(f"{committed}\n".encode()).hexdigest() if committed else ""
     tags["sweep"] = os.environ.get(SWEEP, "")

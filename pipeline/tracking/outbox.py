@@ -1,4 +1,4 @@
-"""Metrics and files on their way to the store: in order, each once, kept on disk while the store is away."""
+"""Deliver metrics and files to the tracking store in order, and save them on disk while the store is unreachable."""
 
 import logging
 import threading
@@ -19,15 +19,15 @@ from pipeline.tracking.store import connect, mask_secrets
 
 log = logging.getLogger(__name__)
 
-# Seconds between two attempts to reach a store that is away.
+# Seconds between two attempts to reach an unreachable store.
 _RETRY = 2.0
 
 
 class Outbox:
-    """Sends metrics in the background, so that no training waits for a store."""
+    """Queue of metrics that a background thread sends, so that training never waits for the store."""
 
     def __init__(self, client: mlflow.MlflowClient, pending: PendingLog):
-        """Start the thread that sends what waits in `pending`, the log of a run that `client` knows."""
+        """Start the thread that sends the metrics in `pending` to the store of `client`."""
         self._client, self._pending = client, pending
         self._changed = threading.Condition()
         self._closed = self._away = False
@@ -35,7 +35,7 @@ class Outbox:
         self._thread.start()
 
     def put(self, metrics: list[Metric]) -> None:
-        """Send `metrics` after all that waits, as one batch."""
+        """Add `metrics` to the end of the queue, as one batch."""
         with self._changed:
             self._pending.metrics.append([(m.key, m.value, m.timestamp, m.step) for m in metrics])
             if self._away:
@@ -43,12 +43,12 @@ class Outbox:
             self._changed.notify_all()
 
     def wait_until_delivered(self, seconds: float) -> bool:
-        """Wait for the store to have all metrics, for at most `seconds`; return whether it has."""
+        """Wait at most `seconds` until the store has all metrics, and return whether it has them."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._pending.metrics, seconds)
 
     def close(self) -> None:
-        """Send nothing further; what waits stays in its file."""
+        """Stop sending; metrics that are still in the queue are saved in the file."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -60,8 +60,8 @@ class Outbox:
         try:
             self._pending.save()
         except OSError as error:
-            # The stage's files hold the epochs, too, and these are sent when it ends.
-            log.warning("tracking: undelivered metrics are kept in memory only: %s", error)
+            # No metrics are lost: the stage's files contain them, and are sent when the stage ends.
+            log.warning("tracking: pending metrics could not be saved to disk, and stay in memory: %s", error)
 
     def _work(self) -> None:
         while True:
@@ -71,7 +71,7 @@ class Outbox:
                     return
                 batch = self._pending.metrics[0]
             try:
-                # The same metrics may be sent again; MLflow keeps them once.
+                # The same metrics may be sent twice; MLflow stores them once.
                 self._client.log_batch(self._pending.run.id, metrics=[Metric(*metric) for metric in batch])
             except MlflowException as error:
                 self._wait(error)
@@ -82,7 +82,7 @@ class Outbox:
                     self._save()
                 if self._away and not self._pending.metrics:
                     self._away = False
-                    log.info("tracking: the store is back, and has all metrics")
+                    log.info("tracking: the store is reachable again, and has all metrics")
                 self._changed.notify_all()
 
     def _wait(self, error: MlflowException) -> None:
@@ -91,17 +91,17 @@ class Outbox:
                 self._away = True
                 self._save()
                 log.warning(
-                    "tracking: the store is away (%s); work continues, metrics are kept in %s and sent when it is back",
+                    "tracking: the store is unreachable (%s); work continues, and metrics are saved in %s to be sent later",
                     error, self._pending.file,
                 )  # fmt: skip
             self._changed.wait_for(lambda: self._closed, _RETRY)
 
 
 def retry_until(action: Callable[[], None], seconds: float) -> None:
-    """Call `action` until the store accepts it, for at most `seconds`.
+    """Call `action` repeatedly, for at most `seconds`, until the store accepts it.
 
     Raises:
-        MlflowException: it did not.
+        MlflowException: The last attempt failed.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -110,20 +110,18 @@ def retry_until(action: Callable[[], None], seconds: float) -> None:
         except MlflowException as error:
             if time.monotonic() >= deadline:
                 raise
-            log.info("tracking: the store is away (%s); waiting for it", error)
+            log.info("tracking: the store is unreachable (%s); trying again", error)
             time.sleep(min(_RETRY, seconds))
 
 
 def deliver_all(cache: Path) -> list[str]:
-    """Deliver what `undelivered-*.json` in the cache folder name: metrics, stages' files, how each run ended.
-
-    Nothing is sent twice.
+    """Deliver the pending data in `undelivered-*.json` of the cache folder: metrics, files, and status of each run.
 
     Returns:
-        one sentence per run.
+        One message per run.
 
     Raises:
-        PipelineError: the store is away, or some run could not be delivered; the others were.
+        PipelineError: Some runs could not be delivered; all others were delivered.
     """
     done, failed = [], []
     for file in sorted(cache.glob("undelivered-*.json")):
@@ -135,18 +133,20 @@ def deliver_all(cache: Path) -> list[str]:
         except FileNotFoundError as error:
             if not file.exists():
                 continue
-            failed.append(f"{file.name}: {error.filename} is gone; run its experiment again, and remove {file}")
+            failed.append(f"{file.name}: {error.filename} does not exist; run the experiment again, and remove {file}")
         except (MlflowException, PipelineError, OSError, ValueError, TypeError, KeyError) as error:
             failed.append(f"{file.name}: {mask_secrets(error)}")
     if failed:
-        raise PipelineError("\n".join([*done, "Not delivered, and still here:", *(f"  - {each}" for each in failed)]))
+        raise PipelineError(
+            "\n".join([*done, "Not delivered, and still pending:", *(f"  - {each}" for each in failed)])
+        )
     return done
 
 
 def _deliver(pending: PendingLog) -> str:
     run = pending.run
     if processes.is_alive(run.process):
-        return f"run {run.id}: its own process is at work, and delivers it"
+        return f"run {run.id}: not delivered, since its process is still running and delivers it"
     client, _ = connect(run.tracking)
     ledger = Ledger(pending.file.parent, run.experiment_key, run.tracking)
     epochs, stages = len(pending.metrics), len(pending.stages)

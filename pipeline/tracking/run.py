@@ -1,4 +1,4 @@
-"""The MLflow run of an experiment: found or created by its key; the stages log into it in turn."""
+"""MLflow run of an experiment, found or created by the experiment's key, to which the stages log one after another."""
 
 import logging
 from collections.abc import Iterator
@@ -24,20 +24,20 @@ from pipeline.tracking.stage_log import StageLog
 from pipeline.tracking.store import connect, mask_secrets, store_uri, unusable
 
 log = logging.getLogger(__name__)
-# Two lines at the start and end of every stage that tell nothing.
+# MLflow would log two uninformative lines at the start and end of every stage.
 logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
-# One line for each attempt to reach a server that is away; `pipeline.tracking.outbox` reports it once.
+# urllib3 would log each attempt to reach a server; `pipeline.tracking.outbox` logs once that it is unreachable.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
-# Seconds that an ending run waits for its last metrics to be delivered, before they are left on disk.
+# Seconds that a run waits at its end for the delivery of its last metrics, before these are saved on disk.
 _LAST_WAIT = 5.0
 
 
 class ExperimentRun:
-    """The MLflow run of one experiment, as one stage sees it."""
+    """MLflow run of an experiment, open for one stage."""
 
     def __init__(self, client: mlflow.MlflowClient, run_id: str, key: str, config: Config):
-        """Open a run of the store for logging; `key` is the experiment's."""
+        """Open a run for logging; `key` is the key of the experiment."""
         run = RunRecord.of(run_id, key, config)
         self.run_id = run_id
         self._client, self._tracking = client, config.tracking
@@ -48,7 +48,7 @@ class ExperimentRun:
         self._ledger = ledger_of(key, config)
 
     def log_missing_inputs(self, root: Path, needs: tuple[str, ...]) -> None:
-        """Log the inputs that the run lacks: other runs computed them, or the store was away."""
+        """Log inputs that are not in the run, since another run computed them or the store was unreachable."""
         try:
             tags = self._client.get_run(self.run_id).data.tags
             missing = [name for name in needs if tags.get(f"{name}.computed_by", BEGUN) == BEGUN]
@@ -58,7 +58,7 @@ class ExperimentRun:
             self.log_stage(root / name)
 
     def report_epoch(self, row: dict[str, float]) -> None:
-        """Log an epoch's figures in the background, once; see `pipeline.training.Row`."""
+        """Log the metrics of an epoch (see `pipeline.training.Row`) in the background, unless the store has them."""
         if row["epoch"] not in self._reported:
             self._reported.add(int(row["epoch"]))
             self._outbox.put(epoch_metrics(row))
@@ -66,22 +66,26 @@ class ExperimentRun:
     def log_stage(self, folder: Path) -> bool:
         """Log the files in a stage's folder.
 
-        Waits `tracking.wait_seconds` for a store that is away; what it lacks then is left to `python -m pipeline.sync`.
+        It waits up to `tracking.wait_seconds` for an unreachable store. After that, `python -m pipeline.sync` can log
+        the files.
 
         Returns:
-            whether the store has the files.
+            True if the store has the files.
         """
         seconds, waiting = self._tracking.wait_seconds, self._pending.stages
         place = str(folder.resolve())
         try:
             others_wait = any(other != place for other in waiting)
             if others_wait or not self._outbox.wait_until_delivered(seconds):
-                raise MlflowException("earlier metrics or stages are still waiting")
+                raise MlflowException("earlier metrics or stages are not delivered yet")
             retry_until(lambda: self._log(folder), seconds)
         except MlflowException as error:
             reason = mask_secrets(error)
             log.warning(
-                "tracking: %s is not in the store (%s); its files are complete in %s", folder.name, reason, folder
+                "tracking: the results of %s could not be logged (%s); the files in %s are complete",
+                folder.name,
+                reason,
+                folder,
             )
             if place not in waiting:
                 waiting.append(place)
@@ -93,16 +97,16 @@ class ExperimentRun:
         return True
 
     def has(self, folder: Path) -> bool:
-        """Return whether the store has the result in a stage's folder in this run."""
+        """Return whether the result in a stage's folder is logged to this run."""
         return self._ledger.run_id == self.run_id and self._ledger.has(folder)
 
     def begin(self, context: StageContext) -> None:
-        """Mark the run as running, by this process and on this stage.
+        """Mark the run as running, with tags for this process and the stage.
 
         Raises:
-            MlflowException: the store is away.
+            MlflowException: The store is unreachable.
         """
-        # Epochs are sent at most once: their numbers decide.
+        # Epochs that the store has are not sent again.
         self._reported |= reported_epochs(self._client, self.run_id)
         tags = {processes.TAG: processes.own(), "folder": str(context.root.resolve())}
         if not context.computed:
@@ -120,7 +124,7 @@ class ExperimentRun:
             log.warning("tracking: the tag %s could not be set: %s", name, mask_secrets(error))
 
     def end(self, status: str) -> None:
-        """End the run in MLflow as FINISHED, FAILED or KILLED, or note that it has ended so."""
+        """End the run in MLflow as FINISHED, FAILED or KILLED, or save this status if the store is unreachable."""
         self._outbox.wait_until_delivered(_LAST_WAIT)
         try:
             with defer_interrupts():
@@ -134,26 +138,26 @@ class ExperimentRun:
         self._outbox.close()
 
     def _log(self, folder: Path) -> None:
-        # Some of MLflow's functions log to the active run alone.
+        # Some functions of MLflow only log to the active run.
         if mlflow.active_run() is None:
             mlflow.start_run(run_id=self.run_id)
         try:
             self._stage_log.log(folder)
         except RequestException as error:
-            # MLflow does not translate the errors of a proxy whose server is away.
+            # MLflow does not convert the errors of a proxy whose server is unreachable.
             raise MlflowException(str(error)) from error
 
 
 @contextmanager
 def open_run(context: StageContext, config: Config) -> Iterator[ExperimentRun]:
-    """The experiment's run, open while a stage works; inputs that other runs computed are logged from their files.
+    """Open the run of an experiment while a stage runs, and log inputs that other runs computed.
 
-    The run is the one that holds the inputs, or the experiment's latest one. If that is complete, or has had this
-    stage before, a new run is created: a forced repeat is a run of its own. A server that goes away after the
-    experiment's first stage ends nothing. The run ends as FINISHED, FAILED, or KILLED where it was interrupted.
+    The run is the one that has the inputs, or the experiment's latest run. If it is complete, or already has this
+    stage, a new run is created. After the first stage of an experiment, an unreachable server is no error. The run ends
+    as FINISHED, as FAILED after an error, or as KILLED after an interruption.
 
     Raises:
-        PipelineError: the tracking store can't be used.
+        PipelineError: The tracking store can't be used.
     """
     run = _open(context, config)
     status = "FINISHED"
@@ -184,5 +188,7 @@ def _open(context: StageContext, config: Config) -> ExperimentRun:
         known = known or pending_run_id(resolve(config.cache_folder), context.key)
         if not (known and store_uri(config.tracking).startswith("http")):
             raise unusable(config.tracking, error) from error
-        log.warning("tracking: the server is away (%s); %s continues without it", mask_secrets(error), context.stage)
+        log.warning(
+            "tracking: the server is unreachable (%s); %s continues without it", mask_secrets(error), context.stage
+        )
         return ExperimentRun(mlflow.MlflowClient(store_uri(config.tracking)), known, context.key, config)

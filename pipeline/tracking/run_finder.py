@@ -1,4 +1,4 @@
-"""An experiment's runs in the store: the one that is open to a stage, and those whose process died."""
+"""Find the MLflow run to which a stage logs, and mark runs whose process died."""
 
 import logging
 from dataclasses import dataclass
@@ -17,37 +17,37 @@ from pipeline.tracking.store import connect, mask_secrets
 log = logging.getLogger(__name__)
 
 BEGUN = "begun"
-"""Value of the tag `<stage>.computed_by` until the stage has ended."""
+"""Value of the tag `<stage>.computed_by` until the stage has finished."""
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """The stage that logs into an experiment's run."""
+    """Stage that logs to an experiment's run."""
 
     key: str
-    """The experiment's."""
+    """Key of the experiment."""
     stage: str
     root: Path
-    """Folder of the stages' folders."""
+    """Folder that contains the stages' folders."""
     needs: tuple[str, ...]
-    """The earlier stages that it reads from."""
+    """Earlier stages whose outputs the stage reads."""
     resumes: bool
-    """It was cut off, and resumes after all epochs that were reported."""
+    """Whether the stage was interrupted, and resumes after the last epoch that was logged."""
     computed: bool
-    """Its result exists, and only has to be logged."""
+    """Whether the result exists, and only has to be logged."""
 
 
 def find_run(client: mlflow.MlflowClient, experiment_id: str, context: StageContext, known: str | None) -> str | None:
-    """Find the run that has the inputs, else the experiment's latest one, if it is open to a stage.
+    """Find the run that has the inputs, else the experiment's latest run, to which a stage can log.
 
     Args:
-        client: of the store.
-        experiment_id: MLflow's.
-        context: the stage.
-        known: the run that has the experiment's earlier results: with a clock set back, a later run seems the earlier.
+        client: Client of the store.
+        experiment_id: Id of the experiment in MLflow.
+        context: Stage that logs.
+        known: Id of the run with the experiment's earlier results. Its time may be wrong if the clock was set back.
 
     Returns:
-        the run's id; None: a new run is needed.
+        Id of the run; None if a new run is needed.
     """
     query = f"tags.role = 'experiment' and tags.experiment_key = '{context.key}'"
     runs = client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"])
@@ -58,12 +58,12 @@ def find_run(client: mlflow.MlflowClient, experiment_id: str, context: StageCont
 def _is_open(client: mlflow.MlflowClient, run: Run, context: StageContext) -> bool:
     tags, stage = run.data.tags, context.stage
     if context.computed or stage == "report":
-        # Nothing is computed: charts that are drawn again belong to the same numbers.
+        # No results are computed, and new charts show the same results.
         return run.info.status != "RUNNING"
     if "complete" in tags or tags.get(f"{stage}.computed_by", BEGUN) != BEGUN or run.info.status == "RUNNING":
         return False
     if f"{stage}.computed_by" in tags and not context.resumes:
-        # From the start again, epochs that were reported may come out otherwise, on another device.
+        # A training that starts again may have other results in logged epochs, for example on another device.
         histories = [context.root / name / "history.csv" for name in context.needs]
         known = {epoch for file in histories if file.exists() for epoch in pd.read_csv(file)["epoch"]}
         return reported_epochs(client, run.info.run_id) <= known
@@ -71,18 +71,18 @@ def _is_open(client: mlflow.MlflowClient, run: Run, context: StageContext) -> bo
 
 
 def mark_dead_runs(tracking: TrackingConfig) -> None:
-    """Mark the runs whose processes are known to have died; a store that is away is left for another time."""
+    """Mark the runs whose processes are known to have died, or log a warning if the store is unreachable."""
     try:
         mark_dead(*connect(tracking))
     except MlflowException as error:
-        log.warning("tracking: runs that died are not marked: %s", mask_secrets(error))
+        log.warning("tracking: runs whose process died could not be marked: %s", mask_secrets(error))
 
 
 def mark_dead(client: mlflow.MlflowClient, experiment_id: str, root: Path | None = None) -> None:
-    """Mark as KILLED, or as FINISHED where they are complete, the experiments' runs whose process has died.
+    """Mark experiment runs whose process died as KILLED, or as FINISHED if they are complete.
 
-    A process of this machine has died if it is not there any more. So has one that worked in the job folder `root`,
-    which this process has locked. Processes on other machines can't be seen, and their runs are left alone.
+    A process on this machine has died if it does not exist any more. A process in the job folder `root` has died, since
+    this process holds the lock of the folder. Runs of processes on other machines are not changed.
     """
     query = "attributes.status = 'RUNNING' and tags.role = 'experiment'"
     for run in client.search_runs([experiment_id], query):
@@ -92,4 +92,4 @@ def mark_dead(client: mlflow.MlflowClient, experiment_id: str, root: Path | None
             client.set_tag(run.info.run_id, "ended_by", f"its process {process} died")
             status = "FINISHED" if run.data.tags.get("complete") == "true" else "KILLED"
             client.set_terminated(run.info.run_id, status)
-            log.warning("tracking: the run %s died; it is marked as %s", run.info.run_id, status)
+            log.warning("tracking: the process of run %s died; the run is marked as %s", run.info.run_id, status)

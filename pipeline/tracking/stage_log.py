@@ -1,4 +1,4 @@
-"""Log a stage's files to a run in MLflow, and a classifier as a model there."""
+"""Log the results of a stage to an MLflow run, and log a classifier as an MLflow model."""
 
 import tempfile
 import warnings
@@ -23,24 +23,24 @@ from pipeline.tracking.metric_names import (
 )
 from pipeline.tracking.new_run import RunRecord
 
-# Files of a stage that MLflow has in another form, or that nobody would open.
+# Files of stages that are logged in another form, or are of no use to readers.
 _NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "metrics.json", "run.json", "speed.json", "summary.md"}
 _NOT_ARTIFACTS |= {"augmentation.npz", "gallery.npz"}
-# Packages that loading a logged model needs: hydra-core for this package's errors.
+# Packages that are needed to load a logged model; this package's errors need hydra-core.
 _SERVING = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "Pillow", "hydra-core")
 
 
 class StageLog:
-    """Logs stages' files to one run, as often as it takes to succeed: what the run has is not logged again."""
+    """Logger of stages' results to one run; after a failure, logging again only adds what the run lacks."""
 
     def __init__(self, client: mlflow.MlflowClient, run: RunRecord):
         self._client, self._run, self._run_id = client, run, run.id
 
     def log(self, folder: Path) -> None:
-        """Log the files in a stage's folder, whichever run computed them.
+        """Log the results in a stage's folder, which another run may have computed.
 
         Raises:
-            MlflowException: the store is away.
+            MlflowException: The store is unreachable.
         """
         stage, root, computed = folder.name, folder.parent, read_json(folder / "run.json")
         figures = {} if stage == "report" else read_json(folder / "metrics.json")
@@ -59,7 +59,7 @@ class StageLog:
                 tags |= {"mlflow.note.content": self._note(folder / "summary.md"), "complete": "true"}
         if stage == "finetune":
             depth = figures["unfreeze_rounds"]
-            # The configuration may have left the depth to a rule.
+            # The depth may have been chosen automatically, so it is not known before.
             self._client.update_run(self._run_id, name=self._run.name(depth))
             tags |= {"best_phase": figures["best"], "unfreeze": depth}
         self._log_metrics(metrics | {f"seconds/{stage}": computed["seconds"]})
@@ -82,7 +82,7 @@ class StageLog:
         self._client.log_batch(self._run_id, metrics=metrics_of_now(new))
 
     def _note(self, summary: Path) -> str:
-        """Text at the top of the run's page: the summary, and a link to the report."""
+        """Return the description of the run in MLflow: a link to the report, and the summary."""
         experiment_id = self._client.get_run(self._run_id).info.experiment_id
         report = f"#/experiments/{experiment_id}/runs/{self._run_id}/artifacts/report/report.html"
         return f"[Report]({report}). {summary.read_text(encoding='utf-8')}"
@@ -98,7 +98,7 @@ class StageLog:
         self._client.set_tag(self._run_id, "training_data", images_digest(prepared.split("train", "validation")))
 
     def _log_models(self, root: Path, best: str) -> None:
-        """Log the models that `tracking.log_model` names; the best one is called "model"."""
+        """Log the models that `tracking.log_model` selects; the model of the better phase is named "model"."""
         phases = {"best": [best], "all": list(PHASES), "none": []}[self._run.tracking.log_model]
         query = f"source_run_id = '{self._run_id}' AND status = 'READY'"
         experiment_id = self._client.get_run(self._run_id).info.experiment_id
@@ -113,14 +113,14 @@ class StageLog:
 
 
 def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: Json | None = None) -> None:
-    """Log a saved classifier to the active run, as a model from files' bytes to classes.
+    """Log a saved classifier to the active run, as an MLflow model that predicts the classes of encoded images.
 
     Args:
-        file: as `pipeline.models.saving.save_classifier` wrote it.
-        name: of the model in its run.
-        temperature: fitted on validation.
-        applied: whether its logits are divided by the temperature.
-        tta: see `pipeline.models.saving.describe`.
+        file: Model file from `pipeline.models.saving.save_classifier`.
+        name: Name of the model in its run.
+        temperature: Temperature fitted on the validation images.
+        applied: Whether the logits are divided by the temperature.
+        tta: Test-time augmentation; see `pipeline.models.saving.describe`.
     """
     from mlflow.models import ModelSignature
     from mlflow.types.schema import AnyType, ColSpec, Map, Schema
@@ -131,7 +131,7 @@ def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: 
     classes, image_size = classes_and_size(file)
     outputs = [ColSpec("string", "class"), ColSpec("double", "probability"), ColSpec(Map("double"), "probabilities")]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # Checking an example, MLflow would load the model once more.
+        # No input example is given, since MLflow would load the model again to check it.
         warnings.filterwarnings("ignore", message=".*An input example was not provided")
         if applied:
             model, _ = load_classifier(file)
@@ -140,7 +140,7 @@ def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: 
             save_classifier(model, classes, file)
         mlflow.pyfunc.log_model(
             name=name,
-            # By name, since nobody should have to trust a pickle.
+            # The loader is a module instead of a pickled object, since loading pickles can run arbitrary code.
             loader_module="pipeline.deployment.serving",
             data_path=str(file),
             code_paths=[str(CODE / "pipeline")],

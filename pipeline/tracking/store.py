@@ -1,4 +1,4 @@
-"""The tracking store: a database in the checkout, or a server; connections to it, and what it has."""
+"""Access to the tracking store of MLflow, which is a database in the checkout or a server."""
 
 import logging
 import os
@@ -21,27 +21,27 @@ log = logging.getLogger(__name__)
 
 
 def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
-    """Connect to the store; initialise it, and create the experiment to log to, where they are missing.
+    """Connect to the store, and create the database and the MLflow experiment if they do not exist.
 
     Returns:
-        a client, and the experiment's id.
+        Client of the store, and id of the MLflow experiment.
 
     Raises:
-        MlflowException: the store can't be used.
-        PipelineError: somebody deleted the experiment.
+        MlflowException: The store can't be used.
+        PipelineError: The experiment was deleted.
     """
     uri = store_uri(tracking)
     mlflow.set_tracking_uri(uri)
     local = uri.startswith("sqlite:///")
     database = Path(uri.removeprefix("sqlite:///")) if local else main_checkout() / "mlflow.db"
     database.parent.mkdir(parents=True, exist_ok=True)
-    # Processes that open a new database at the same time break it for good, and making a client is opening it.
+    # Creating a client opens the database, and processes that open a new database at the same time damage it.
     with FileLock(f"{database}.lock"):
         client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name(tracking.experiment)
         if experiment is None:
             artifacts = (database.parent / "mlartifacts").as_uri() if local else None
-            # The UI then shows what belongs to model training.
+            # With this tag, MLflow's user interface shows the pages for model training.
             tags = {"mlflow.experimentKind": "custom_model_development"}
             return client, client.create_experiment(tracking.experiment, artifacts, tags)
     if experiment.lifecycle_stage == "deleted":
@@ -52,10 +52,14 @@ def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
 
 
 def complete_runs(tracking: TrackingConfig, query: str | None = None) -> list[Run]:
-    """Runs of the complete experiments in the store, the latest first; `query`: a filter in MLflow's language.
+    """Return the runs of complete experiments in the store, beginning with the latest.
+
+    Args:
+        tracking: Settings of the store.
+        query: Filter in MLflow's search syntax; None: all complete runs.
 
     Raises:
-        PipelineError: the store can't be used, or the filter is not valid.
+        PipelineError: The store can't be used, or the filter is invalid.
     """
     conditions = "tags.complete = 'true'" + (f" and {query}" if query else "")
     try:
@@ -69,21 +73,25 @@ def complete_runs(tracking: TrackingConfig, query: str | None = None) -> list[Ru
 
 
 def artifact(place: str, path: str) -> Path | None:
-    """Local path of an artifact below the address `place`, downloaded where needed; None: there is no such artifact."""
+    """Return the local path of the artifact at `place`/`path`, downloaded if needed; None if it does not exist."""
     try:
-        # By address, since each look-up of a run would make a client.
+        # The address is given instead of the run, since MLflow would create a client for each run.
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{place}/{path}"))
     except (MlflowException, OSError):
         return None
 
 
 def run_metrics(run_id: str) -> dict[str, float]:
-    """The last value of each of a run's metrics."""
+    """Return the last value of each metric of a run."""
     return mlflow.get_run(run_id).data.metrics
 
 
 def run_artifact(tracking: TrackingConfig, run_id: str, path: str) -> Path | None:
-    """As `artifact`, of a run in the configured store; raises PipelineError where that can't be used."""
+    """Return the local path of an artifact of a run, downloaded if needed; None if it does not exist.
+
+    Raises:
+        PipelineError: The store can't be used.
+    """
     try:
         connect(tracking)
     except MlflowException as error:
@@ -92,24 +100,27 @@ def run_artifact(tracking: TrackingConfig, run_id: str, path: str) -> Path | Non
 
 
 def log_exports(tracking: TrackingConfig, run_id: str, results: dict[str, Json]) -> None:
-    """Add figures of a model's exports to its run, as `export/<format>/size_mib`; a run that is gone is a warning."""
+    """Log the results of a model's exports to its run, as metrics such as `export/<format>/size_mib`.
+
+    If the run does not exist any more, a warning is logged.
+    """
     try:
         client, _ = connect(tracking)
         values = {name: float(value) for name, value in by_path("export", results).items() if value is not None}
         client.log_batch(run_id, metrics=metrics_of_now(values))
     except MlflowException as error:
-        log.warning("The exports' figures could not be logged to run %s: %s", run_id, error)
+        log.warning("tracking: results of exports could not be logged to run %s: %s", run_id, error)
 
 
 def logged_model(tracking: TrackingConfig, address: str) -> Path:
-    """Local folder of a logged or registered model, downloaded where the store is elsewhere.
+    """Return the local folder of a logged or registered model, downloaded if needed.
 
     Args:
-        tracking: the store.
-        address: `runs:/<id>/<name>` or `models:/<name>@<alias>`, as MLflow writes them.
+        tracking: Settings of the store.
+        address: Address of the model in MLflow: `runs:/<id>/<name>` or `models:/<name>@<alias>`.
 
     Raises:
-        PipelineError: the store can't be used, or has no such model.
+        PipelineError: The store can't be used, or has no such model.
     """
     try:
         connect(tracking)
@@ -121,14 +132,14 @@ def logged_model(tracking: TrackingConfig, address: str) -> Path:
 
 
 def unusable(tracking: TrackingConfig, error: Exception) -> PipelineError:
-    """The error to raise where MLflow can't use the store."""
+    """Return the error to raise if MLflow can't use the store."""
     return PipelineError(
         f"tracking: the store {mask_secrets(store_uri(tracking))} can't be used: {mask_secrets(error)}"
     )
 
 
 def mask_secrets(text: object) -> str:
-    """A text about the store, its passwords replaced by ***."""
+    """Return a text with passwords and tokens of the store replaced by ***."""
     masked = re.sub(r"(://[^/\s:@]*):[^/\s@]*@", r"\1:***@", str(text))
     secrets = (os.environ.get(name) for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"))
     for secret in filter(None, secrets):
@@ -137,14 +148,14 @@ def mask_secrets(text: object) -> str:
 
 
 def store_uri(tracking: TrackingConfig) -> str:
-    """Address of the store: `tracking.uri`, else MLFLOW_TRACKING_URI, else the main checkout's mlflow.db."""
+    """Return the address of the store: `tracking.uri`, MLFLOW_TRACKING_URI, or mlflow.db in the main checkout."""
     uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     if uri.startswith("sqlite:///"):
-        # A relative path would mean another place in each working folder, also in one that DVC deletes.
+        # A relative path would depend on the working folder, which may be a copy that DVC deletes.
         return f"sqlite:///{resolve(uri.removeprefix('sqlite:///'))}"
     if not uri.startswith("http") or (parts := urlsplit(uri)).password is None:
         return uri
-    # MLflow gets a server's user and password by its variables, since it prints addresses.
+    # MLflow prints addresses, so it gets the server's user and password through environment variables.
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username or "")
     os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

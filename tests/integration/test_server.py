@@ -60,7 +60,7 @@ def test_a_server_that_goes_away_for_a_while_gets_every_epoch_once(command, serv
         server.start()
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert "the store is away" in errors
+    assert "the store is unreachable" in errors
     run_id = read_json(tmp_path / "job" / "train" / "run.json")["run_id"]
     for metric in ("training/loss", "validation/accuracy", "learning_rate"):
         assert sorted(steps(server, run_id, metric)) == list(range(1, EPOCHS + 1))
@@ -83,7 +83,7 @@ def test_what_a_server_that_stayed_away_lacks_is_delivered_later(command, server
         assert (tmp_path / "job" / "train" / "model.keras").exists()
         away = command("pipeline.sync", "--folder", str(tmp_path / "cache"))
         assert away.returncode == 1
-        assert "Not delivered, and still here" in away.stderr
+        assert "Not delivered, and still pending" in away.stderr
     finally:
         server.start()
     run_id = read_json(tmp_path / "job" / "train" / "run.json")["run_id"]
@@ -93,4 +93,4 @@ def test_what_a_server_that_stayed_away_lacks_is_delivered_later(command, server
     assert sorted(steps(server, run_id, "validation/loss")) == list(range(1, EPOCHS + 1))
     run = mlflow.MlflowClient(server.uri).get_run(run_id)
     assert (run.info.status, run.data.tags["train.computed_by"]) == ("FINISHED", run_id)
-    assert "Nothing is undelivered" in command("pipeline.sync", "--folder", str(tmp_path / "cache")).stdout
+    assert "No pending data" in command("pipeline.sync", "--folder", str(tmp_path / "cache")).stdout

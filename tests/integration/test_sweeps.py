@@ -44,7 +44,7 @@ def test_after_a_kill_the_same_command_resumes_in_the_same_run(command, tmp_path
     assert again.returncode == 0, again.stderr
     assert "prepare: up to date" in again.stderr
     assert "Resuming after epoch" in again.stderr
-    assert f"the run {run.info.run_id} died; it is marked as KILLED" in again.stderr
+    assert f"the process of run {run.info.run_id} died; the run is marked as KILLED" in again.stderr
     assert log.read_text().count("epoch 10 of") == 1
     [run] = runs(tmp_path)
     assert run.info.status == "FINISHED"
@@ -119,7 +119,7 @@ def test_a_job_that_failed_is_tried_again_only_when_asked(configure, tmp_path):
             run_job(None, config, tmp_path / "job", sweep=False)
     before = run_job(None, config, tmp_path / "job", sweep=True)
     assert (before.status, before.status.failed) == ("failed before", True)
-    assert "sweep.retry_failed=true tries again" in before.reason
+    assert "set sweep.retry_failed=true to run it again" in before.reason
     with pytest.raises(PipelineError, match="nonsense"):
         run_job(None, configure(*wrong, "sweep.retry_failed=true"), tmp_path / "job", sweep=True)
     assert run_job("train", config, tmp_path / "job", sweep=True).status == "skipped"
