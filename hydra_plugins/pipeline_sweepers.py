@@ -1,6 +1,6 @@
-"""`hydra/sweeper=grid` and `hydra/sweeper=optuna`; the work is in `pipeline.sweeps`.
+"""Hydra plugins for `hydra/sweeper=grid` and `hydra/sweeper=optuna`, implemented in `pipeline.sweeps`.
 
-Hydra looks for plugins in the package `hydra_plugins` alone.
+Hydra searches for plugins only in the package `hydra_plugins`.
 """
 
 from typing import Any
@@ -13,12 +13,12 @@ from omegaconf import DictConfig
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's own sweeper, which continues after failed jobs, and ends with a table of all jobs."""
+    """Grid sweeper that continues after failed jobs, and prints a table of all jobs at the end."""
 
     launcher: Any
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the jobs of a grid."""
+        """Run all jobs of a grid of overrides."""
         from pipeline.sweeps.sweep import Sweep
 
         with Sweep(self.launcher, self.config) as self.launcher:
@@ -26,21 +26,21 @@ class GridSweeper(BasicSweeper):
 
 
 class OptunaSweeper(Sweeper):
-    """Optuna chooses the next jobs; see `pipeline.sweeps.optuna_search` and conf/hydra/sweeper/optuna.yaml."""
+    """Sweeper whose jobs Optuna chooses; see `pipeline.sweeps.optuna_search` and conf/hydra/sweeper/optuna.yaml."""
 
     def __init__(self, **settings: Any):
-        """`settings`: the keys of conf/hydra/sweeper/optuna.yaml."""
+        """Create a sweeper from the settings in conf/hydra/sweeper/optuna.yaml."""
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Make the launcher, as Hydra asks of each sweeper."""
+        """Create the launcher, as Hydra requires of each sweeper."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the trials of a study."""
+        """Run the trials of an Optuna study."""
         from pipeline.sweeps.optuna_search import Search
         from pipeline.sweeps.sweep import Sweep
 

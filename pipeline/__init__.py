@@ -1,14 +1,14 @@
-"""Transfer learning on a folder of labelled images, as repeatable experiments."""
+"""Transfer learning for image classification, as reproducible experiments."""
 
 import os
 
-# TensorFlow reads these when it is imported, and every module that imports it has imported this package before.
-# By default it uses oneDNN's kernels only where the processor has instructions made for neural networks.
-# With AVX2 alone they were 1.5 times as fast in training, and twice as fast in inference (EfficientNet-Lite0 at 224 px,
-# AMD Zen 3).
+# TensorFlow reads these variables when it is imported, and this package is always imported before.
+# By default, TensorFlow uses oneDNN's kernels only on processors with special instructions for neural networks.
+# On a processor with AVX2 alone (AMD Zen 3), they were 1.5 times as fast in training, and twice as fast in inference
+# (EfficientNet-Lite0 at 224 px).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-# Remarks on the processor and on libraries for GPUs; warnings and errors come through Python.
+# Hides messages about the processor and GPU libraries; Python reports warnings and errors.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# MLflow reads these when it is imported, too. Its usage telemetry stays off unless it is wanted.
+# MLflow reads these variables when it is imported. Its usage telemetry is off unless a user turns it on.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")

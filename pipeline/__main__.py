@@ -1,4 +1,4 @@
-"""All stages in one process: `python -m pipeline`, or with -m a sweep over the whole pipeline."""
+"""Run all stages with `python -m pipeline`, or a sweep over many configurations with `-m`."""
 
 from pipeline.jobs.launch import main
 

@@ -1,4 +1,4 @@
-"""List the cache or prune it: `python -m pipeline.cache`."""
+"""List or prune the cache with `python -m pipeline.cache`."""
 
 import argparse
 import re
@@ -11,28 +11,31 @@ from pipeline.storage.files import is_writable
 from pipeline.system.cli import add_overrides, run_command
 from pipeline.system.errors import PipelineError
 
-# Of what an entry depends on, what tells people which one it is.
+# Properties of an entry that are shown in the list.
 _SHOWN = ("backbone", "image_size", "view", "rows", "shape", "dtype")
 
 
 def main() -> None:
-    """List the cache, or prune it."""
+    """List the entries of the cache, or remove the least recently used ones."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.cache", description=main.__doc__)
-    parser.add_argument("--folder", type=Path, help="instead of the configured cache_folder")
+    parser.add_argument("--folder", type=Path, help="cache folder (default: cache_folder of the configuration)")
     parser.add_argument(
-        "--prune", type=_bytes, metavar="SIZE", help="keep what was used last, up to e.g. 20GiB or 500MiB"
+        "--prune",
+        type=_bytes,
+        metavar="SIZE",
+        help="remove the least recently used entries until the cache is not larger than SIZE, such as 20GiB or 500MiB",
     )
     add_overrides(parser, "cache_folder=...")
     run_command(cache, parser.parse_intermixed_args())
 
 
 def cache(args: argparse.Namespace) -> None:
-    """Prune the cache where asked to, then list it; see `python -m pipeline.cache --help`.
+    """Prune the cache if requested, then list it; see `python -m pipeline.cache --help`.
 
     Raises:
-        PipelineError: the cache is to be pruned, and can't be written to.
+        PipelineError: The cache can't be pruned, since it is not writable.
     """
-    # Hydra and rich take a moment to import, and --help does not need them.
+    # These imports are slow, and --help does not need them.
     from rich.filesize import decimal
     from rich.table import Table
 
@@ -43,14 +46,14 @@ def cache(args: argparse.Namespace) -> None:
     place = Cache(args.folder or resolve(configuration(args.overrides).cache_folder))
     if args.prune is not None:
         if not is_writable(place.folder):
-            raise PipelineError(f"{place.folder} can't be written to, so that nothing can be removed")
+            raise PipelineError(f"{place.folder} can't be written to, so no entries can be removed; make it writable")
         removed = place.prune(args.prune)
-        print(f"removed {len(removed)} of {decimal(sum(entry.size for entry in removed))}")
+        print(f"removed entries: {len(removed)}, {decimal(sum(entry.size for entry in removed))} in total")
     entries = place.listing()
     table = Table("holds", "what", "size", "last used", "entry", box=None)
     for entry in entries:
         what = "  ".join(f"{name} {value}" for name, value in entry.holds.items() if name in _SHOWN and value)
-        # A clock that was set back, or another machine's, puts it into the future.
+        # The time of use is in the future if the clock was set back, or is that of another machine.
         used = timedelta(seconds=max(0, round(time.time() - entry.used)))
         table.add_row(entry.holds["kind"], what, decimal(entry.size), f"{used} ago", entry.folder.name[-32:-24])
     console = table_console()

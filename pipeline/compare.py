@@ -1,4 +1,4 @@
-"""Compare experiments on the same test images: `python -m pipeline.compare`."""
+"""Compare experiments on the same test images with `python -m pipeline.compare`."""
 
 import argparse
 from pathlib import Path
@@ -10,24 +10,34 @@ from pipeline.system.cli import add_overrides, add_selection, parse_selection, r
 
 
 def main() -> None:
-    """Compare complete experiments on the same test images by intervals and paired tests, and recommend one."""
+    """Compare complete experiments on the same test images with paired tests, and recommend a model."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.compare", description=main.__doc__)
     add_selection(parser)
-    parser.add_argument("--metric", default="accuracy", choices=RANKING_METRICS, help="to sort and test by (accuracy)")
-    parser.add_argument("--cost", default="size", choices=COSTS, help="to minimise among the best models (size)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
     parser.add_argument(
-        "--html", type=Path, metavar="FILE", nargs="?", const=Path("compare.html"), help="write the page (compare.html)"
+        "--metric", default="accuracy", choices=RANKING_METRICS, help="metric for ranking and tests (default: accuracy)"
+    )
+    parser.add_argument(
+        "--cost", default="size", choices=COSTS, help="cost to minimise among the best models (default: size)"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table to a CSV file")
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        nargs="?",
+        const=Path("compare.html"),
+        help="write a page with the comparison (default name: compare.html)",
     )
     parser.add_argument(
         "--best",
         action="store_true",
-        help="print the recommended model alone: the cheapest that does not differ significantly from the best",
+        help="print only the recommended model: the cheapest one that does not differ significantly from the best",
     )
     parser.add_argument(
         "--test",
         metavar="DIGEST",
-        help="the test images, by the start of their digest (the newest ones of two configurations or more)",
+        help="test images to compare on, by the first characters of their digest "
+        "(default: the latest ones that two or more configurations share)",
     )
     add_overrides(parser, "tracking.uri=...")
     run_command(compare, parse_selection(parser))
@@ -37,9 +47,9 @@ def compare(args: argparse.Namespace) -> None:
     """Rank the experiments, print the result, and write the files; see `python -m pipeline.compare --help`.
 
     Raises:
-        PipelineError: there is nothing to compare, or the test images differ.
+        PipelineError: There are no experiments to compare, or their test images differ.
     """
-    # Seconds to import, and --help does not need them.
+    # These imports take seconds, and --help does not need them.
     from pipeline.comparison.experiments import find, make_rows, select
     from pipeline.comparison.output import as_frame, print_best, print_comparison, write_comparison
     from pipeline.comparison.ranking import rank, winner

@@ -1,4 +1,4 @@
-"""Stage configure: compose conf/ and params.yaml into each stage's settings, with `python -m pipeline.configure`."""
+"""Stage configure, `python -m pipeline.configure`: compose the settings of each stage from conf/ and params.yaml."""
 
 from pipeline.config.compose import configuration
 from pipeline.stages.settings import write_settings

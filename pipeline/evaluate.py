@@ -1,7 +1,4 @@
-"""Stage evaluate: both models on the test images.
-
-`python -m pipeline.evaluate`; the body is `pipeline.stages.evaluate`.
-"""
+"""Stage evaluate, `python -m pipeline.evaluate`: evaluate both models; the code is in `pipeline.stages.evaluate`."""
 
 from pipeline.jobs.launch import main
 

@@ -1,4 +1,4 @@
-"""Write a classifier in other formats: `python -m pipeline.export [MODEL] --format saved_model,onnx`."""
+"""Export a classifier to other formats with `python -m pipeline.export [MODEL] --format saved_model,onnx`."""
 
 import argparse
 import sys
@@ -10,31 +10,34 @@ from pipeline.system.errors import PipelineError
 
 
 def main() -> None:
-    """Write a classifier in other formats, if each predicts files as the classifier does; else nothing is written."""
+    """Export a classifier to other formats; files are written only if all predict the same as the classifier."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.export", description=main.__doc__)
     parser.add_argument(
         "words",
         nargs="*",
         metavar="MODEL | key=value",
-        help="a .keras file, a folder that holds one, runs:/<id>/model or models:/<name>@<alias> (this checkout's best); "
-        "and overrides of the configuration, such as export.tolerance=1e-3",
+        help="a .keras file, a folder that contains one, runs:/<id>/model or models:/<name>@<alias> "
+        "(default: the best model of this checkout); and overrides of the configuration, such as export.tolerance=1e-3",
     )
     parser.add_argument(
         "--format",
         type=_formats,
         default=["saved_model"],
         metavar="LIST",
-        help=f"of {', '.join(FORMATS)} (saved_model)",
+        help=f"formats, separated by commas, from {', '.join(FORMATS)} (default: saved_model)",
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("exports"),
         metavar="DIR",
-        help="folder that the formats are written to (exports)",
+        help="output folder (default: exports)",
     )
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="compare on these instead of on the experiment's test images"
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="folder of images for the comparison (default: test images of the experiment)",
     )
     run_command(export, parser.parse_intermixed_args())
 
@@ -43,17 +46,17 @@ def export(args: argparse.Namespace) -> None:
     """Find the classifier, load it, and export it; see `python -m pipeline.export --help`.
 
     Raises:
-        PipelineError: there is no such classifier, more than one is named, or an export fails.
+        PipelineError: The classifier does not exist, several are given, or an export fails.
     """
     from pipeline.config.compose import configuration, is_override
     from pipeline.deployment.find_model import find_model, run_of
 
     models = [word for word in args.words if not is_override(word)]
     if len(models) > 1:
-        raise PipelineError(f"one classifier at a time, not {' and '.join(models)}")
+        raise PipelineError(f"several classifiers were given: {', '.join(models)}; export them one at a time")
     config = configuration([word for word in args.words if is_override(word)])
     reference = find_model(models[0] if models else None, config)
-    # TensorFlow takes seconds to import: only for a classifier that is there.
+    # TensorFlow takes seconds to import, so it is imported only after the classifier is found.
     from pipeline.deployment.classifier import load
     from pipeline.deployment.exports.export import export_classifier, print_summaries
     from pipeline.deployment.exports.parity import experiment_sample, folder_sample
@@ -69,14 +72,14 @@ def export(args: argparse.Namespace) -> None:
         from pipeline.tracking.store import log_exports
 
         log_exports(config.tracking, run_id, summaries)
-    print(f"Written: {args.out}", file=sys.stderr)
+    print(f"The exported models are in {args.out}", file=sys.stderr)
 
 
 def _formats(text: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     if unknown := [name for name in names if name not in FORMATS]:
         raise argparse.ArgumentTypeError(
-            f"unknown format {', '.join(map(repr, unknown))}; expected some of {', '.join(FORMATS)}"
+            f"unknown format {', '.join(map(repr, unknown))}; expected one or more of {', '.join(FORMATS)}"
         )
     return names
 

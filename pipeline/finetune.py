@@ -1,4 +1,4 @@
-"""Stage finetune: phase 2, fine-tuning. `python -m pipeline.finetune`; the body is `pipeline.stages.finetune`."""
+"""Stage finetune, `python -m pipeline.finetune`: run fine-tuning; the code is in `pipeline.stages.finetune`."""
 
 from pipeline.jobs.launch import main
 

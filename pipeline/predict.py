@@ -1,4 +1,4 @@
-"""Predict images with a classifier: `python -m pipeline.predict [MODEL] PATHS...`."""
+"""Predict the classes of images with `python -m pipeline.predict [MODEL] PATHS...`."""
 
 import argparse
 import os
@@ -10,50 +10,60 @@ from pipeline.system.errors import PipelineError
 
 
 def main() -> None:
-    """Predict images: one row per image, in order; a file that can't be read gets a reason instead of a class."""
+    """Predict the classes of images, one row per image; a file that can't be read gets an error instead of a class."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.predict",
         description=main.__doc__,
         usage="%(prog)s [MODEL] PATHS... [options]",
-        epilog="MODEL, where it is given, is a .keras file, a folder that holds one, runs:/<id>/model or models:/<name>@<alias>; "
-        "without it, this checkout's best classifier predicts. PATHS are files, folders, patterns in quotes ('photos/**/*.jpg'), "
-        "or - for a list on standard input.",
+        epilog="MODEL is a .keras file, a folder that contains one, runs:/<id>/model or models:/<name>@<alias> "
+        "(default: the best model of this checkout). PATHS are files, folders, quoted glob patterns ('photos/**/*.jpg'), "
+        "or - to read paths from standard input.",
     )
     parser.add_argument("words", nargs="+", metavar="[MODEL] PATHS", help="the classifier and the images; see below")
-    parser.add_argument("--format", choices=["csv", "jsonl", "table"], default="csv", help="of the rows (csv)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write rows here instead of to standard output")
     parser.add_argument(
-        "--top", type=whole_number(1), default=1, metavar="K", help="name the K most probable classes (1)"
+        "--format", choices=["csv", "jsonl", "table"], default="csv", help="output format (default: csv)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="output file (default: standard output)")
+    parser.add_argument(
+        "--top",
+        type=whole_number(1),
+        default=1,
+        metavar="K",
+        help="number of most probable classes per image (default: 1)",
     )
     parser.add_argument(
         "--batch-size",
         type=whole_number(1),
         default=64,
         metavar="N",
-        help="images predicted at once (64); with 1, a list on standard input is answered line by line",
+        help="images per batch (default: 64); with 1, each path on standard input is predicted immediately",
     )
     parser.add_argument(
         "--tta",
         choices=["none", "flip", "crops", "flip_crops"],
         default="none",
-        help="the mean over the image and its mirror image (2 passes), five crops (6), or both (12), instead of one pass",
+        help="test-time augmentation: mean over the image and its mirror image (flip, 2 passes), over the image and five "
+        "crops (crops, 6 passes), or over both (flip_crops, 12 passes); default: none",
     )
-    parser.add_argument("--gradcam", type=Path, metavar="DIR", help="write a heat map of each image")
+    parser.add_argument("--gradcam", type=Path, metavar="DIR", help="write a Grad-CAM heat map of each image to DIR")
     parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="write a gallery of the least sure predictions, with heat maps"
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write a gallery of the least confident predictions, with heat maps, to FILE",
     )
     try:
         run_command(predict, parser.parse_intermixed_args())
     except BrokenPipeError:
-        # The reader has closed the pipe; Python would complain again when it closes the stream.
+        # The reader has closed the pipe. Without this line, Python would fail again when it flushes the stream at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Find the classifier, load it, and predict; see `python -m pipeline.predict --help`.
+    """Find the classifier, load it, and predict images; see `python -m pipeline.predict --help`.
 
     Raises:
-        PipelineError: there is no such classifier, or no image is named.
+        PipelineError: The classifier does not exist, or no images are given.
     """
     from pipeline.config.compose import configuration
     from pipeline.deployment.find_model import find_model, is_model
@@ -62,16 +72,17 @@ def predict(args: argparse.Namespace) -> None:
     model = words.pop(0) if is_model(words[0]) else None
     if not words:
         raise PipelineError(
-            f"{model} is the classifier; name images as well: files, folders, patterns, or - for a list"
+            f"{model} was taken as the model, and no images were given; add files, folders, glob patterns, or - to read "
+            "paths from standard input"
         )
     reference = find_model(model, configuration())
-    # TensorFlow takes seconds to import: only for a classifier that is there.
+    # TensorFlow takes seconds to import, so it is imported only after the classifier is found.
     from pipeline.deployment.classifier import load
     from pipeline.deployment.prediction_output import Outputs, predict_files
 
     outputs = Outputs(args.output, args.format, args.top, heatmaps=args.gradcam, gallery=args.html)
     if failed := predict_files(words, load(reference, args.tta), outputs, args.batch_size):
-        print(f"{failed} could not be read; see the column error", file=sys.stderr)
+        print(f"{failed} files could not be read; see the column error", file=sys.stderr)
 
 
 if __name__ == "__main__":

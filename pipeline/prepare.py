@@ -1,7 +1,4 @@
-"""Stage prepare: find the images, check them, and split them.
-
-`python -m pipeline.prepare`; the body is `pipeline.stages.prepare`.
-"""
+"""Stage prepare, `python -m pipeline.prepare`: check and split the images; the code is in `pipeline.stages.prepare`."""
 
 from pipeline.jobs.launch import main
 

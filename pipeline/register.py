@@ -1,4 +1,4 @@
-"""Put the best model of a comparison into the registry: `python -m pipeline.register`."""
+"""Register the best model of a comparison with `python -m pipeline.register`."""
 
 import argparse
 
@@ -6,26 +6,28 @@ from pipeline.system.cli import add_overrides, add_selection, parse_selection, r
 
 
 def main() -> None:
-    """Register the best model of a comparison as challenger.
+    """Register the best model of a comparison as challenger, and make it champion if it passes all checks.
 
-    It becomes champion if it passes the gate (conf/register): its export agrees with it, and it is the better one.
-    Better on the same test images by the paired test, or not worse and cheaper.
+    The checks (conf/register): its exported model predicts the same, and it is better than the champion. It is better
+    if a paired test on the same test images shows this, or if it is not worse and cheaper.
     """
     parser = argparse.ArgumentParser(prog="python -m pipeline.register", description=main.__doc__)
     choice = add_selection(parser)
-    choice.add_argument("--rollback", action="store_true", help="make the champion before this one champion again")
-    choice.add_argument("--unless-champion", action="store_true", help="do nothing where there is a champion")
+    choice.add_argument("--rollback", action="store_true", help="make the previous champion the champion again")
+    choice.add_argument(
+        "--unless-champion", action="store_true", help="register a model only if there is no champion yet"
+    )
     add_overrides(parser, "register.margin=0.02")
     run_command(register, parse_selection(parser))
 
 
 def register(args: argparse.Namespace) -> None:
-    """Register a model, or roll back to the champion before; see `python -m pipeline.register --help`.
+    """Register a model, or roll back to the previous champion; see `python -m pipeline.register --help`.
 
     Raises:
-        PipelineError: there is nothing to register, or nothing to go back to.
+        PipelineError: There is no model to register, or no previous champion.
     """
-    # MLflow takes seconds to import, and --help does not need it; what registers a model takes longer.
+    # MLflow takes seconds to import, and --help does not need it.
     from pipeline.config.compose import configuration
     from pipeline.deployment.registry import CHAMPION, Registry
 

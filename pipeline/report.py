@@ -1,7 +1,4 @@
-"""Stage report: charts, pages, and the complete MLflow run.
-
-`python -m pipeline.report`; the body is `pipeline.stages.report`.
-"""
+"""Stage report, `python -m pipeline.report`: draw charts and pages; the code is in `pipeline.stages.report`."""
 
 from pipeline.jobs.launch import main
 

@@ -1,4 +1,4 @@
-"""Run an experiment again and compare every figure: `python -m pipeline.reproduce RUN`."""
+"""Rerun an experiment and compare its metrics with `python -m pipeline.reproduce RUN`."""
 
 import argparse
 import sys
@@ -8,29 +8,34 @@ from pipeline.system.cli import add_overrides, run_command
 
 
 def main() -> None:
-    """Run an experiment again from its MLflow run, and compare every figure.
+    """Rerun an experiment from its MLflow run, with the same commit and lock file, and compare all metrics.
 
-    The code is its commit's, in a folder of its own; the environment is made from its lock. Exit status 1 where a
-    figure differs by more than the tolerance.
+    The code and a new environment are in a separate folder. The exit status is 1 if a metric differs by more than the
+    tolerance.
     """
     parser = argparse.ArgumentParser(prog="python -m pipeline.reproduce", description=main.__doc__)
-    parser.add_argument("run", metavar="RUN", help="id of a complete MLflow run, or the start of one")
+    parser.add_argument("run", metavar="RUN", help="id of a complete MLflow run, or its first characters")
     parser.add_argument(
-        "--into", type=Path, metavar="DIR", help="the folder for code, environment and results (reproduced/<run>)"
+        "--into",
+        type=Path,
+        metavar="DIR",
+        help="folder for code, environment and results (default: reproduced/<run>)",
     )
-    parser.add_argument("--here", action="store_true", help="use this environment instead of making one from the lock")
     parser.add_argument(
-        "--tolerance", type=float, default=1e-6, help="largest difference that is still called within tolerance (1e-6)"
+        "--here", action="store_true", help="use this environment instead of a new one from the lock file"
+    )
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-6, help="largest allowed difference of a metric (default: 1e-6)"
     )
     add_overrides(parser, "tracking.uri=...")
     sys.exit(run_command(reproduce, parser.parse_intermixed_args()))
 
 
 def reproduce(args: argparse.Namespace) -> int:
-    """Run the experiment again and print the differences; return the exit status.
+    """Rerun the experiment, print the differences, and return the exit status.
 
     Raises:
-        PipelineError: the run does not name its code, or can't be run again.
+        PipelineError: The run has no commit, or can't be rerun.
     """
     # pandas and MLflow take seconds to import, and --help does not need them.
     from pipeline.config.compose import configuration

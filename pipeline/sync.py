@@ -1,4 +1,4 @@
-"""Deliver to the tracking store what it missed while away: `python -m pipeline.sync`."""
+"""Upload pending data to the tracking store with `python -m pipeline.sync`."""
 
 import argparse
 from pathlib import Path
@@ -7,18 +7,18 @@ from pipeline.system.cli import add_overrides, run_command
 
 
 def main() -> None:
-    """Deliver all that the cache folder keeps for a tracking store that was away."""
+    """Upload metrics and files that could not be logged while the tracking store was unreachable."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sync", description=main.__doc__)
-    parser.add_argument("--folder", type=Path, help="instead of the configured cache_folder")
+    parser.add_argument("--folder", type=Path, help="cache folder (default: cache_folder of the configuration)")
     add_overrides(parser, "cache_folder=...")
     run_command(sync, parser.parse_intermixed_args())
 
 
 def sync(args: argparse.Namespace) -> None:
-    """Deliver what is pending; see `python -m pipeline.sync --help`.
+    """Upload all pending data; see `python -m pipeline.sync --help`.
 
     Raises:
-        PipelineError: the store is away, or some run could not be delivered; the others were.
+        PipelineError: Some runs could not be delivered; all others were delivered.
     """
     # MLflow takes seconds to import, and --help does not need it.
     from pipeline.config.compose import configuration
@@ -26,7 +26,7 @@ def sync(args: argparse.Namespace) -> None:
     from pipeline.tracking.outbox import deliver_all
 
     folder = args.folder or resolve(configuration(args.overrides).cache_folder)
-    print("\n".join(deliver_all(folder)) or f"Nothing is undelivered in {folder}")
+    print("\n".join(deliver_all(folder)) or f"No pending data in {folder}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage train: phase 1, feature extraction. `python -m pipeline.train`; the body is `pipeline.stages.train`."""
+"""Stage train, `python -m pipeline.train`: run feature extraction; the code is in `pipeline.stages.train`."""
 
 from pipeline.jobs.launch import main
 

@@ -1,6 +1,6 @@
-"""Stage watch: digests of the images and of a weights file, so that changes are noticed.
+"""Stage watch, `python -m pipeline.watch`: compute digests of the images and the weights file to detect changes.
 
-`python -m pipeline.watch`; light, since it runs every time.
+DVC always runs this stage, so its imports are few and fast.
 """
 
 from pipeline.jobs.identity import outside_digests, write_digests

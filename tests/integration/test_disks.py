@@ -82,7 +82,7 @@ def test_training_reads_what_a_read_only_cache_holds_and_computes_the_rest(confi
     assert "60 of 60 files are unchanged" in caplog.text
     assert "disk full or read-only); decoding each whenever it is needed" in caplog.text
     assert "it is computed again" not in caplog.text
-    assert "if interrupted, train will not be resumable" in caplog.text
+    assert "train can't be resumed if it is interrupted" in caplog.text
     one, two = (pd.read_csv(tmp_path / name / "train" / "history.csv") for name in ("first", "again"))
     pd.testing.assert_frame_equal(one, two)
     assert sorted(place.rglob("*")) == left
@@ -95,7 +95,7 @@ def test_a_cache_that_cannot_be_written_to_is_listed_and_not_pruned(command, dis
     assert "1 entry" in command("pipeline.cache", "--folder", str(cache.folder)).stdout
     pruned = command("pipeline.cache", "--folder", str(cache.folder), "--prune", "0 B")
     assert pruned.returncode == 1
-    assert "can't be written to, so that nothing can be removed" in pruned.stderr
+    assert "can't be written to, so no entries can be removed" in pruned.stderr
     assert cache.has("numbers", {"a": 1})
 
 
@@ -105,7 +105,7 @@ def test_a_job_folder_that_cannot_be_written_to_is_named_before_any_work(command
     option = f"hydra.{'sweep' if more else 'run'}.dir={place}/jobs"
     ran = command("pipeline.train", *more, *small_arguments(images), option)
     assert ran.returncode == 1
-    assert f"hydra.{'sweep' if more else 'run'}.dir: {place}/jobs is not writable; name another folder" in ran.stderr
+    assert f"hydra.{'sweep' if more else 'run'}.dir: {place}/jobs is not writable; choose another folder" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
@@ -115,7 +115,7 @@ def test_the_same_command_resumes_once_a_full_disk_has_room(configure, disk, tmp
     folders = {"cache": tmp_path / "cache", "job": tmp_path / "job"} | {full: place / full}
     config = configure("backbone=scratch_cnn", f"cache_folder={folders['cache']}")
     with pytest.raises(
-        PipelineError, match=r"prepare: .*No space left.*Free disk space.*the same command then resumes"
+        PipelineError, match=r"prepare: .*No space left.*Free disk space.*run the same command to resume"
     ):
         run_stages(config, folders["job"], "train")
     assert not [path for path in folders["job"].glob("*") if path.is_dir()]

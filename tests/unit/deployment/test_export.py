@@ -179,9 +179,9 @@ def test_a_classifier_that_is_not_there_is_named_before_tensorflow_is_imported(c
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--format", "onnx,pickle"], "unknown format 'pickle'; expected some of saved_model"),
+        (["--format", "onnx,pickle"], "unknown format 'pickle'; expected one or more of saved_model"),
         (["export.images=3"], "export.images: "),
-        (["one.keras", "two.keras"], "one classifier at a time, not one.keras and two.keras"),
+        (["one.keras", "two.keras"], "several classifiers were given: one.keras, two.keras"),
     ],
 )
 def test_wrong_words_get_a_sentence(arguments, said, capsys):

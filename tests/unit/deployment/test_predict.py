@@ -59,7 +59,7 @@ def test_rows_are_in_order_and_hold_what_the_classifier_predicts(command, traine
     assert failed["no.png"] == "No such file or directory"
     assert "damaged" in failed["03-cut.png"]
     assert len(failed) == 5
-    assert "5 could not be read" in ran.stderr
+    assert "5 files could not be read" in ran.stderr
     for row in rows:
         if row["error"]:
             assert row["class"] == row["probability"] == ""
@@ -179,7 +179,7 @@ def test_a_classifier_that_is_not_there_is_named_before_tensorflow_is_imported(c
         (["a.png", "--top", "0"], "expected an integer >= 1"),
         (["a.png", "--top", "many"], "'many'"),
         (["old.h5", "a.png"], "'old.h5' is not a classifier"),
-        (["models:/x@champion"], "name images as well"),
+        (["models:/x@champion"], "no images were given"),
     ],
 )
 def test_wrong_words_get_a_sentence(arguments, said, tmp_path, empty_store, monkeypatch, capsys):

@@ -177,7 +177,7 @@ def test_the_command_lists_and_prunes(cache, command, capsys):
     assert "1 entry" in ran.stdout
     assert "0:00:00 ago" in ran.stdout
     assert call(cache_command.main, "--folder", str(cache.folder), "--prune", "0 MiB") is None
-    assert "removed 1" in capsys.readouterr().out
+    assert "removed entries: 1" in capsys.readouterr().out
     assert not list(cache.folder.glob("numbers-*"))
     assert call(cache_command.main, "--folder", str(cache.folder), "--prune", "many") == 2
     assert "'many'" in capsys.readouterr().err
