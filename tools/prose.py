@@ -1,7 +1,7 @@
-"""Lint of prose: `python tools/prose.py [paths]` prints file:line of long sentences and of words not used here.
+"""Lint prose: `python tools/prose.py [paths]` reports long sentences and unwanted words by file and line.
 
-Checked are Markdown pages, and the docstrings, comments and messages of Python files. Code, tables and generated pages
-are left out. docs/glossary.md says which word is used for which thing.
+It checks Markdown pages, and the docstrings, comments and messages in Python files. Code, tables and generated pages
+are not checked. The terms of the project are defined in docs/glossary.md.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs", "pipeline", "benchmarks"]
-# Written by benchmarks, whose strings are checked.
+# Pages that benchmarks generate; the strings in the benchmarks are checked instead.
 GENERATED = {"docs/benchmarks/ablation.md", "docs/benchmarks/against_recipe.md"}
 MOST_WORDS = 30
 
@@ -45,23 +45,23 @@ WORDS = {
     rf"(?:a|an) \w+ (?:a|an) {_UNIT}": "one ... per ...",
     r"(?:a|an) \w+ each": "one ... per ...",
 }
-# The words of a construction may be on two lines.
+# A phrase may extend over two lines.
 _WORDS = [
     (re.compile(rf"\b{pattern}\b".replace(" ", r"\s+"), re.IGNORECASE), instead) for pattern, instead in WORDS.items()
 ]
 _CLAUSE = re.compile(r"(?:What|Whether|How|Where|Whose)\b")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _SECTIONS = {"Args:", "Returns:", "Raises:", "Yields:", "Source:", "Attributes:", "Note:", "Example:"}
-# A full stop ends a sentence, but for that of an initial or an abbreviation.
+# A full stop ends a sentence, unless it ends an initial or an abbreviation.
 _END = re.compile(r"(?<!\b[A-Z])(?<!\be\.g)(?<!\bi\.e)(?<!\bal)[.!?][\"')]*(?=\s|$)")
 _ENTRY = re.compile(r"\s*(?:[-*] |\d+\. |#+ |[\w.*`, ]{1,40}: )")
 
 Passage = tuple[int, str]
-"""The line that it starts in, and its text with the line breaks."""
+"""Number of the first line, and the text with line breaks."""
 
 
 def passages(file: Path) -> Iterator[Passage]:
-    """The prose of a Markdown or Python file, one passage per paragraph, list entry, comment or string."""
+    """Yield the prose of a Markdown or Python file: one passage per paragraph, list entry, comment or string."""
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".md":
         yield from _paragraphs(1, _without_code(text))
@@ -75,13 +75,13 @@ def passages(file: Path) -> Iterator[Passage]:
         string = _string(node)
         # Shorter strings are names and options, not sentences.
         if string and (id(node) in docstrings or len(re.findall(r"[A-Za-z]{2,}", string)) >= 4):
-            # Titles of papers are not ours to shorten.
+            # Titles of papers can't be shortened.
             yield from _paragraphs(node.lineno, string.partition("Source:")[0])
     yield from _comments(text)
 
 
 def relative_clauses(tree: ast.AST) -> Iterator[Passage]:
-    """Docstrings that begin with a question word; `Whether` may begin that of an attribute."""
+    """Yield line and first word of docstrings that begin with a question word; attributes may begin with `Whether`."""
     for node in ast.walk(tree):
         body = node.body if isinstance(node, _DOCUMENTED) else []
         for place, statement in enumerate(body):
@@ -100,7 +100,7 @@ def _string(node: ast.expr) -> str | None:
 
 
 def _comments(text: str) -> Iterator[Passage]:
-    """Comments, those of successive lines as one."""
+    """Yield the comments of a Python file; comments on successive lines are one passage."""
     start, last = 0, -1
     lines: list[str] = []
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -117,7 +117,7 @@ def _comments(text: str) -> Iterator[Passage]:
 
 
 def _without_code(text: str) -> str:
-    """Markdown with blank lines for code blocks, tables and comments, up to a comment that says `Generated`."""
+    """Replace code blocks, tables and comments in Markdown by blank lines, and remove the generated part."""
     lines, fenced = [], False
     for line in text.partition("<!-- Generated")[0].splitlines():
         fence = line.lstrip().startswith("```")
@@ -128,7 +128,7 @@ def _without_code(text: str) -> str:
 
 
 def _paragraphs(first: int, text: str) -> Iterator[Passage]:
-    """Parts of a text between blank lines; a list's entry, and an argument's description, is one of its own."""
+    """Yield the paragraphs of a text; a list entry and the description of an argument are separate paragraphs."""
     start = first
     lines: list[str] = []
     for number, line in enumerate([*text.split("\n"), ""], first):
@@ -142,8 +142,11 @@ def _paragraphs(first: int, text: str) -> Iterator[Passage]:
 
 
 def sentences(passage: str) -> Iterator[tuple[int, str]]:
-    """Each sentence with the number of line breaks before it; code in backticks is one word, a link its text."""
-    # No line break is lost, so that lines can be counted.
+    """Yield each sentence with the number of line breaks before it.
+
+    Code in backticks is replaced by one word, and a link by its text.
+    """
+    # All line breaks are preserved, so that line numbers can be computed.
     text = re.sub(r"`[^`]+`", lambda code: "`" + "\n" * code[0].count("\n"), passage)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     start = 0
@@ -156,7 +159,7 @@ def sentences(passage: str) -> Iterator[tuple[int, str]]:
 
 
 def problems(file: Path) -> Iterator[tuple[int, str]]:
-    """Line and description of everything to change in a file."""
+    """Yield line and description of each problem in a file."""
     if file.suffix == ".py":
         for line, word in relative_clauses(ast.parse(file.read_text(encoding="utf-8"))):
             yield line, f"a docstring starts with a noun or an imperative, not with {word!r}"
@@ -176,7 +179,7 @@ def _start(sentence: str) -> str:
 
 
 def files(paths: list[Path]) -> list[Path]:
-    """The pages and modules in files and folders; of pipeline/ and benchmarks/ the modules alone."""
+    """Return the Markdown and Python files in `paths`, without templates and generated pages."""
     found = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     return [
         file
@@ -187,9 +190,9 @@ def files(paths: list[Path]) -> list[Path]:
 
 
 def main() -> None:
-    """Print what is found; exit status 1 if anything is."""
+    """Print all problems; the exit status is 1 if there are any."""
     parser = argparse.ArgumentParser(prog="python tools/prose.py", description=__doc__.splitlines()[0])
-    parser.add_argument("paths", nargs="*", type=Path, help="files and folders; all of the project's prose where none")
+    parser.add_argument("paths", nargs="*", type=Path, help="files and folders (default: all prose of the project)")
     args = parser.parse_args()
     count = 0
     for file in files([path.resolve() for path in args.paths] or [ROOT / name for name in DEFAULT]):
@@ -198,7 +201,7 @@ def main() -> None:
             print(f"{name}:{line}: {problem}")
             count += 1
     if count:
-        sys.exit(f"{count} places to change")
+        sys.exit(f"{count} problems found")
 
 
 if __name__ == "__main__":
