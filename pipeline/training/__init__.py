@@ -1,12 +1,12 @@
-"""Training in both phases: inputs and labels, features, the fit loop, optimizers, checkpoints, and what is written."""
+"""Training in both phases: features and labels, training loop, optimizers, checkpoints and output files."""
 
 Row = dict[str, float]
-"""An epoch: `epoch` (counted over both phases, from 1), `learning_rate`, and loss and accuracy.
+"""Metrics of an epoch, by name.
 
-These are `loss`, `accuracy`, `val_loss` and `val_accuracy`.
+They are `epoch` (counted over both phases, from 1), `learning_rate`, `loss`, `accuracy`, `val_loss` and `val_accuracy`.
 """
 
 
 def seven_digits(value: float) -> float:
-    """Round to the seven digits that float32 holds."""
+    """Round a number to seven significant digits, the precision of float32."""
     return float(f"{float(value):.7g}")

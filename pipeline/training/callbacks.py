@@ -1,4 +1,4 @@
-"""Keras callbacks of a fit: epoch figures, early stopping with averaged weights, seeds by epoch."""
+"""Keras callbacks for training: metrics per epoch, early stopping with averaged weights, and seeds per epoch."""
 
 import logging
 from collections.abc import Callable
@@ -21,7 +21,7 @@ _MIN_BATCHES = 10
 
 
 class EpochRecorder(keras.callbacks.Callback):
-    """Records and logs each epoch's figures, moves the progress bar, and ends a fit that diverges."""
+    """Callback that records and logs each epoch's metrics, advances the progress bar, and stops a diverging fit."""
 
     def __init__(
         self,
@@ -35,22 +35,23 @@ class EpochRecorder(keras.callbacks.Callback):
         """Create a recorder without rows.
 
         Args:
-            advance: moves the progress bar by a number of images; see `pipeline.system.terminal.progress`.
-            epochs: numbers of the fit's epochs, counted over both phases from 0.
-            images: in an epoch.
-            batch_size: images in a batch.
-            diverged_above: a training loss that no fit recovers from.
+            advance: Function that advances the progress bar by a number of images; see
+                `pipeline.system.terminal.progress`.
+            epochs: Numbers of the epochs of this fit, counted over both phases from 0.
+            images: Number of images in an epoch.
+            batch_size: Number of images in a batch.
+            diverged_above: Training loss above which the fit counts as diverged.
         """
         super().__init__()
         self.rows: list[Row] = []
-        """One for each completed epoch."""
+        """Metrics of each completed epoch."""
         self._advance, self._epochs = advance, epochs
         self._images, self._batch_size, self._diverged_above = images, batch_size, diverged_above
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Stop where the process was interrupted or the loss has diverged; `logs` has the epoch's mean loss so far."""
+        """Stop if the process was interrupted or the loss has diverged; `logs` has the epoch's mean loss so far."""
         if interrupted():
-            # Raised within a library's callback from C, the first one may have been lost.
+            # The original exception is lost if it was raised in a callback from a library's C code.
             raise KeyboardInterrupt
         assert logs is not None
         self._advance(min(self._batch_size, self._images - batch * self._batch_size))
@@ -59,9 +60,9 @@ class EpochRecorder(keras.callbacks.Callback):
             raise _diverged(epoch, f"training loss {logs['loss']:.4g} after {batch + 1} batches")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Record and log the epoch's figures."""
+        """Record and log the epoch's metrics."""
         assert logs is not None
-        # A replicated variable is not a number until TensorFlow has read it.
+        # A replicated variable has to be converted to a tensor to read its value.
         rate = tf.convert_to_tensor(self.model.optimizer.learning_rate)
         row = {"epoch": self._epochs[epoch] + 1, "learning_rate": seven_digits(rate)}
         row |= {name: seven_digits(logs[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
@@ -76,19 +77,19 @@ class EpochRecorder(keras.callbacks.Callback):
 def _diverged(epoch: int, figures: str) -> DivergedError:
     return DivergedError(
         f"The training diverged in epoch {epoch} ({figures}); lower the learning rate of this phase "
-        "(python -m pipeline.find_lr suggests one), or give it a longer warm-up"
+        "(python -m pipeline.find_lr suggests one), or lengthen its warm-up"
     )
 
 
 class EarlyStoppingWithEma(keras.callbacks.EarlyStopping):
-    """Keras's early stopping, on the moving average of the weights where the optimizer keeps one.
+    """Early stopping that uses the moving average of the weights, if the optimizer maintains one.
 
-    The average is validated, compared and restored. Between batches, and for all other callbacks, the network has the
-    weights that are trained.
+    The averaged weights are validated, compared and restored. During training, and for all other callbacks, the network
+    has the weights that are trained.
     """
 
     def __init__(self, phase: PhaseConfig):
-        """Create it from a phase's `monitor`, `early_stopping_patience`, `restore_best` and `ema`."""
+        """Create the callback from a phase's `monitor`, `early_stopping_patience`, `restore_best` and `ema`."""
         super().__init__(
             monitor=phase.monitor,
             mode="min" if phase.monitor == "val_loss" else "max",
@@ -99,30 +100,30 @@ class EarlyStoppingWithEma(keras.callbacks.EarlyStopping):
         self._trained: list[np.ndarray] = []
 
     def on_test_begin(self, _logs: Logs = None) -> None:
-        """Load the average, to validate it."""
+        """Load the averaged weights for validation."""
         if self._averages:
-            # A replicated variable is not an array until TensorFlow has read it.
+            # A replicated variable has to be converted to a tensor to read its value.
             self._trained = [tf.convert_to_tensor(each).numpy() for each in self.model.trainable_variables]
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def on_test_end(self, _logs: Logs = None) -> None:
-        """Put the trained weights back after validation."""
+        """Restore the trained weights after validation."""
         if self._averages:
             for variable, value in zip(self.model.trainable_variables, self._trained, strict=True):
                 variable.assign(value)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Compare the epoch with the best one so far, and store the average if it is better."""
+        """Compare the epoch with the best one so far, and store its averaged weights if it is better."""
         self.on_test_begin()
         super().on_epoch_end(epoch, logs)
         self.on_test_end()
 
 
 class EpochSeeds(keras.callbacks.Callback):
-    """Makes what dropout draws in an epoch a function of seed and epoch, whatever was drawn before."""
+    """Callback that makes dropout in an epoch depend only on the seed and the epoch, not on earlier epochs."""
 
     def __init__(self, seed: int, first_epoch: int):
-        """`first_epoch` of the fit, counted over both phases from 0."""
+        """Create the callback; `first_epoch` of the fit is counted over both phases from 0."""
         super().__init__()
         self._seed, self._first = seed, first_epoch
 

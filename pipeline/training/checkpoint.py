@@ -1,7 +1,7 @@
-"""Checkpoints: all that the rest of a fit depends on, in one file, from which a fit that was cut off resumes.
+"""Checkpoints, from which an interrupted training resumes with the same results as without the interruption.
 
-Keras's BackupAndRestore keeps neither early stopping's counts and best weights nor random states, so that a resumed
-fit would end with other numbers.
+Keras's BackupAndRestore saves neither the counters and best weights of early stopping nor random states. A resumed
+training would therefore give other results.
 """
 
 import json
@@ -23,32 +23,33 @@ from pipeline.training.callbacks import EpochRecorder, Logs
 
 log = logging.getLogger(__name__)
 
-# Attributes that EarlyStopping counts by, beside its best weights.
+# Attributes of EarlyStopping that make up its state, besides its best weights.
 _COUNTS = ("best", "best_epoch", "wait", "stopped_epoch")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A fit after an epoch."""
+    """State of a training after a completed epoch, from which it can be resumed."""
 
     epochs: int
-    """Completed epochs."""
+    """Number of completed epochs."""
     ended: bool
-    """Whether it was the fit's last epoch, by early stopping or by number."""
+    """Whether the training has ended, by early stopping or after its last epoch."""
     rows: list[Row]
+    """Metrics of each completed epoch."""
     stopping: Json
-    """EarlyStopping's counts."""
+    """State of early stopping."""
     variables: list[np.ndarray]
-    """Weights, states of random generators, and the optimizer's variables, its step among them."""
+    """Weights, states of random generators, and variables of the optimizer, including its step."""
     best_weights: list[np.ndarray] = field(default_factory=list)
-    """The best epoch's weights, where they are to be restored."""
+    """Weights of the best epoch, if they are to be restored."""
 
 
 def write_checkpoint(checkpoint: Checkpoint, file: Path) -> None:
-    """Write a checkpoint, whole or not at all, even if the machine fails the next moment.
+    """Write a checkpoint so that a crash at any time leaves either the old or the new file complete.
 
     Raises:
-        OSError: such as a full disk; the file is then as it was.
+        OSError: The file can't be written, for example to a full disk; the old file is unchanged.
     """
     scalars = {name: getattr(checkpoint, name) for name in ("epochs", "ended", "rows", "stopping")}
     arrays = {f"variable_{index}": array for index, array in enumerate(checkpoint.variables)}
@@ -60,10 +61,10 @@ def write_checkpoint(checkpoint: Checkpoint, file: Path) -> None:
 
 
 def read_checkpoint(file: Path) -> Checkpoint | None:
-    """Read a checkpoint; None, with a warning, where the file is damaged, and None where there is no file."""
+    """Read a checkpoint; return None if there is no file, or if it is damaged, which is logged as a warning."""
     try:
         with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
-            # Each array has a checksum, which reading it compares.
+            # Reading an array verifies its checksum.
             arrays = {name: stored[name] for name in stored.files}
         scalars = json.loads(str(arrays.pop("scalars")))
     except FileNotFoundError:
@@ -76,9 +77,9 @@ def read_checkpoint(file: Path) -> Checkpoint | None:
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
-    """Restores a fit that was cut off, and writes a checkpoint after each epoch.
+    """Callback that resumes an interrupted training, and writes a checkpoint after each epoch.
 
-    Placed after the callbacks whose counts it writes.
+    It must come after the callbacks whose state it saves.
     """
 
     def __init__(
@@ -90,14 +91,14 @@ class EpochCheckpoint(keras.callbacks.Callback):
         stopping: keras.callbacks.EarlyStopping,
         epochs: int,
     ):
-        """Create it for one fit.
+        """Create the callback for one fit.
 
         Args:
-            file: of the checkpoint; None: nothing is written or restored.
-            trainable: the model with all weights that change and all random generators.
-            recorder: has the rows.
-            stopping: has the counts and the best weights.
-            epochs: of this fit.
+            file: Checkpoint file; None disables checkpoints.
+            trainable: Model with all weights that change and all random generators.
+            recorder: Callback that records the metrics of each epoch.
+            stopping: Callback that stores the best weights.
+            epochs: Number of epochs of this fit.
         """
         super().__init__()
         self._file, self._trainable, self._epochs = file, trainable, epochs
@@ -105,10 +106,10 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self._restored: Checkpoint | None = None
 
     def restore(self, network: keras.Model) -> int:
-        """Restore a compiled network, and the recorder's rows.
+        """Restore a compiled network and the recorder's rows from the checkpoint, if there is one.
 
         Returns:
-            completed epochs; all epochs of the fit where it had ended.
+            Number of completed epochs, or the number of all epochs if the training had ended.
         """
         network.optimizer.build(network.trainable_variables)
         checkpoint = read_checkpoint(self._file) if self._file else None
@@ -116,17 +117,19 @@ class EpochCheckpoint(keras.callbacks.Callback):
             return 0
         variables = self._variables(network)
         if [array.shape for array in checkpoint.variables] != [tuple(variable.shape) for variable in variables]:
-            log.warning("The checkpoint %s is of another network: this training starts from the beginning", self._file)
+            log.warning(
+                "The checkpoint %s is from another network: this training starts from the beginning", self._file
+            )
             return 0
         for variable, array in zip(variables, checkpoint.variables, strict=True):
             variable.assign(array)
         self._restored = checkpoint
         self._recorder.rows.extend(checkpoint.rows)
-        log.info("Resuming after epoch %d, where this training was cut off", checkpoint.rows[-1]["epoch"])
+        log.info("Resuming interrupted training after epoch %d", checkpoint.rows[-1]["epoch"])
         return self._epochs if checkpoint.ended else checkpoint.epochs
 
     def on_train_begin(self, _logs: Logs = None) -> None:
-        """Restore early stopping, which has just reset itself."""
+        """Restore the state of early stopping, which Keras has just reset."""
         if self._restored:
             for name, value in self._restored.stopping.items():
                 setattr(self._stopping, name, value)
@@ -136,14 +139,14 @@ class EpochCheckpoint(keras.callbacks.Callback):
         """Write the checkpoint.
 
         Raises:
-            PipelineError: the file can't be written.
+            PipelineError: The file can't be written.
         """
         if not self._file:
             return
         counts = {name: getattr(self._stopping, name) for name in _COUNTS}
         counts["best"] = None if counts["best"] is None else float(counts["best"])
         ended = self.model.stop_training or epoch + 1 == self._epochs
-        # A replicated variable is not an array until TensorFlow has read it, on every worker; the chief alone writes.
+        # Replicated variables have to be converted to tensors on every worker, but only the chief writes the file.
         arrays = [tf.convert_to_tensor(variable.value).numpy() for variable in self._variables(self.model)]
         best = self._stopping.best_weights or []
         try:
@@ -151,12 +154,12 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 write_checkpoint(Checkpoint(epoch + 1, ended, self._recorder.rows, counts, arrays, best), self._file)
         except OSError as error:
             raise PipelineError(
-                f"cache_folder: the checkpoint of epoch {epoch + 1} can't be written to {self._file} ({error}); make "
-                "room or name another cache_folder; the same command then resumes after the epoch before"
+                f"cache_folder: the checkpoint of epoch {epoch + 1} can't be written to {self._file} ({error}); free "
+                "disk space or set another cache_folder; the same command then resumes after the previous epoch"
             ) from error
 
     def _variables(self, network: keras.Model) -> list[keras.Variable]:
-        # A compiled model counts its metrics' variables too, which each epoch resets.
+        # The variables of a compiled model include those of its metrics, which are reset in each epoch.
         metrics = {id(variable) for variable in network.metrics_variables + self._trainable.metrics_variables}
         own = [variable for variable in self._trainable.variables if id(variable) not in metrics]
         return own + list(network.optimizer.variables)

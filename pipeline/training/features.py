@@ -1,4 +1,4 @@
-"""Images of a stage, their labels, and their features: what the frozen part computes, once for each image, cached."""
+"""Images of a stage with their labels, and a cache of the features that the frozen part of a classifier computes."""
 
 import functools
 import hashlib
@@ -30,48 +30,48 @@ KIND = "frozen"
 
 @functools.cache
 def _code() -> str:
-    """sha256 over the modules that turn images into features; a change of the training code keeps the features."""
+    """Return a sha256 of the modules that compute features from images, which excludes the training code."""
     files = [file for folder in ("inputs", "models") for file in sorted((CODE / "pipeline" / folder).glob("*.py"))]
     return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
 
 
 class NetworkSettings(Protocol):
-    """Settings that features depend on: those of a stage, or the whole configuration."""
+    """Settings that features depend on, from a stage's settings or the whole configuration."""
 
     @property
     def image_size(self) -> int:
-        """Side of the square in pixels."""
+        """Side of the images in pixels."""
 
     @property
     def backbone(self) -> BackboneConfig:
-        """The network."""
+        """Settings of the backbone."""
 
     @property
     def hardware(self) -> HardwareConfig:
-        """Budgets of the cache, and how features are computed."""
+        """Settings of the cache's budgets and of the computation of features."""
 
 
 class FeatureCache:
     """Cached features of one set of images."""
 
     def __init__(self, images: DecodedImages, cache: Cache, settings: NetworkSettings):
-        """Create it without computing anything.
+        """Create the cache without computing features.
 
         Args:
-            images: that features are computed of.
-            cache: where features are kept.
-            settings: the backbone, the budget `hardware.feature_cache_gib`, and how features are computed.
+            images: Images to compute features of.
+            cache: Cache in which features are stored.
+            settings: Backbone, the budget `hardware.feature_cache_gib`, and settings of the computation.
         """
         self.images = images
         self._cache, self._backbone, self._hardware = cache, settings.backbone, settings.hardware
 
     def fits(self, part: FrozenPart, count: int, *, warn: bool = False) -> bool:
-        """Return whether features are worth caching: `part` computes some, and those of `count` images fit the budget.
+        """Return whether features can be cached: `part` has weights, and the features of `count` images fit the budget.
 
         Args:
-            part: what computes them.
-            count: of images, each variant of an image as one.
-            warn: that they are recomputed in each epoch, where they do not fit.
+            part: Frozen part that computes the features.
+            count: Number of images, where each variant of an image counts as one.
+            warn: Whether to warn if features don't fit and are recomputed in each epoch.
         """
         if part.empty:
             return False
@@ -97,30 +97,30 @@ class FeatureCache:
         """Load features, and compute those that are not cached.
 
         Args:
-            part: what computes them.
-            indices: of the images, integer [n].
-            variants: of these images; None: only the plain ones are needed.
-            variant_count: how many variants of each image, the plain one first.
-            intermediate: a lower part whose features are cached on the way.
+            part: Frozen part that computes the features.
+            indices: Indices of the images, integer [n].
+            variants: Augmented variants of these images; None if only the unchanged images are needed.
+            variant_count: Number of variants of each image, including the unchanged image, which is the first.
+            intermediate: Lower part whose features are computed and cached too.
         """
         cached = []
         drawn: VariantsByNumber = variants or [None]
         for number in range(variant_count):
-            # The plain variant is of all images, so that experiments which split them otherwise share it.
+            # Features of unchanged images are computed for all images, so that experiments with other splits use them.
             chosen = indices if number else np.arange(len(self.images))
             depends = self._depends(number)
             if number and variants:
                 depends |= {"places": hashlib.sha256(indices.tobytes()).hexdigest(), **variants.depends}
             images = ImageInputs(self.images, chosen, [drawn[number]])
             if intermediate:
-                # Not used here, but fine-tuning starts from it by default.
+                # These features are not used here, but fine-tuning starts from them by default.
                 self._rows(intermediate, images, depends)
             rows = self._rows(part, images, depends)
             cached.append((rows, np.arange(len(indices)) if number else indices))
         return FeatureInputs(cached)
 
     def _depends(self, number: int) -> Json:
-        """All that features of a variant depend on but for the frozen part, and for how images are augmented."""
+        """Return everything that the features of a variant depend on, except the frozen part and the augmentation."""
         return {
             **self.images.depends,
             "backbone": self._backbone.constructor,
@@ -133,7 +133,7 @@ class FeatureCache:
         }
 
     def _rows(self, part: FrozenPart, images: Inputs, depends: Json) -> Rows:
-        """The cache's entry of a part's outputs, computed if it is missing."""
+        """Return the cached outputs of a part, and compute them if they are missing."""
 
         def build(append: Append) -> None:
             inputs, infer = self._start(part, images, depends)
@@ -147,7 +147,10 @@ class FeatureCache:
         return self._cache.rows(KIND, depends, shape=part.shape, dtype=part.dtype, build=build)
 
     def _start(self, part: FrozenPart, images: Inputs, depends: Json) -> tuple[Inputs, Infer]:
-        """Start of a part's computation: the outputs of the highest lower part that is cached, else images."""
+        """Return the inputs from which a part's outputs are computed, and the function that computes them.
+
+        The inputs are the outputs of the highest lower part that is cached, otherwise images.
+        """
         for digest, make_lower in part.lower_parts():
             if self._cache.has(KIND, depends | {"part": digest}):
                 lower = make_lower()
@@ -162,11 +165,11 @@ def open_images(
     """Decode images, and return the cache of their features.
 
     Args:
-        rows: of the manifest.
-        folder: that its paths start from.
-        settings: size, backbone and budgets.
-        cache: where decoded images and features are kept.
-        title: of the progress bar.
+        rows: Rows of the manifest.
+        folder: Base folder of its paths.
+        settings: Image size, backbone and budgets.
+        cache: Cache in which decoded images and features are stored.
+        title: Title of the progress bar.
     """
     budget = settings.hardware.image_cache_gib
     images = DecodedImages(folder, rows, settings.image_size, cache, budget_gib=budget, title=title)
@@ -175,10 +178,10 @@ def open_images(
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Training and validation images, decoded, with their labels and features."""
+    """Decoded training and validation images with their labels and features."""
 
     images: DecodedImages
-    """Training and validation images, in manifest order: one set, however a seed divides it."""
+    """Training and validation images together, in manifest order, which does not depend on the seed of the split."""
     train_indices: np.ndarray
     """Indices of the training images in `images`, int64 [n]."""
     validation_indices: np.ndarray
@@ -188,17 +191,17 @@ class TrainingData:
     classes: list[str]
     """Class names."""
     features: FeatureCache
-    """Of `images`."""
+    """Features of `images`."""
 
 
 def training_data(manifest: Manifest, folder: Path, settings: NetworkSettings, cache: Cache) -> TrainingData:
     """Decode the training and validation images of a manifest.
 
     Args:
-        manifest: of the prepared data set.
-        folder: that its paths start from.
-        settings: size, backbone and budgets.
-        cache: where decoded images and features are kept.
+        manifest: Manifest of the prepared data set.
+        folder: Base folder of its paths.
+        settings: Image size, backbone and budgets.
+        cache: Cache in which decoded images and features are stored.
     """
     rows = manifest.split("train", "validation")
     features = open_images(rows, folder, settings, cache, title="decoding")

@@ -1,4 +1,4 @@
-"""The fit loop that both phases share."""
+"""Training loop that both phases share."""
 
 import logging
 import math
@@ -28,34 +28,34 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FitContext:
-    """Context that all fits of a stage share."""
+    """Settings and resources that all fits of a stage share."""
 
     seed: int
     augment: AugmentConfig
     hardware: HardwareConfig
     strategy: tf.distribute.Strategy
-    """In whose scope the classifier was built."""
+    """Distribution strategy in whose scope the classifier was built."""
     listener: Callable[[Row], None] = lambda _row: None
-    """Called with each epoch's figures."""
+    """Function that is called with the metrics of each epoch."""
     checkpoints: Path | None = None
-    """Folder of the checkpoints, from which a fit resumes; None: none are written."""
+    """Folder of the checkpoints, from which an interrupted fit resumes; None disables checkpoints."""
 
 
 @dataclass(frozen=True)
 class PhaseFit:
-    """One fit: of a classifier's trainable part, on the features that its frozen part computes."""
+    """Definition of one fit of a classifier's trainable part."""
 
     parts: Parts
-    """The classifier; its trainable weights are changed in place."""
+    """Parts of the classifier, whose trainable weights are changed in place."""
     data: TrainingData
     phase: PhaseConfig
-    """Epochs, batch size, rates, and when to stop."""
+    """Settings of the phase, such as epochs, batch size, learning rate and early stopping."""
     epochs_before: int = 0
-    """Epochs of the fits before this one."""
+    """Number of epochs in earlier fits."""
     rate_factors: Mapping[int, float] = field(default_factory=dict)
-    """Factors on the learning rate by the variable's id; see `pipeline.models.freezing.rate_factors`."""
+    """Learning-rate factors by the variable's `id()`; see `pipeline.models.freezing.rate_factors`."""
     validation: tuple[Parts, TrainingData] | None = None
-    """Parts and data at the size that is validated at; None: the same size."""
+    """Parts and data for validation at another image size; None for validation at the same size."""
 
 
 @dataclass(frozen=True)
@@ -63,35 +63,35 @@ class Fitted:
     """Result of a fit."""
 
     rows: list[Row]
-    """One for each epoch."""
+    """Metrics of each epoch."""
     kept: Row
-    """The row of the epoch whose weights were kept."""
+    """Metrics of the epoch whose weights the classifier has."""
     rates: np.ndarray
-    """The learning rate of each batch, float64."""
+    """Learning rate of each batch, float64."""
     network: keras.Model
-    """As it was fitted, compiled."""
+    """Compiled network that was fitted."""
     validation: tf.data.Dataset
-    """Batches of validation images and labels, the same each time."""
+    """Batches of validation images and labels, the same in each epoch."""
 
 
 @dataclass(frozen=True)
 class PhaseInputs:
-    """A classifier as a fit sees it at one size: a network and its inputs."""
+    """Network of a fit at one image size, with its training and validation inputs."""
 
     training: Inputs
     validation: Inputs
     variants: int | None
-    """Number of variants of each training image; None: a new one in each epoch."""
+    """Number of variants of each training image; None for a new variant in each epoch."""
     network: keras.Model
     mixed: bool
-    """Whether training images are mixed with one another."""
+    """Whether training images are mixed by MixUp or CutMix."""
 
 
 def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
-    """Fit a classifier's trainable part, and keep the weights of the epoch that `task.phase` asks for.
+    """Fit a classifier's trainable part; it ends with the weights of the best or the last epoch, as `task.phase` sets.
 
     Raises:
-        DivergedError: the loss is not a number, or far above that of guessing.
+        DivergedError: The loss is not a number, or far above that of random guessing.
     """
     parts, data, phase = task.parts, task.data, task.phase
     inputs = make_inputs(parts, data, phase, context)
@@ -125,7 +125,7 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
             epochs=phase.epochs,
             initial_epoch=done,
             class_weight=weights,
-            # In this order: an epoch is recorded, compared, written, and then reported.
+            # The order of the callbacks matters: an epoch is recorded, compared, saved, and then reported.
             callbacks=[
                 EpochSeeds(context.seed, epochs.start),
                 recorder,
@@ -142,18 +142,18 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
 
 
 def make_inputs(parts: Parts, data: TrainingData, phase: PhaseConfig, context: FitContext) -> PhaseInputs:
-    """Make the inputs of a phase: cached features where they fit, else the images themselves."""
+    """Create the inputs of a phase, which are cached features if they fit the budget, otherwise images."""
     augment, features = context.augment, data.features
     variants = Variants(augment, len(data.train_indices), data.images.size, context.seed)
-    # Variants of each training image that the phase sees, the plain one included; and all images, each variant as one.
+    # Number of variants of each training image in this phase, including the unchanged image, and number of all inputs.
     count = min(augment.views + 1, phase.epochs)
     seen = len(data.images) + (count - 1) * len(data.train_indices)
-    # MixUp and CutMix are for convolutions, not for a head alone.
+    # MixUp and CutMix are used only if convolutions are trained, not for the head alone.
     mixed = mixes(augment) and parts.upper is not None
     if mixes(augment) and not mixed:
         log.info("augment.mixup and cutmix are ignored while only the head is trained")
     if mixed or not features.fits(parts.frozen, seen, warn=True):
-        # Features that are too large to be cached are of the same variants as if they were.
+        # Features that are too large for the cache are computed from the same variants as cached ones.
         number = (None if varies(augment) else 1) if mixed or parts.frozen.empty else count
         return PhaseInputs(
             ImageInputs(data.images, data.train_indices, variants),
@@ -171,7 +171,7 @@ def make_inputs(parts: Parts, data: TrainingData, phase: PhaseConfig, context: F
 
 
 def training_batches(inputs: PhaseInputs, task: PhaseFit, context: FitContext, epochs: range) -> tf.data.Dataset:
-    """Make the batches of all epochs of a phase, with labels softened as the phase asks for."""
+    """Create the training batches of a phase's epochs, with label smoothing and mixing as configured."""
     data, phase, seed = task.data, task.phase, context.seed
     labels = data.labels[data.train_indices]
     plan = (
@@ -192,22 +192,22 @@ def _warn_of_lonely_classes(plan: Plan, labels: np.ndarray, batch_size: int, epo
     alone = sum(len(np.unique(part)) == 1 for part in parts)
     if alone:
         log.warning(
-            "augment.mixup, cutmix: %d of %d batches of the first epoch hold one class only, whose labels mixing does "
-            "not change; raise finetune.batch_size, or set finetune.balanced_sampling=true", alone, len(parts),
+            "augment.mixup, cutmix: %d of %d batches of the first epoch contain only one class, so that mixing does not "
+            "change their labels; raise finetune.batch_size, or set finetune.balanced_sampling=true", alone, len(parts),
         )  # fmt: skip
 
 
 def class_weights(phase: PhaseConfig, labels: np.ndarray, classes: Sequence[str]) -> dict[int, float] | None:
-    """Return the weight in the loss of each class's images, by class index; None: all count alike.
+    """Return the weight of each class in the loss, by class index, or None if all classes have the same weight.
 
     Args:
-        phase: has `class_weight`. balanced: inversely proportional to the class's frequency, 1 on average over the
-            images. By class name: 1 where a class is not named.
-        labels: class indices of the training images, int [n].
-        classes: their names.
+        phase: Settings with `class_weight`. balanced gives weights inversely proportional to class frequency, with an
+            average of 1 over the images. A mapping gives weights by class name, which are 1 for missing classes.
+        labels: Class index of each training image, int [n].
+        classes: Class names.
 
     Raises:
-        PipelineError: a weight is for an unknown class.
+        PipelineError: `class_weight` names an unknown class.
     """
     if phase.class_weight == "none":
         return None
@@ -230,13 +230,13 @@ def class_weights(phase: PhaseConfig, labels: np.ndarray, classes: Sequence[str]
 def compile_network(
     network: keras.Model, task: PhaseFit, rates: keras.optimizers.schedules.LearningRateSchedule, *, jit: bool
 ) -> None:
-    """Compile a network for a fit, in place; within the strategy's scope.
+    """Compile a network for a fit, in place; call it in the scope of the distribution strategy.
 
     Args:
-        network: to compile.
-        task: which optimizer, with which factors on the rate, and the arithmetic, which decides on loss scaling.
-        rates: the learning rate by step.
-        jit: whether XLA compiles the training step.
+        network: Network to compile.
+        task: Definition of the fit, with optimizer, learning-rate factors and precision, which decides on loss scaling.
+        rates: Learning rate by step.
+        jit: Whether to compile the training step with XLA.
     """
     scaling, variables = task.parts.arithmetic.policy == "mixed_float16", network.trainable_variables
     network.compile(

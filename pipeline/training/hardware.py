@@ -1,4 +1,4 @@
-"""Set up this process for training: threads, determinism, devices, strategy, and the other workers."""
+"""Setup of a process for training: threads, determinism, devices, distribution strategy and other workers."""
 
 import functools
 import gc
@@ -18,11 +18,11 @@ from pipeline.system.processes import TF_CONFIG_EXAMPLE, worker_index
 
 log = logging.getLogger(__name__)
 
-# Each phase and each job of a sweep traces its own functions; TensorFlow takes them for one function traced again.
+# Each phase and each job of a sweep traces its own functions, which TensorFlow mistakes for retracing one function.
 tf.get_logger().addFilter(lambda record: "triggered tf.function retracing" not in record.getMessage())
 
 
-# Exempts what is imported by now from garbage collection: a million objects that live as long as the process.
+# Excludes existing objects from garbage collection: about a million objects of imported modules that are never freed.
 _freeze_once = functools.cache(gc.freeze)
 
 
@@ -30,14 +30,14 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
     """Set up threads, GPUs, determinism and random generators, and release the models of an earlier job.
 
     Returns:
-        the strategy in whose scope models are built and compiled.
+        The distribution strategy in whose scope models are built and compiled.
 
     Raises:
-        PipelineError: an earlier job of this process has fixed other threads, GPU memory or determinism.
+        PipelineError: An earlier job of this process has set other threads, GPU memory or determinism.
     """
     gpus = tf.config.list_physical_devices("GPU")
     try:
-        # Before anything that starts TensorFlow's runtime, which fixes them.
+        # These settings can't be changed once TensorFlow's runtime has started.
         _set_threads(hardware)
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, hardware.memory_growth)
@@ -46,7 +46,7 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
             f"hardware: threads and GPU memory can't change within one process ({error}); run jobs that differ in them "
             "as separate commands"
         ) from error
-    # Collects garbage too: models have reference cycles, and a sweep's jobs share a process.
+    # This also collects garbage, since models have reference cycles, and jobs of a sweep share a process.
     keras.backend.clear_session()
     _freeze_once()
     keras.utils.set_random_seed(seed)
@@ -54,11 +54,12 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
         tf.config.experimental.enable_op_determinism()
     elif is_op_determinism_enabled():
         raise PipelineError(
-            "hardware.deterministic can't be switched off within one process; run such jobs as separate commands"
+            "hardware.deterministic can't be switched off after a deterministic job in the same process; run such jobs as "
+            "separate commands"
         )
     if not gpus and nvidia_gpu_present():
         log.warning(
-            "THIS MACHINE HAS AN NVIDIA GPU THAT TENSORFLOW DOES NOT SEE: training on the CPU. "
+            "THIS MACHINE HAS AN NVIDIA GPU THAT TENSORFLOW CAN'T USE: training on the CPU. "
             "Install requirements-gpu.lock (remove .venv and run make again), and check that nvidia-smi works"
         )
     return _strategy(hardware.strategy, len(gpus))
@@ -76,19 +77,19 @@ def _strategy(name: str, gpus: int) -> tf.distribute.Strategy:
         return joined()
     devices = [device.name for device in tf.config.list_logical_devices("GPU" if gpus else "CPU")]
     if len(devices) == 1:
-        log.warning("hardware.strategy=mirrored: this machine has one device only, %s", devices[0])
+        log.warning("hardware.strategy=mirrored: this machine has only one device, %s", devices[0])
     return tf.distribute.MirroredStrategy(devices)
 
 
 def nvidia_gpu_present() -> bool:
-    """Return whether the system's driver has an NVIDIA GPU, whether or not TensorFlow sees it."""
-    # Linux's driver, its device where /proc is hidden, Windows's driver seen from WSL; the Makefile checks the same.
+    """Return whether the system's driver reports an NVIDIA GPU, even if TensorFlow can't use it."""
+    # Linux driver, its device if /proc is hidden, and Windows driver in WSL; the Makefile checks the same paths.
     places = (*Path("/proc/driver/nvidia").glob("gpus/*"), Path("/dev/nvidia0"), Path("/usr/lib/wsl/lib/nvidia-smi"))
     return any(place.exists() for place in places)
 
 
 def describe_environment() -> dict[str, str]:
-    """Describe what a result depends on beside its configuration: devices, threads and builds."""
+    """Return the devices, threads and library builds that a result depends on besides its configuration."""
     build = tf.sysconfig.get_build_info()
     gpus = [
         tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
@@ -107,10 +108,10 @@ def describe_environment() -> dict[str, str]:
 
 
 class Workers(tf.distribute.MultiWorkerMirroredStrategy):
-    """TensorFlow's strategy, made to work with Keras 3 (3.15)."""
+    """Multi-worker strategy of TensorFlow, adapted to Keras 3 (3.15)."""
 
     def reduce(self, reduce_op: tf.distribute.ReduceOp | str, value: object, axis: int | None = None) -> object:
-        """Reduce as TensorFlow does; Keras also reduces whole batches, and a step's figures without an axis."""
+        """Reduce a value over all replicas; also accept the tuples and scalars that Keras passes."""
         if isinstance(value, tuple):
             return tuple(self.experimental_local_results(each)[0] for each in value)
         if axis == 0 and self.experimental_local_results(value)[0].shape.rank == 0:
@@ -122,10 +123,10 @@ _joined: list[Workers] = []
 
 
 def join(hardware: HardwareConfig) -> None:
-    """Connect to the other workers, and wait for them; before anything else that TensorFlow does.
+    """Connect to the other workers, and wait for them; call it before any other use of TensorFlow.
 
     Raises:
-        PipelineError: TF_CONFIG is not set.
+        PipelineError: The environment variable TF_CONFIG is not set.
     """
     if _joined:
         return
@@ -134,26 +135,26 @@ def join(hardware: HardwareConfig) -> None:
             f"hardware.strategy=multi_worker needs the environment variable TF_CONFIG: {TF_CONFIG_EXAMPLE}"
         )
     _set_threads(hardware)
-    log.info("worker %d: connecting to the others", worker_index())
+    log.info("worker %d: connecting to the other workers", worker_index())
     _joined.append(Workers())
 
 
 def joined() -> Workers:
-    """Return the strategy of all workers.
+    """Return the distribution strategy that connects all workers.
 
     Raises:
-        PipelineError: this process has not joined them.
+        PipelineError: This process has not connected to the other workers; see `join`.
     """
     if not _joined:
         raise PipelineError(
-            "hardware.strategy=multi_worker: run python -m pipeline, or one stage's command, on each machine; DVC and "
-            "-m run single processes"
+            "hardware.strategy=multi_worker: this process is not connected to other workers. Run python -m pipeline, or "
+            "one stage's command, on each machine; DVC and -m start only one process"
         )
     return _joined[0]
 
 
 def broadcast(number: int) -> int:
-    """Return the chief's number, on each worker."""
+    """Return the chief's `number` on every worker."""
     strategy = joined()
     summand = tf.constant(number if worker_index() == 0 else 0)
 

@@ -1,4 +1,4 @@
-"""Training and validation images whose labels are least probable, by a model that was not trained on them."""
+"""Detection of training and validation images with probably wrong labels, by cross-validation on features."""
 
 import logging
 import warnings
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ["path", "label", "split", "probability", "suggested", "suggested_probability"]
 _FOLDS = 5
-# Strong regularisation, so that a wrong label is not learned by heart.
+# Inverse regularisation strength; strong regularisation keeps the model from memorising wrong labels.
 _C = 1e-2
-# Numbers that a fold's regression is trained on at most, 32 MiB: enough for a few directions among features.
+# Largest number of feature values (images times features) that a fold's regression is trained on; 32 MiB of float32.
 _MAX_VALUES = 2**23
 _CHUNK = 2_000
 
@@ -30,23 +30,23 @@ _CHUNK = 2_000
 def find_label_issues(
     parts: Parts, data: TrainingData, rows: pd.DataFrame, seed: int, *, enabled: bool
 ) -> pd.DataFrame:
-    """Rank the training and validation images by how probable their labels are, the least probable first.
+    """Rank training and validation images by the predicted probability of their labels, lowest first.
 
     Args:
-        parts: of phase 1.
-        data: its images.
-        rows: of the manifest, in the order of `data`.
-        seed: of the folds.
-        enabled: `train.label_issues`.
+        parts: Parts of the classifier in feature extraction.
+        data: Training and validation images.
+        rows: Rows of the manifest, in the order of `data`.
+        seed: Random seed of the folds.
+        enabled: Setting `train.label_issues`.
 
     Returns:
-        `COLUMNS`, see `rank`; no rows where labels can't be checked.
+        Table with the columns `COLUMNS`, see `rank`; empty if labels can't be checked.
     """
     reason = None
     if not enabled:
         reason = "train.label_issues is off"
     elif parts.frozen.empty:
-        reason = "the backbone is not pretrained, so there are no features to check them by"
+        reason = "the backbone is not pretrained, so there are no features to check labels with"
     elif not data.features.fits(parts.frozen, len(data.images)):
         reason = "the features are not cached, since they are larger than hardware.feature_cache_gib"
     if reason:
@@ -64,17 +64,17 @@ def find_label_issues(
 def cross_validate(
     features: Callable[[np.ndarray], np.ndarray], labels: np.ndarray, units: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Predict each image by a logistic regression that is trained on images of other units.
+    """Predict the class of each image by a logistic regression that is trained on images of other units.
 
     Args:
-        features: returns those of the images at indices, int [b], as float32 [b, d], a copy. All at once would fill
-            the memory.
-        labels: class indices, int [n].
-        units: id of what belongs together, [n]; never divided between training and prediction.
-        seed: of the folds.
+        features: Function that returns the features of the images at indices, int [b], as a new array, float32 [b, d].
+            All features at once may exceed the memory.
+        labels: Class index of each image, int [n].
+        units: Id of each image's unit, [n]. Images of a unit are never divided between training and prediction.
+        seed: Random seed of the folds.
 
     Returns:
-        class probabilities, float32 [n, classes]; NaN for the image of a class that has one only.
+        Class probabilities, float32 [n, classes]; NaN for the only image of a class.
     """
     counts = np.bincount(labels)
     probabilities = np.full((len(labels), len(counts)), np.nan, np.float32)
@@ -84,12 +84,12 @@ def cross_validate(
     max_images = _MAX_VALUES // features(common[:1]).shape[1]
     splitter = (StratifiedKFold if ungrouped else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
     divisions = splitter.split(common, labels[common], None if ungrouped else units[common])
-    # A step's products are small: several threads wait for one another, and take three times as long at best.
+    # The matrices are small, so that several threads would wait for each other, and take at least three times as long.
     one_thread = threadpool_limits(1, "blas")
     with one_thread, warnings.catch_warnings(), progress("checking labels", folds, "folds") as advance:
-        # A regression that has not quite converged ranks them as well.
+        # A regression that has not fully converged ranks images equally well.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        # The images of a class smaller than the number of folds are predicted from those that it has.
+        # A class with fewer images than folds is missing in some held-out folds, which does no harm.
         warnings.filterwarnings("ignore", "The least populated class")
         for others, held_out in divisions:
             training = np.random.default_rng(seed).permutation(common[others])[:max_images]
@@ -108,7 +108,7 @@ def _fit_fold(
 ) -> tuple[StandardScaler, LogisticRegression]:
     scaler = StandardScaler(copy=False)
     for indices in _chunks(training):
-        # Fitted to all at once it takes twice their memory beside them.
+        # Fitting to all features at once would need twice their memory in addition.
         scaler.partial_fit(features(indices))
     model = LogisticRegression(C=_C, max_iter=100)
     return scaler, model.fit(scaler.transform(features(training)), labels[training])
@@ -119,15 +119,19 @@ def _chunks(indices: np.ndarray) -> list[np.ndarray]:
 
 
 def rank(rows: pd.DataFrame, labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    """Return `COLUMNS`: the probability of each image's label, and of the most probable one; the least probable first.
+    """Rank images by the predicted probability of their labels, lowest first.
 
     The score is self-confidence (C. Northcutt, L. Jiang, I. Chuang, Confident Learning, 2021).
 
     Args:
-        rows: of the manifest, n.
-        labels: class indices, int [n].
-        probabilities: of classes, [n, classes], NaN where an image was not predicted.
-        classes: their names.
+        rows: Rows of the manifest for the n images.
+        labels: Class index of each image, int [n].
+        probabilities: Class probabilities, [n, classes]; NaN for an image without a prediction.
+        classes: Class names.
+
+    Returns:
+        Table with the columns `COLUMNS`, which has the probability of each image's label, and the most probable class
+        with its probability.
     """
     predicted = np.isfinite(probabilities).all(axis=1)
     filled = np.where(np.isnan(probabilities), 0, probabilities)

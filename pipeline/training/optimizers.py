@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, from the configuration of a phase."""
+"""Optimizers and learning-rate schedules of a phase, created from its configuration."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from keras import ops
 
 from pipeline.config import PhaseConfig
 
-# Keras's names where they are not the configuration's with a capital; its AdamW is its Adam with a weight decay.
+# Keras class names that differ from the capitalised name in the configuration. AdamW is Adam with weight decay.
 _NAMES = {"adamw": "Adam", "sgd": "SGD", "rmsprop": "RMSprop", "lion": "Lion"}
 
 
@@ -22,14 +22,14 @@ def make_optimizer(
     rate_factors: Mapping[int, float],
     loss_scaling: bool,
 ) -> keras.optimizers.Optimizer:
-    """Make the optimizer of a phase.
+    """Create the optimizer of a phase.
 
     Args:
-        settings: which one, and its options.
-        rates: the learning rate by step.
-        variables: to train, in the network's order.
-        rate_factors: on the rate, by the variable's id; see `pipeline.models.freezing.rate_factors`.
-        loss_scaling: scale the loss, since gradients are float16, in which small ones vanish.
+        settings: Settings of the phase, with the optimizer's name and options.
+        rates: Learning rate by step.
+        variables: Variables to train, in the network's order.
+        rate_factors: Learning-rate factors by the variable's `id()`; see `pipeline.models.freezing.rate_factors`.
+        loss_scaling: Whether to scale the loss, which keeps small float16 gradients from underflow.
     """
     kind = getattr(keras.optimizers, _NAMES.get(settings.optimizer, settings.optimizer.capitalize()))
     options: dict[str, object] = {
@@ -53,7 +53,7 @@ def make_optimizer(
 
 
 def _by_variable(kind: type) -> type:
-    """Derive from an optimizer one with a rate for each variable, also for weight decay, where Keras's has one."""
+    """Derive a class from an optimizer class that has a learning-rate factor and a weight decay for each variable."""
 
     class ByVariable(kind):
         def __init__(self, factors: Sequence[float], decays: Sequence[float], **options: object):
@@ -71,15 +71,15 @@ def _by_variable(kind: type) -> type:
     return ByVariable
 
 
-# One cycle (L. Smith, Super-Convergence, 2018) with fast.ai's numbers.
+# One-cycle schedule (L. Smith, Super-Convergence, 2018) with the default values of fast.ai.
 _ONE_CYCLE_RISE, _ONE_CYCLE_START = 0.3, 1 / 25
 
 
 class Rates(keras.optimizers.schedules.LearningRateSchedule):
-    """Learning rate by step: a linear rise to the highest, then the configured schedule."""
+    """Learning-rate schedule with a linear warm-up to the highest rate, followed by the configured schedule."""
 
     def __init__(self, settings: PhaseConfig, steps_per_epoch: int):
-        """Create it from a phase's `learning_rate`, `schedule`, warm-up and epochs."""
+        """Create the schedule from a phase's `learning_rate`, `schedule`, warm-up and epochs."""
         self.highest, self.kind = settings.learning_rate, settings.schedule
         self.steps = settings.epochs * steps_per_epoch
         self.start = 0.0
@@ -91,10 +91,10 @@ class Rates(keras.optimizers.schedules.LearningRateSchedule):
         self.every, self.factor = settings.step_epochs * steps_per_epoch, settings.step_factor
 
     def __call__(self, step: tf.Tensor | np.ndarray | int) -> tf.Tensor:
-        """Return the rate of a step, counted from 0, or of an array of steps: float32 of the same shape."""
+        """Return the learning rate of a step, counted from 0, or of an array of steps, as float32 of the same shape."""
         step = ops.cast(step, "float32")
         rising = self.start + (1 - self.start) * step / max(1, self.rise)
-        # 0 where the rise ends, 1 after the last step.
+        # Progress is 0 at the end of the warm-up, and 1 after the last step.
         progress = ops.clip((step - self.rise) / max(1, self.steps - self.rise), 0.0, 1.0)
         if self.kind in ("cosine", "one_cycle"):
             after = (1 + ops.cos(math.pi * progress)) / 2
@@ -105,5 +105,5 @@ class Rates(keras.optimizers.schedules.LearningRateSchedule):
         return self.highest * ops.where(step < self.rise, rising, after)
 
     def of(self, steps: int) -> np.ndarray:
-        """Return the rates of the first `steps` steps, rounded to seven digits, float64 [steps]."""
+        """Return the learning rates of the first `steps` steps, rounded to seven digits, float64 [steps]."""
         return np.array([f"{rate:.7g}" for rate in ops.convert_to_numpy(self(np.arange(steps)))], np.float64)

@@ -1,4 +1,4 @@
-"""Files that a training writes beside its model: figures by epoch, rates by step, a preview of augmentation."""
+"""Output files of a training besides its model: metrics per epoch, learning rates per step, augmentation preview."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +17,12 @@ from pipeline.training.features import TrainingData
 from pipeline.training.fit import FitContext
 
 _IMAGES, _VARIANTS = 4, 6
-# Pixels of a side: as large as they are shown.
+# Side of the preview images in pixels, as large as they are shown.
 _SIDE = 160
 
 
 def summary(rows: Sequence[Row], kept: Row, trainable: keras.Model, model: keras.Model) -> Json:
-    """Return the figures of the kept epoch, and the number of trainable and of all parameters."""
+    """Return the metrics of the epoch whose weights the model has, and the numbers of trainable and all parameters."""
     return {
         "epochs": len(rows),
         "kept_epoch": kept["epoch"],
@@ -33,12 +33,14 @@ def summary(rows: Sequence[Row], kept: Row, trainable: keras.Model, model: keras
 
 
 def write_history(rows: Sequence[Row], rates: np.ndarray, folder: Path) -> None:
-    """Write history.csv, a row for each epoch, and rates.csv, a row for each batch: epoch, step from 1 on, and rate.
+    """Write history.csv with the metrics of each epoch, and rates.csv with the learning rate of each batch.
+
+    rates.csv has the columns epoch, step (from 1) and learning_rate.
 
     Args:
-        rows: of all epochs.
-        rates: learning rate of each batch, float64 [epochs * steps per epoch].
-        folder: to write into.
+        rows: Metrics of all epochs.
+        rates: Learning rate of each batch, float64 [epochs * steps per epoch].
+        folder: Output folder.
     """
     history = pd.DataFrame(rows)
     history.to_csv(folder / "history.csv", index=False)
@@ -48,15 +50,15 @@ def write_history(rows: Sequence[Row], rates: np.ndarray, folder: Path) -> None:
 
 
 def write_preview(data: TrainingData, context: FitContext, file: Path, *, mixed: bool) -> None:
-    """Write a few training images, plain and in their first variants.
+    """Write a few training images, unchanged and in their first augmented variants.
 
-    The file holds an array `images`, uint8 [images, variants, side, side, 3].
+    The file contains an array `images`, uint8 [images, variants, side, side, 3].
 
     Args:
-        data: the training images.
-        context: how they are augmented, and the seed.
-        file: .npz to write.
-        mixed: whether this phase mixes images with one another.
+        data: Training images.
+        context: Settings of the augmentation, and the random seed.
+        file: Output file (.npz).
+        mixed: Whether this phase uses MixUp or CutMix.
     """
     augment, count = context.augment, len(data.train_indices)
     chosen = np.unique(np.linspace(0, count - 1, _IMAGES).round().astype(np.int64))
@@ -64,7 +66,7 @@ def write_preview(data: TrainingData, context: FitContext, file: Path, *, mixed:
     inputs = ImageInputs(data.images, data.train_indices, variants)
     columns, side = [], min(_SIDE, data.images.size)
     with tf.device("CPU:0"):
-        # Mixing changes labels too, which are not shown.
+        # Mixing also needs labels, which are not shown.
         mixing, labels = Mixing(augment, context.seed), tf.one_hot(data.labels[data.train_indices[chosen]], 2)
         for number in range(_VARIANTS + 1 if varies(augment) or mixes(augment) else 1):
             images = inputs.take(chosen, np.full(len(chosen), number))

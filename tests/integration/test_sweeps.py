@@ -43,7 +43,7 @@ def test_after_a_kill_the_same_command_resumes_in_the_same_run(command, tmp_path
     again = command("pipeline.train", *arguments)
     assert again.returncode == 0, again.stderr
     assert "prepare: up to date" in again.stderr
-    assert "Resuming after epoch" in again.stderr
+    assert "Resuming interrupted training after epoch" in again.stderr
     assert f"the process of run {run.info.run_id} died; the run is marked as KILLED" in again.stderr
     assert log.read_text().count("epoch 10 of") == 1
     [run] = runs(tmp_path)

@@ -88,7 +88,7 @@ def test_a_full_disk_is_named_and_the_epoch_before_stays(configure, tmp_path, mo
         return whole_file(path)
 
     monkeypatch.setattr("pipeline.training.checkpoint.whole_file", full_at_the_second)
-    expected = r"epoch 2 can't be written.*No space left.*resumes after the epoch before"
+    expected = r"epoch 2 can't be written.*No space left.*resumes after the previous epoch"
     with pytest.raises(PipelineError, match=expected):
         fit(config, "train", checkpoints=tmp_path / "checkpoints")
     [file] = (tmp_path / "checkpoints").iterdir()

@@ -94,7 +94,7 @@ def test_images_are_in_new_variants_each_epoch_and_cached_features_are_not(confi
 def test_mixing_warns_where_a_batch_holds_one_class_only(configure, caplog):
     with caplog.at_level(logging.WARNING, "pipeline"):
         trained = fit(configure(*SMALL, "augment.mixup=0.4", "train.batch_size=3", "train.epochs=1"), "train")
-    assert "hold one class only, whose labels mixing does not change" in caplog.text
+    assert "contain only one class, so that mixing does not change their labels" in caplog.text
     assert np.isfinite(trained.rows[0]["loss"])
 
 
