@@ -1,1 +1,1 @@
-"""Phase 2: rounds of fine-tuning, their depth, and which weights are kept."""
+"""Fine-tuning in one or several rounds, with their unfreeze depth and the selection of weights."""

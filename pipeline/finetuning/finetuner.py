@@ -1,4 +1,4 @@
-"""Fine-tuning of one classifier, round by round, and the choice of its weights on validation."""
+"""Fine-tuning of a classifier in rounds, and selection of its weights by validation metrics."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +23,13 @@ Weights = Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class FineTuned:
-    """Result of all rounds."""
+    """Result of all rounds of fine-tuning."""
 
     parts: Parts
-    """Of the last round."""
+    """Parts of the classifier in the last round."""
     rounds: list[Fitted]
     kept: Row
-    """Row of the epoch whose weights the model has, and `alpha`: see `interpolate`."""
+    """Metrics of the weights that the model has, and `alpha`; see `interpolate`."""
 
 
 def fine_tune(
@@ -41,15 +41,17 @@ def fine_tune(
     context: FitContext,
     epochs_before: int,
 ) -> FineTuned:
-    """Train all rounds, at least one; where the best epoch's weights are kept, the model has the best round's.
+    """Fine-tune a classifier in one or more rounds.
+
+    The model ends with the weights of the best round if `restore_best` is set, otherwise with those of the last round.
 
     Args:
-        model: the classifier of phase 1, which is changed in place.
-        rounds: in order.
-        backbone: names its blocks.
-        data_at: returns the training data at a size in pixels.
-        context: of all fits.
-        epochs_before: those of phase 1.
+        model: Classifier from feature extraction, which is changed in place.
+        rounds: Rounds in order, at least one.
+        backbone: Settings of the backbone, with the pattern of its blocks.
+        data_at: Function that returns the training data at an image size in pixels.
+        context: Settings and resources that all fits share.
+        epochs_before: Number of epochs in feature extraction.
     """
     size, precision = model.input_shape[1], context.hardware.precision
     fitted: list[Fitted] = []
@@ -58,7 +60,7 @@ def fine_tune(
     for number, each in enumerate(rounds, start=1):
         settings, epochs = each.settings, epochs_before + sum(len(before.rows) for before in fitted)
         if len(rounds) > 1:
-            log.info("round %d of %d: from %s", number, len(rounds), settings.unfreeze)
+            log.info("round %d of %d: unfreeze=%s", number, len(rounds), settings.unfreeze)
         parts, data, validation = round_parts(model, each, precision), data_at(size), None
         if settings.image_size not in (None, size):
             with context.strategy.scope():
@@ -96,29 +98,29 @@ def _better(row: Row, other: Row, monitor: str) -> bool:
 
 
 def validation_score(metrics: Mapping[str, float]) -> tuple[float, float]:
-    """Return what models are compared by, larger is better: validation accuracy, then loss."""
-    # Loss comes second: a model that was trained with smoothed labels has a higher one by that alone.
+    """Return the sort key by which models are compared: validation accuracy, then negative loss; larger is better."""
+    # The loss comes second, since training with smoothed labels increases it by itself.
     return metrics["val_accuracy"], -metrics["val_loss"]
 
 
 def better_phase(train: Mapping[str, float], finetune: Mapping[str, float]) -> str:
-    """Return the phase whose model is better by `validation_score`; train where they are equal."""
+    """Return the phase whose model is better by `validation_score`, or train if both are equal."""
     return "finetune" if validation_score(finetune) > validation_score(train) else "train"
 
 
 def interpolate(fitted: Fitted, trained: keras.Model, start: Weights, alphas: Sequence[float]) -> Row:
-    """Interpolate between a round's first and last weights, and keep the best weights on validation.
+    """Interpolate between a round's first and last weights, and select the weights with the best validation score.
 
-    Fine-tuning on few images loses some of what the backbone knew; between both there is often a better classifier.
+    Fine-tuning on few images loses some of the backbone's general features. Weights in between often classify better.
 
     Args:
-        fitted: result of the round.
-        trained: has the last weights, within the network; its weights are replaced by the best ones.
-        start: its weights before the round.
-        alphas: to try, each above 0 (the first weights) and below 1 (the last weights).
+        fitted: Result of the round.
+        trained: Trainable part of the network with the last weights, which are replaced by the best ones.
+        start: Weights of `trained` before the round.
+        alphas: Values to try, each above 0 (the first weights) and below 1 (the last weights).
 
     Returns:
-        `alpha`, `val_loss` and `val_accuracy` of the best weights; `alpha` is 1 where these are the last ones.
+        `alpha`, `val_loss` and `val_accuracy` of the best weights; `alpha` is 1 if these are the last ones.
 
     Source:
         M. Wortsman et al., Robust fine-tuning of zero-shot models, 2022.
@@ -134,10 +136,10 @@ def interpolate(fitted: Fitted, trained: keras.Model, start: Weights, alphas: Se
         )
         best = max(best, tried, key=validation_score)
     trained.set_weights(between(start, last, best["alpha"]))
-    log.info("kept interpolated weights, alpha = %g (0 = start, 1 = fine-tuned)", best["alpha"])
+    log.info("selected interpolated weights, alpha = %g (0 = start, 1 = fine-tuned)", best["alpha"])
     return best
 
 
 def between(start: Weights, end: Weights, alpha: float) -> list[np.ndarray]:
-    """Interpolate each weight linearly; with `alpha` = 1 they equal `end` to the bit."""
+    """Interpolate each weight linearly; the result for `alpha` = 1 is exactly `end`."""
     return [last if alpha == 1 else first + alpha * (last - first) for first, last in zip(start, end, strict=True)]

@@ -1,4 +1,4 @@
-"""Rounds of fine-tuning: one, or several with their own depth, size and rate; and the rule behind unfreeze=auto.
+"""Rounds of fine-tuning with their settings, and the choice of the unfreeze depth for unfreeze=auto.
 
 The configuration calls rounds phases (`finetune.phases`); in code a phase is feature extraction or fine-tuning.
 """
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Round:
-    """One round of fine-tuning, its depth resolved."""
+    """Round of fine-tuning with a known unfreeze depth."""
 
     settings: FinetuneConfig
-    """As if it were the only one; `unfreeze` is one of the backbone's own depths, never auto."""
+    """Settings of this round; `unfreeze` is a depth of the backbone, never auto."""
     first_layer: int
     """Index of the backbone's first trainable layer."""
 
@@ -33,14 +33,14 @@ def finetune_rounds(
     """Return the rounds of fine-tuning in order.
 
     Args:
-        finetune: with `phases`, or null for one round.
-        backbone: names its blocks, and the upper part that auto may choose.
-        network: the backbone itself, at the size of the experiment.
-        images: number of training images.
+        finetune: Settings with `phases`, which is null for a single round.
+        backbone: Settings of the backbone, with the pattern of its blocks and the upper part that auto may select.
+        network: The backbone itself, at the image size of the experiment.
+        images: Number of training images.
 
     Raises:
-        PipelineError: an unfreeze depth is unknown or leaves nothing to train, or a round freezes what an earlier one
-            has trained.
+        PipelineError: An unfreeze depth is unknown or leaves nothing to train, or a round freezes layers that an
+            earlier round has trained.
     """
     all_settings = [replace(finetune, phases=None, **each) for each in finetune.phases or [{}]]
     passes = images * sum(settings.epochs for settings in all_settings)
@@ -54,28 +54,28 @@ def finetune_rounds(
     for number, (earlier, later) in enumerate(pairwise(rounds), start=1):
         if later.first_layer > earlier.first_layer:
             raise PipelineError(
-                f"finetune.phases: round {number + 1} ({later.settings.unfreeze}) freezes what round {number} "
-                f"({earlier.settings.unfreeze}) has trained; order the rounds so that each unfreezes as much or more"
+                f"finetune.phases: round {number + 1} ({later.settings.unfreeze}) freezes layers that round {number} "
+                f"({earlier.settings.unfreeze}) has trained; order the rounds so that none freezes trained layers"
             )
     return rounds
 
 
 def affordable_depth(budget: float, backbone: BackboneConfig, network: keras.Model, passes: int) -> int | str:
-    """Choose the depth for unfreeze=auto: all if that is within the budget, else the backbone's upper part.
+    """Choose the depth for unfreeze=auto, which is all if that is within the budget, otherwise the upper part.
 
     Args:
-        budget: for the forward pass of all images in all epochs, in 10^12 multiply-adds.
-        backbone: names its upper part.
-        network: the backbone itself.
-        passes: images times epochs.
+        budget: Budget for the forward passes of all images in all epochs, in 10^12 multiply-adds.
+        backbone: Settings of the backbone, with its upper part.
+        network: The backbone itself.
+        passes: Number of images times number of epochs.
     """
     needed = passes * count_macs(network) / 1e12
     fits = needed <= budget
     log.info(
-        "finetune.unfreeze=auto: %d passes of images at %d px through all of %s need %.2f of finetune.budget=%g "
+        "finetune.unfreeze=auto: %d forward passes at %d px through all of %s need %.2f of finetune.budget=%g "
         "(10^12 multiply-adds): %s",
         passes, network.input_shape[1], backbone.name, needed, budget,
-        "all of it is trained" if fits else f"its upper part is trained, from {backbone.unfreeze}",
+        "all of it is trained" if fits else f"its upper part is trained, from {backbone.unfreeze} on",
     )  # fmt: skip
     return "all" if fits else backbone.unfreeze
 
@@ -87,6 +87,6 @@ def _check_depth(each: Round, network: keras.Model) -> None:
     if each.settings.unfreeze != "none":
         raise PipelineError(
             f"finetune.unfreeze: no trainable layer at or above {each.settings.unfreeze!r}; choose a lower block, or "
-            "`none` to train the head only"
+            "`none` to train only the head"
         )
     log.warning("finetune.unfreeze=none: only the head is trained further")

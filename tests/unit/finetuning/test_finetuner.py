@@ -40,7 +40,7 @@ def test_the_best_weights_are_kept(network, caplog):
     assert best["alpha"] == 0.6
     assert weight == pytest.approx(2, abs=1e-6)
     assert [record.getMessage()[:25] for record in caplog.records[:4]] == ["interpolated weights, alp"] * 4
-    assert "kept interpolated weights, alpha = 0.6" in caplog.text
+    assert "selected interpolated weights, alpha = 0.6" in caplog.text
 
 
 def test_last_weights_that_are_best_stay_to_the_bit(network):

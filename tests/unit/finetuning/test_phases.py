@@ -47,7 +47,7 @@ def test_a_round_sets_only_what_differs(backbone_of):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("finetune.phases=[{unfreeze: all}, {unfreeze: -1}]", "round 2 (-1) freezes what round 1 (all) has trained"),
+        ("finetune.phases=[{unfreeze: all}, {unfreeze: -1}]", "round 2 (-1) freezes layers that round 1 (all) has trained"),
         ("finetune.unfreeze=top_activation", "no trainable layer at or above 'top_activation'"),
         ("finetune.phases=[{unfreeze: blok5a}]", "did you mean block5a"),
     ],
