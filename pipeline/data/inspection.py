@@ -75,8 +75,8 @@ class Inspection:
     table: pd.DataFrame
     """Table with one row per file.
 
-    Its columns are path, label, split and group as listed, sha256 (empty for an unreadable file), and reason, which
-    says why the file is not an image (null for an image). Images also have width and height (upright, in pixels),
+    Its columns are path, label, split and group as listed, sha256 (empty for an unreadable file), and reason. reason
+    says why the file is not an image, and is null for an image. Images also have width and height (upright, in pixels),
     format, orientation (EXIF, 1 to 8), size (bytes), `STATISTICS` and detail.
     """
     hashes: np.ndarray

