@@ -1,1 +1,1 @@
-"""Measurements of the pipeline, and a check that two versions of it compute the same; each module is a command."""
+"""Benchmarks and robustness tests of the pipeline, and a comparison of results; most modules are commands."""

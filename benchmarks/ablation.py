@@ -1,4 +1,4 @@
-"""Which ingredients of fine-tuning help: run what is missing in MLflow, and write docs/benchmarks/ablation.md.
+"""Ablation of fine-tuning: run the experiments that MLflow lacks, and write docs/benchmarks/ablation.md.
 
 python -m benchmarks.ablation <folder with clothing/ and cats_dogs/> --studies ablation --data clothing --workers 2
 python -m benchmarks.ablation --page
@@ -25,7 +25,7 @@ PAGE = CODE / "docs" / "benchmarks" / "ablation.md"
 
 
 def _flat(config: Config) -> dict[str, str]:
-    """Every setting as MLflow has it."""
+    """Return all settings as text, by their names in MLflow."""
     settings: dict[str, str] = {}
     for name, value in asdict(config).items():
         entries = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
@@ -34,16 +34,16 @@ def _flat(config: Config) -> dict[str, str]:
 
 
 class Store:
-    """The complete runs of these studies in MLflow."""
+    """Complete runs of the studies in MLflow."""
 
     def __init__(self) -> None:
-        """Read them."""
+        """Read the runs from MLflow."""
         tracking = configuration([f"tracking.experiment={EXPERIMENT}"]).tracking
         connect(tracking)
         self._runs = [experiment_of(run) for run in complete_runs(tracking)]
 
     def measured(self, study: Study, data: str) -> dict[str, dict[int, Experiment]]:
-        """The latest complete run of each row and seed; settings that are the same in all rows are not compared."""
+        """Return the latest complete run of each row and seed; only settings that differ between rows are compared."""
         folder = study.folder(data)
         if not folder.exists():
             return {}
@@ -60,7 +60,7 @@ class Store:
 
 @dataclass(frozen=True)
 class Job:
-    """All missing seeds of a row, in one process."""
+    """Job that runs all missing seeds of a row in one process."""
 
     study: Study
     data: str
@@ -68,7 +68,7 @@ class Job:
     seeds: list[int]
 
     def run(self, workers: int) -> None:
-        """Run it, with one thread where there are several workers; its output goes to a log."""
+        """Run the job with its output in a log file, and with one thread if there are several workers."""
         own = overrides(self.study, self.data, self.row, self.study.folder(self.data))
         if workers > 1:
             own += ["hardware.intra_op_threads=1", "hardware.inter_op_threads=1"]
@@ -81,9 +81,9 @@ class Job:
 
 
 def page(store: Store, before: str) -> str:
-    """Write the page: a table for each study and set of images that anything was measured of.
+    """Return the page with one table per study and data set that has results.
 
-    Any other table stays as it is in the page `before`: it was measured elsewhere, or of earlier presets.
+    Other tables are copied from the page `before`: they were measured on another machine, or with earlier presets.
     """
     tables = {table.partition(" (")[0]: table for table in before.split("\n## ")[1:]}
     for study in STUDIES.values():
@@ -144,21 +144,21 @@ experiment "recipes".
 
 
 def main() -> None:
-    """Run what is missing, and write the page."""
+    """Run the missing experiments, and write the page."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ablation",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", type=Path, nargs="?", help="holds clothing/ and cats_dogs/, each with train/")
-    parser.add_argument("--studies", nargs="*", choices=STUDIES, default=list(STUDIES))
-    parser.add_argument("--data", nargs="*", choices=DATA, default=DATA)
-    parser.add_argument("--rows", nargs="*", help="only these")
-    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
+    parser.add_argument("source", type=Path, nargs="?", help="folder with clothing/ and cats_dogs/, each with train/")
+    parser.add_argument("--studies", nargs="*", choices=STUDIES, default=list(STUDIES), help="studies (default: all)")
+    parser.add_argument("--data", nargs="*", choices=DATA, default=DATA, help="data sets (default: all)")
+    parser.add_argument("--rows", nargs="*", help="rows of the tables (default: all)")
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3], help="seeds (default: 1 2 3)")
     parser.add_argument(
-        "--workers", type=int, default=1, help="processes at once, each with one thread where there are several"
+        "--workers", type=int, default=1, help="number of parallel processes; several have one thread each (default: 1)"
     )
-    parser.add_argument("--page", action="store_true", help="only write the page")
+    parser.add_argument("--page", action="store_true", help="write the page without running experiments")
     args = parser.parse_args()
     store, jobs = Store(), []
     for study in () if args.page else [STUDIES[name] for name in args.studies]:

@@ -1,4 +1,4 @@
-"""The studies of `benchmarks.ablation`: rows of overrides, and the images that they are run on."""
+"""Studies of `benchmarks.ablation`: the overrides of their rows, and their images."""
 
 import shutil
 import sys
@@ -14,8 +14,8 @@ from pipeline.system.paths import CODE
 
 IMAGES = CODE / "cache" / "recipes"
 EXPERIMENT = "recipes"
-"""In MLflow."""
-# Training images and epochs of the reduced studies; half for cats_dogs and digits, so that they take hours.
+"""Name of the experiment in MLflow."""
+# Training images and epochs of the reduced studies; fewer for cats_dogs and digits, so that they take only hours.
 _REDUCED = {"clothing": (1000, 8), "cats_dogs": (500, 4), "digits": (500, 4)}
 _HELD_OUT = 300
 
@@ -60,16 +60,16 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Study:
-    """Rows that are compared with the first one on the same images."""
+    """Set of configurations, each a row of a table, that are compared with the first one on the same images."""
 
     title: str
     rows: dict[str, list[str]]
     shared: list[str]
     reduced: bool
-    """Whether on 1,000 or 500 training images at 112 px (digits: 96)."""
+    """Whether only 1,000 or 500 training images are used, at 112 px (digits: 96)."""
 
     def folder(self, data: str) -> Path:
-        """Folder of the study's images."""
+        """Return the folder of the study's images."""
         return IMAGES / f"{data}-{'reduced' if self.reduced else 'full'}"
 
 
@@ -94,19 +94,20 @@ DATA = ("clothing", "cats_dogs", "digits")
 
 
 def make_images(study: Study, name: str, source: Path | None) -> Path:
-    """Make a folder with train/ and validation/ where it is missing: the same files each time.
+    """Create a folder with train/ and validation/, if it does not exist, and return it.
 
-    cats_dogs and digits have no validation split: one is split off their training images. A test split is not used.
+    The choice of files is reproducible. For cats_dogs and digits, which have no validation split, a part of the
+    training images is held out. Test splits are not used.
     """
     folder = study.folder(name)
     if folder.exists():
         return folder
     if source is None and name != "digits":
-        sys.exit(f"{folder} does not exist; name the folder that holds {name}/")
+        sys.exit(f"{folder} does not exist; give the folder that contains {name}/ as argument")
     with whole_folder(folder) as out:
         home, validation = (out / "all", None) if source is None or name == "digits" else _splits(source / name)
         if name == "digits":
-            # scikit-learn's set has no test split: the images that are tested on by default are among these.
+            # scikit-learn's data set has no test split, so these images include the default test images.
             write_digits(home)
         total = sum(1 for _ in home.rglob("*.*"))
         for label in sorted(each for each in home.iterdir() if each.is_dir()):
@@ -133,10 +134,10 @@ def _copy(files: Iterable[Path], folder: Path) -> None:
 
 
 def overrides(study: Study, data: str, row: str, folder: Path) -> list[str]:
-    """The overrides of one row, without the seed."""
+    """Return the overrides of one row, without the seed."""
     own = ["dataset=folder", f"dataset.path={folder}", "dataset.test=validation", f"tracking.experiment={EXPERIMENT}"]
     if data == "cats_dogs":
-        # Two of its training images are the same, and one of them is in the validation split.
+        # Two of the training images are identical, and one of them is in the validation split.
         own.append("dataset.on_leak=drop")
     if data == "digits":
         own += ["dataset.mirror=false", "image_size=96"]
@@ -147,5 +148,5 @@ def overrides(study: Study, data: str, row: str, folder: Path) -> list[str]:
     if study.reduced:
         own.append(f"finetune.epochs={_REDUCED[data][1]}")
     settings = [*own, *study.shared, *study.rows[row]]
-    # A mirrored digit is not a digit.
+    # Mirrored digits are not valid digits.
     return [each.replace("flip_crops", "crops") for each in settings] if data == "digits" else settings

@@ -1,6 +1,6 @@
-"""The pipeline against the source article's recipe, whole processes in turn: `make bench IMAGES=<folder>`.
+"""Compare the run time of the pipeline with that of the source article's recipe: `make bench IMAGES=<folder>`.
 
-Adds to docs/benchmarks/against_recipe.md.
+Whole processes of both run alternately. The results are added to docs/benchmarks/against_recipe.md.
 """
 
 import argparse
@@ -29,15 +29,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Workload:
-    """A recipe's run and the pipeline's on the same images, epochs, batch size and unfreeze depth."""
+    """Settings with which both the recipe and the pipeline run."""
 
     title: str
     backbone: str
     fine_tune_at: int
-    """Index of the lowest layer that is trained in fine-tuning."""
+    """Index of the lowest layer that fine-tuning trains."""
     views: int
     scaled: bool = False
-    """The recipe runs once, for one epoch per phase; the time of its other epochs is extrapolated."""
+    """Whether the recipe runs once with one epoch per phase, and the time of its other epochs is extrapolated."""
 
 
 WORKLOADS = {
@@ -47,21 +47,21 @@ WORKLOADS = {
     "lite0": Workload("EfficientNet-Lite0, from layer 120", "efficientnet_lite0", 120, 0),
     "lite0_views": Workload("EfficientNet-Lite0, from layer 120", "efficientnet_lite0", 120, 4),
 }
-# Every convolution of VGG16's last two blocks, the deepest first.
+# Indices of the convolutions in the last two blocks of VGG16, in ascending order.
 SWEEP = (11, 12, 13, 15, 16, 17)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One run, of the recipe or of the pipeline."""
+    """Measurements of one run of the recipe or the pipeline."""
 
     seconds: float
     accuracy: float
-    """On the test images, after phase 1."""
+    """Accuracy on the test images after phase 1."""
 
 
 def timed(command: list[object], folder: Path) -> float:
-    """Run a process, its output in `folder`/log, and return the seconds from its start to its exit."""
+    """Run a process with its output in `folder`/log, and return the seconds from its start to its exit."""
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     with open(folder / "log", "w") as log:
@@ -74,7 +74,7 @@ def timed(command: list[object], folder: Path) -> float:
 def run_recipe(
     workload: Workload, images: Path, folder: Path, *, epochs: int = FINE_TUNE_EPOCHS, seed: int
 ) -> Measured:
-    """Run the recipe with so many epochs of fine-tuning."""
+    """Run the recipe with `epochs` epochs of fine-tuning."""
     first, second = (1, 1) if workload.scaled else (EPOCHS, epochs)
     seconds = timed(
         [
@@ -91,10 +91,10 @@ def run_recipe(
 
 
 def run_pipeline(backbone: str, images: Path, folder: Path, *overrides: str, epochs: int = FINE_TUNE_EPOCHS) -> float:
-    """Seconds of a job or of a sweep, whose cache and tracking store are in `folder`."""
+    """Run a job or a sweep with its cache and tracking store in `folder`, and return the seconds."""
     weights = "imagenet" if backbone == "efficientnet_lite0" else "random"
     if weights == "random":
-        # Their loss does not matter; they are here for their speed.
+        # Only the speed is measured, so diverging losses must not stop the training.
         overrides += ("train.diverged_above=1e9", "finetune.diverged_above=1e9")
     return timed(
         [
@@ -108,7 +108,7 @@ def run_pipeline(backbone: str, images: Path, folder: Path, *overrides: str, epo
 
 
 def run_job(workload: Workload, images: Path, folder: Path, *, seed: int) -> Measured:
-    """Run the pipeline with an empty cache."""
+    """Run one job of the pipeline with an empty cache."""
     seconds = run_pipeline(
         workload.backbone, images, folder, f"finetune.unfreeze={workload.fine_tune_at}",
         f"augment.views={workload.views}", f"seed={seed}", f"hydra.run.dir={folder}/job",
@@ -118,7 +118,7 @@ def run_job(workload: Workload, images: Path, folder: Path, *, seed: int) -> Mea
 
 
 def in_new_folder(measure: Callable[[Path], T]) -> T:
-    """Call a function with a new empty folder, and delete it afterwards."""
+    """Call a function with a new empty folder, and delete the folder afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
         return measure(folder)
@@ -127,13 +127,13 @@ def in_new_folder(measure: Callable[[Path], T]) -> T:
 
 
 def measure_pairs(name: str, pairs: int, images: Path, baselines: dict[tuple[str, int], Measured]) -> None:
-    """Run recipe and pipeline in turn, and keep their times.
+    """Run the recipe and the pipeline alternately, and record their times.
 
     Args:
-        name: of the workload.
-        pairs: how many; one of a scaled workload.
-        images: train/ and test/.
-        baselines: the recipe's runs by backbone and depth, used again by scaled workloads; extended here.
+        name: Name of the workload.
+        pairs: Number of pairs of runs; scaled workloads have one pair.
+        images: Folder with train/ and test/.
+        baselines: Measurements of the recipe by backbone and depth, which scaled workloads share. New ones are added.
     """
     workload = WORKLOADS[name]
     theirs, ours = [], []
@@ -158,9 +158,9 @@ def measure_pairs(name: str, pairs: int, images: Path, baselines: dict[tuple[str
 
 
 def fine_tuning_seconds(log: str, epochs: int) -> float:
-    """Seconds that a sweep's fine-tuning epochs took, by its log.
+    """Return the total seconds of a sweep's fine-tuning epochs, from its log.
 
-    A job's first epoch, which compiles too, counts as much as the median of its others.
+    The first epoch of a job includes compilation, so the median of the other epochs is used for it.
     """
     ended = re.findall(r"^(\S+ \S+),(\d+) INFO epoch (\d+) of", log, re.MULTILINE)
     times = [datetime.fromisoformat(f"{day}.{milliseconds}").timestamp() for day, milliseconds, _ in ended]
@@ -173,9 +173,10 @@ def fine_tuning_seconds(log: str, epochs: int) -> float:
 
 
 def measure_sweep(images: Path, epochs: int, folder: Path) -> None:
-    """Measure a sweep over six unfreeze depths of VGG16, from an empty cache, against six runs of the recipe.
+    """Compare a sweep over six unfreeze depths of VGG16, with an empty cache, with six runs of the recipe.
 
-    Then the same sweep with another head. Another seed would draw other weights, and share no features.
+    Then run the sweep with another head and cached features. Another seed would change the random weights of the
+    backbone, so that no cached features could be used.
     """
     ends = [Workload("", "vgg16", depth, 0, scaled=True) for depth in (SWEEP[0], SWEEP[-1])]
     deepest, shallowest = (
@@ -206,12 +207,23 @@ def measure_sweep(images: Path, epochs: int, folder: Path) -> None:
 def main() -> None:
     """Measure the chosen workloads."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.against_recipe", description=__doc__)
-    parser.add_argument("images", type=Path, help="train/ and test/ with two class sub-folders each")
-    parser.add_argument("--pairs", type=int, default=3, help="of each workload whose recipe is short")
+    parser.add_argument("images", type=Path, help="folder with train/ and test/, each with two class folders")
     parser.add_argument(
-        "--sweep-epochs", type=int, default=FINE_TUNE_EPOCHS, help="fine-tuning epochs of the sweep's jobs"
+        "--pairs", type=int, default=3, help="pairs of runs per workload that is not scaled (default: 3)"
     )
-    parser.add_argument("--only", nargs="*", choices=[*WORKLOADS, "sweep"], default=[*WORKLOADS, "sweep"])
+    parser.add_argument(
+        "--sweep-epochs",
+        type=int,
+        default=FINE_TUNE_EPOCHS,
+        help="fine-tuning epochs per job of the sweep (default: 3)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        choices=[*WORKLOADS, "sweep"],
+        default=[*WORKLOADS, "sweep"],
+        help="workloads to measure (default: all)",
+    )
     args = parser.parse_args()
     images: Path = args.images.resolve()
     baselines: dict[tuple[str, int], Measured] = {}

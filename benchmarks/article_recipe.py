@@ -1,7 +1,7 @@
-"""The recipe of the source article as one script, which the pipeline is measured against.
+"""Recipe of the source article as one script, with which the pipeline is compared.
 
-The frozen backbone and the augmentation are layers of the model, all in float32. Every epoch of both phases passes
-every image through them. Then the top layers are unfrozen by index, and training continues at a small rate.
+Augmentation and the frozen backbone are layers of a float32 model, which processes all images in every epoch. In the
+second phase, the top layers are unfrozen by index, and training continues at a low learning rate.
 """
 
 import argparse
@@ -21,25 +21,25 @@ SIZE = 224
 
 
 class EpochTimer(keras.callbacks.Callback):
-    """Seconds of each epoch, its validation included; the first batch, which compiles, counts as much as the others."""
+    """Callback that measures the seconds of each epoch with its validation, but without the compilation."""
 
     def __init__(self) -> None:
         super().__init__()
         self.epochs: list[float] = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Start the clock after the first batch."""
+        """Start the time measurement after the first batch, which includes the compilation."""
         if batch == 0:
             self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Keep the epoch's seconds, those of its first batch extrapolated."""
+        """Record the seconds of the epoch, extrapolated to include its first batch."""
         steps = self.params["steps"]
         self.epochs.append((time.perf_counter() - self.started) * steps / (steps - 1))
 
 
 def backbone(name: str) -> tuple[keras.Model, Any]:
-    """A network without its classifier, and its preprocessing."""
+    """Return a backbone and its preprocessing function."""
     shape = (SIZE, SIZE, 3)
     if name == "efficientnet_lite0":
         from pipeline.models.efficientnet_lite0 import efficientnet_lite0
@@ -54,7 +54,7 @@ def backbone(name: str) -> tuple[keras.Model, Any]:
 
 
 def read_images(folder: Path, seed: int) -> tuple[Any, Any, Any]:
-    """Batches of train/, of the 15 % of it that are for validation, and of test/."""
+    """Return the training, validation and test batches; 15 % of the images in train/ are for validation."""
     options = {"image_size": (SIZE, SIZE), "batch_size": 32, "label_mode": "categorical"}
     read = keras.utils.image_dataset_from_directory
     train, validation = read(folder / "train", validation_split=0.15, subset="both", seed=seed, **options)
@@ -63,7 +63,7 @@ def read_images(folder: Path, seed: int) -> tuple[Any, Any, Any]:
 
 
 def build(base: keras.Model, preprocess: Any) -> keras.Model:
-    """Augmentation, the frozen backbone, and a new head of two classes."""
+    """Return a classifier of augmentation, the frozen backbone, and a new head for two classes."""
     base.trainable = False
     inputs = layers.Input((SIZE, SIZE, 3))
     x = layers.RandomZoom(0.1)(layers.RandomRotation(0.05)(layers.RandomFlip("horizontal")(inputs)))
@@ -73,7 +73,7 @@ def build(base: keras.Model, preprocess: Any) -> keras.Model:
 
 
 def plot_history(histories: list[dict[str, list[float]]], out: Path) -> None:
-    """Draw accuracy and loss over both phases."""
+    """Plot accuracy and loss over the epochs of both phases."""
     for name in ("accuracy", "loss"):
         figure, axes = plt.subplots()
         for metric in (name, f"val_{name}"):
@@ -83,15 +83,15 @@ def plot_history(histories: list[dict[str, list[float]]], out: Path) -> None:
 
 
 def main() -> None:
-    """Train, fine-tune and evaluate; leaves recipe.json, two charts and the model."""
+    """Train, fine-tune and evaluate a model, and write recipe.json, two charts and the model."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.article_recipe", description=__doc__)
-    parser.add_argument("images", type=Path, help="train/ and test/ with class sub-folders")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--backbone", default="vgg16")
-    parser.add_argument("--fine-tune-at", type=int, default=15)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--fine-tune-epochs", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("images", type=Path, help="folder with train/ and test/, each with class folders")
+    parser.add_argument("out", type=Path, help="output folder")
+    parser.add_argument("--backbone", default="vgg16", help="vgg16, resnet50 or efficientnet_lite0 (default: vgg16)")
+    parser.add_argument("--fine-tune-at", type=int, default=15, help="index of the lowest unfrozen layer (default: 15)")
+    parser.add_argument("--epochs", type=int, default=5, help="epochs with the frozen backbone (default: 5)")
+    parser.add_argument("--fine-tune-epochs", type=int, default=3, help="epochs of fine-tuning (default: 3)")
+    parser.add_argument("--seed", type=int, default=42, help="seed of all random numbers (default: 42)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(args.seed)

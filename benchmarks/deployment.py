@@ -1,6 +1,6 @@
-"""predict against a bare tf.data loop, and MLflow's server with eight clients at once.
+"""Compare the speed of predict with a minimal tf.data loop, or measure MLflow's server with eight parallel clients.
 
-`python -m benchmarks.deployment MODEL IMAGES [--serve URL]`
+Run it with `python -m benchmarks.deployment MODEL IMAGES [--serve URL]`.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from urllib.parse import urlsplit
 
-import pipeline  # noqa: F401  (sets what TensorFlow reads at its import)
+import pipeline  # noqa: F401  (sets environment variables that TensorFlow reads)
 
 # isort: split
 import numpy as np
@@ -29,11 +29,11 @@ BATCH, REQUESTS, CLIENTS = 64, 2000, 8
 
 
 def bare_loop(classifier: Classifier, files: list[str]) -> float:
-    """Seconds of the shortest loop that reads, decodes, resizes and predicts JPEG and PNG files."""
+    """Return the seconds of a minimal loop that reads, decodes, resizes and predicts JPEG and PNG files."""
     size = classifier.image_size
 
     def read(file: tf.Tensor) -> tf.Tensor:
-        # Decodes to Pillow's pixels; TensorFlow's own default is faster, and up to six levels off.
+        # This method decodes to the same pixels as Pillow. TensorFlow's default is faster, but up to six levels off.
         image = tf.io.decode_jpeg(tf.io.read_file(file), channels=3, dct_method="INTEGER_ACCURATE")
         return tf.cast(tf.image.resize(image, (size, size), antialias=True), tf.uint8)
 
@@ -45,16 +45,16 @@ def bare_loop(classifier: Classifier, files: list[str]) -> float:
 
 
 def pipeline_loop(classifier: Classifier, files: list[str]) -> float:
-    """Seconds that predict takes for the same files."""
+    """Return the seconds that predict takes for the files."""
     started = perf_counter()
     count = sum(len(batch) for batch in predict(files, classifier, BATCH))
     if count != len(files):
-        raise RuntimeError(f"{count} of {len(files)} files were predicted")
+        raise RuntimeError(f"only {count} of {len(files)} files were predicted")
     return perf_counter() - started
 
 
 def measure_server(address: str, classifier: Classifier, files: list[str]) -> None:
-    """Send `REQUESTS` requests of one image each; print how long they took, and whether they agree with predict."""
+    """Send `REQUESTS` requests with one image each, and print their latency and largest difference to predict."""
     host = urlsplit(address).netloc
     data = [Path(file).read_bytes() for file in files]
     expected = classifier.probabilities(np.stack([pixels(each, classifier.image_size) for each in data]))
@@ -81,27 +81,27 @@ def measure_server(address: str, classifier: Classifier, files: list[str]) -> No
     blank = np.zeros((classifier.image_size, classifier.image_size, 3), np.uint8)
     print(
         f"{REQUESTS} requests of {CLIENTS} clients: {rate:.0f}/s, p50 {p50:.1f} ms, p95 {p95:.1f} ms, largest difference "
-        f"to predict {differences.max():.1e}; the bare model {milliseconds(classifier, blank):.1f} ms per image"
+        f"to predict {differences.max():.1e}; the model alone takes {milliseconds(classifier, blank):.1f} ms per image"
     )
 
 
 def main() -> None:
-    """Measure predict, or a server that is running."""
+    """Measure predict, or a running server."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.deployment", description=__doc__)
-    parser.add_argument("model", help="as python -m pipeline.predict accepts it")
-    parser.add_argument("images", help="a folder, or a pattern")
-    parser.add_argument("--count", type=int, default=1000, help="at most so many images (1000)")
-    parser.add_argument("--serve", metavar="URL", help="of a running server, such as http://127.0.0.1:5001")
+    parser.add_argument("model", help="model, as for python -m pipeline.predict")
+    parser.add_argument("images", help="folder or glob pattern of images")
+    parser.add_argument("--count", type=int, default=1000, help="largest number of images (default: 1000)")
+    parser.add_argument("--serve", metavar="URL", help="measure the server at this URL, such as http://127.0.0.1:5001")
     args = parser.parse_args()
     classifier = load(find_model(args.model, configuration()))
     files = list(expand_paths([args.images]))[: args.count]
     if args.serve:
         measure_server(args.serve, classifier, files[:200])
         return
-    # In turn, so that a disturbance affects both.
+    # The loops run alternately, so that a disturbance affects both.
     times = np.array([[loop(classifier, files) for loop in (bare_loop, pipeline_loop)] for _ in range(5)])
     bare, own = len(files) / np.median(times, axis=0)
-    print(f"{len(files)} images, median of 5: bare loop {bare:.0f}/s, predict {own:.0f}/s, {own / bare:.2f} of it")
+    print(f"{len(files)} images, median of 5: minimal loop {bare:.0f}/s, predict {own:.0f}/s (ratio {own / bare:.2f})")
 
 
 if __name__ == "__main__":

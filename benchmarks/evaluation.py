@@ -1,4 +1,4 @@
-"""Time of evaluate with many classes, on made images: `python -m benchmarks.evaluation --classes 1000 --images 10`."""
+"""Measure evaluate with many classes, on synthetic images: `python -m benchmarks.evaluation --classes 1000`."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ _SIZE = 32
 
 
 def write_images(folder: Path, classes: int, images: int) -> None:
-    """Write train/ and test/ with class folders: one colour per class, with noise."""
+    """Write train/ and test/ with class folders of synthetic images: one colour per class, with noise."""
     generator = np.random.default_rng(0)
     colours = generator.integers(40, 216, (classes, 1, 1, 3))
     for split, count in (("train", 8), ("test", images)):
@@ -30,10 +30,10 @@ def write_images(folder: Path, classes: int, images: int) -> None:
 
 
 def main() -> None:
-    """Run the pipeline, and print the time of evaluate and report, and the report's size."""
+    """Run the pipeline, and print the times of evaluate and report, and the size of the report."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation", description=__doc__)
-    parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--images", type=int, default=10, help="test images per class")
+    parser.add_argument("--classes", type=int, default=1000, help="number of classes (default: 1000)")
+    parser.add_argument("--images", type=int, default=10, help="test images per class (default: 10)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -56,7 +56,7 @@ def main() -> None:
         mib = (work / "job" / "report" / "report.html").stat().st_size / 2**20
         print(
             f"{args.classes * args.images} test images of {args.classes} classes: evaluate {seconds['evaluate']:.1f} s, "
-            f"its forward passes included; report {seconds['report']:.1f} s; report.html {mib:.1f} MiB"
+            f"including forward passes; report {seconds['report']:.1f} s; report.html {mib:.1f} MiB"
         )
 
 

@@ -1,4 +1,4 @@
-"""Made images, no two of which are alike."""
+"""Synthetic images for benchmarks, all of which differ clearly."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +11,10 @@ SEED = 20
 
 
 class ImageMaker:
-    """Draws images: blended windows of clouds with the spectrum of photos, and a few shapes."""
+    """Generator of images that blend sections of random clouds, with the spectrum of photos, and a few rectangles."""
 
     def __init__(self, side: int, sheets: int = 6):
-        """Make the clouds, `sheets` squares of `side` pixels."""
+        """Create `sheets` square clouds of `side` pixels."""
         draws = np.random.default_rng(SEED)
         frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
         frequency[0, 0] = 1
@@ -26,7 +26,7 @@ class ImageMaker:
             self._sheets.append(Image.fromarray(cloud.clip(0, 255).astype(np.uint8).transpose(1, 2, 0)))
 
     def draw(self, number: int, width: int, height: int) -> Image.Image:
-        """Draw the image with this number."""
+        """Return the image with the given number."""
         draws = np.random.default_rng([SEED, number])
         layers = []
         for _ in range(2):
@@ -45,7 +45,7 @@ class ImageMaker:
 
 
 def write_made_images(folder: Path, numbers: range, width: int, height: int) -> None:
-    """Write made images as JPEG files of two classes."""
+    """Write the synthetic images with the given numbers as JPEG files in two class folders."""
     maker = ImageMaker(3 * max(width, height))
     for name in ("even", "odd"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
-"""Peak anonymous memory of train and finetune on few and on many made images. Part of `make bench`.
+"""Measure the peak anonymous memory of train and finetune on few and many synthetic images; part of `make bench`.
 
-Adds to docs/benchmarks/against_recipe.md. Mapped files are left out: the system frees their pages when it needs them.
+The results are added to docs/benchmarks/against_recipe.md. Memory-mapped files are not counted, since the system can
+free their pages at any time.
 """
 
 import argparse
@@ -23,7 +24,7 @@ INTERVAL = 0.05
 
 
 def write_images(folder: Path, count: int) -> None:
-    """Write noise of two brightnesses, one per class."""
+    """Write noise images of two classes, which differ in brightness."""
 
     def draw(number: int) -> None:
         low = 128 * (number % 2)
@@ -37,7 +38,7 @@ def write_images(folder: Path, count: int) -> None:
 
 
 def peak_of(command: list[str]) -> int:
-    """Run a process; returns its largest anonymous memory in bytes, sampled twenty times per second."""
+    """Run a process, and return its largest anonymous memory in bytes, measured twenty times per second."""
     peak = 0
     with subprocess.Popen(command, cwd=CODE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
@@ -51,7 +52,7 @@ def peak_of(command: list[str]) -> int:
 
 
 def peaks(count: int, folder: Path) -> list[int]:
-    """Peak of each stage, with `count` images."""
+    """Return the peak memory in bytes of each stage with `count` images."""
     write_images(folder / "images", count)
     overrides = [
         "dataset=folder", f"dataset.path={folder}/images", "image_size=96", f"cache_folder={folder}/cache",
@@ -63,10 +64,10 @@ def peaks(count: int, folder: Path) -> list[int]:
 
 
 def main() -> None:
-    """Measure both stages with both numbers of images."""
+    """Measure both stages with few and many images."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
-    parser.add_argument("--few", type=int, default=2_000)
-    parser.add_argument("--many", type=int, default=20_000)
+    parser.add_argument("--few", type=int, default=2_000, help="smaller number of images (default: 2000)")
+    parser.add_argument("--many", type=int, default=20_000, help="larger number of images (default: 20000)")
     args = parser.parse_args()
     measured = {}
     for count in (args.few, args.many):

@@ -1,8 +1,8 @@
-"""Cost of `prepare`, on made images: `python -m benchmarks.prepare_cost scan|scale|growth`.
+"""Measure time and memory of `prepare` on synthetic images: `python -m benchmarks.prepare_cost scan|scale|growth`.
 
-scan    10,000 JPEG files of 500x375: the first scan against a bare loop that reads, hashes and decodes; then a repeat
-scale   100,000 images against 10,000: time, memory, and the cost of 10 more files
-growth  the search for near duplicates alone, by the number of hashes
+scan    compare a first and a repeated scan of 10,000 JPEG files of 500x375 with a loop that reads, hashes and decodes
+scale   compare time and memory for 100,000 and 10,000 images, and measure the cost of 10 additional files
+growth  measure the search for near duplicates with increasing numbers of hashes
 """
 
 import argparse
@@ -29,14 +29,14 @@ from pipeline.system.paths import CODE
 
 
 def folder_config(folder: Path) -> Config:
-    """The default configuration with a folder of images."""
+    """Return the default configuration with the images in `folder` as data set."""
     from pipeline.config.compose import configuration
 
     return configuration(["dataset=folder", f"dataset.path={folder}"])
 
 
 def bare_loop(folder: Path) -> float:
-    """Seconds that it takes to read, hash and decode all files on all cores, and nothing else."""
+    """Return the seconds of a minimal loop that reads, hashes and decodes all files on all cores."""
 
     def read(file: str) -> str:
         data = Path(file).read_bytes()
@@ -52,14 +52,14 @@ def bare_loop(folder: Path) -> float:
 
 
 def prepare_in_process(folder: Path, cache: Path) -> dict[str, float]:
-    """List, scan and curate in a new process; returns its seconds and its peak memory."""
+    """List, scan and curate images in a new process, and return its times and its peak memory."""
     words = ["-m", "benchmarks.prepare_cost", "_prepare", "--images", str(folder), "--cache", str(cache)]
     ran = subprocess.run([sys.executable, *words], cwd=CODE, check=True, capture_output=True, text=True)
     return json.loads(ran.stdout.splitlines()[-1])
 
 
 def prepare(folder: Path, cache: Path) -> None:
-    """Print the cost of scanning and curating as JSON."""
+    """Print the seconds and peak memory of scanning and curating images as JSON."""
     import logging
 
     from pipeline.data.curation import curate
@@ -80,7 +80,7 @@ def prepare(folder: Path, cache: Path) -> None:
 
 
 def scan(count: int, rounds: int, work: Path) -> None:
-    """Print the first scan's throughput, and the cost of a scan where nothing has changed."""
+    """Print the throughput of the first scan, and the time of a repeated scan of unchanged files."""
     folder = work / "images"
     write_made_images(folder, range(count), 500, 375)
     fractions = []
@@ -89,8 +89,8 @@ def scan(count: int, rounds: int, work: Path) -> None:
         first, again = (prepare_in_process(folder, work / f"cache{number}") for _ in range(2))
         fractions.append((bare / first["scan"], again["scan"] / first["scan"]))
         print(
-            f"{count} images of 500x375: bare loop {bare:.2f} s, first scan {first['scan']:.2f} s "
-            f"({bare / first['scan']:.2f} of its throughput), nothing changed {again['scan']:.2f} s "
+            f"{count} images of 500x375: minimal loop {bare:.2f} s, first scan {first['scan']:.2f} s "
+            f"({bare / first['scan']:.2f} of its throughput), repeated scan {again['scan']:.2f} s "
             f"({again['scan'] / first['scan']:.1%}); duplicates and splits {first['curation']:.2f} s",
             flush=True,
         )
@@ -98,7 +98,7 @@ def scan(count: int, rounds: int, work: Path) -> None:
 
 
 def scale(count: int, work: Path) -> None:
-    """Print time and memory of `count` images and of a tenth, and what 10 more files cost."""
+    """Print time and memory for `count` images and a tenth of them, and the time for 10 additional files."""
     per_image = []
     for images in (count // 10, count):
         write_made_images(work / str(images), range(images), 96, 96)
@@ -110,18 +110,21 @@ def scale(count: int, work: Path) -> None:
             f"peak {cost['gib']:.2f} GiB",
             flush=True,
         )
-    print(f"time per image: {per_image[1] / per_image[0]:.2f} times")
+    print(f"time per image: {per_image[1] / per_image[0]:.2f} times as long")
     again = prepare_in_process(work / str(count), work / f"cache{count}")
     write_made_images(work / str(count), range(count, count + 10), 96, 96)
     more = prepare_in_process(work / str(count), work / f"cache{count}")
     print(
-        f"nothing changed: {again['scan']:.2f} + {again['curation']:.2f} s; "
-        f"10 files more: {more['scan']:.2f} + {more['curation']:.2f} s"
+        f"unchanged files: {again['scan']:.2f} + {again['curation']:.2f} s; "
+        f"10 additional files: {more['scan']:.2f} + {more['curation']:.2f} s"
     )
 
 
 def growth(counts: list[int]) -> None:
-    """Print the search's time by the number of hashes: of low frequencies, one in twenty with a near copy."""
+    """Print the time of the search for near duplicates for each number of hashes.
+
+    The hashes are computed from random low frequencies, and one in twenty has a near duplicate.
+    """
     from pipeline.data.duplicates import find_pairs
 
     near_duplicates = folder_config(CODE).dataset.near_duplicates
@@ -149,27 +152,39 @@ def growth(counts: list[int]) -> None:
         )
     power = np.polyfit(np.log(counts[1:]), np.log(seconds[1:]), 1)[0]
     minutes = seconds[-1] * (1e6 / counts[-1]) ** power / 60
-    print(f"grows as n^{power:.2f}; a million would take {minutes:.1f} minutes")
+    print(f"the time grows as n^{power:.2f}; a million hashes would take {minutes:.1f} minutes")
 
 
 def hash_bits(frequencies: np.ndarray) -> np.ndarray:
-    """Make hashes, uint8 [n, 32], of frequencies [n, 16, 16], as `pipeline.data.duplicates` does."""
+    """Return the hashes of images by their frequencies, as `pipeline.data.duplicates` computes them.
+
+    Args:
+        frequencies: Float [n, 16, 16].
+
+    Returns:
+        Array, uint8 [n, 32].
+    """
     median = np.median(frequencies, axis=(1, 2), keepdims=True)
     return np.packbits((frequencies > median).reshape(len(frequencies), -1), axis=1)
 
 
 def main() -> None:
-    """Measure one of the three."""
+    """Run one of the three measurements."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.prepare_cost",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=["scan", "scale", "growth", "_prepare"], metavar="{scan,scale,growth}")
+    parser.add_argument(
+        "what",
+        choices=["scan", "scale", "growth", "_prepare"],
+        metavar="{scan,scale,growth}",
+        help="measurement to run",
+    )
     parser.add_argument("--images", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--count", type=int, help="images (10,000; scale and growth: 100,000)")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--count", type=int, help="number of images (default: 10,000 for scan, else 100,000)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of repetitions of scan (default: 3)")
     args = parser.parse_args()
     count = args.count or (10_000 if args.what == "scan" else 100_000)
     if args.what == "_prepare":

@@ -1,9 +1,8 @@
-"""Detection rates of prepare and label_issues.csv: `python -m benchmarks.prepare_finds planted|labels --images DIR`.
+"""Measure detection rates of duplicates and wrong labels: `python -m benchmarks.prepare_finds planted|labels`.
 
-planted  copies of 5,000 distinct photos: those below --images, filled up with made ones
+planted  copy some of 5,000 distinct images in four ways, and count the copies that prepare finds
 
-labels   5 % of the labels below --images (train/ with class folders) exchanged, and where label_issues.csv ranks them;
-         trains for a minute
+labels   change 5 % of the labels, and count those that label_issues.csv ranks first; trains for a minute
 """
 
 import argparse
@@ -26,7 +25,7 @@ from pipeline.system.paths import CODE
 
 
 def planted(sources: list[Path], work: Path, *, photos: int = 5000, copies: int = 200) -> None:
-    """Print which of the copies are found, by how they were made, and which distinct photos are joined."""
+    """Print how many copies are found, by kind of copy, and which distinct photos are wrongly found as duplicates."""
     folder = work / "images"
     originals = _distinct(sources, folder, photos)
     made_pairs = _plant(folder, originals, copies)
@@ -40,15 +39,13 @@ def planted(sources: list[Path], work: Path, *, photos: int = 5000, copies: int 
         print(f"{name}: {count} of {len(made)} found ({count / len(made):.1%})")
     among = [pair for pair in joined if pair <= set(originals)]
     wrong = {path for pair in among for path in pair}
-    print(
-        f"distinct photos joined to another one: {len(wrong)} of {len(originals)} ({len(wrong) / len(originals):.2%})"
-    )
+    print(f"distinct photos found as duplicates: {len(wrong)} of {len(originals)} ({len(wrong) / len(originals):.2%})")
     for pair in among:
         print("   ", *sorted(pair))
 
 
 def _distinct(sources: list[Path], folder: Path, count: int) -> list[str]:
-    """Write `count` photos, those of `sources` first, and return their paths."""
+    """Write `count` images, first the photos in `sources` and then synthetic images, and return their paths."""
     home = folder / "originals"
     home.mkdir(parents=True)
     (folder / "copies").mkdir()
@@ -59,12 +56,12 @@ def _distinct(sources: list[Path], folder: Path, count: int) -> list[str]:
     maker = ImageMaker(1500)
     for number in range(len(files), count):
         maker.draw(number, 500, 375).save(home / f"{number:05}.jpg", quality=90)
-    print(f"{len(files)} photos and {count - len(files)} made images")
+    print(f"{len(files)} photos and {count - len(files)} synthetic images")
     return [f"originals/{file.name}" for file in sorted(home.iterdir())]
 
 
 def _plant(folder: Path, originals: list[str], count: int) -> dict[str, list[tuple[str, str]]]:
-    """Copy different originals, `count` in each of four ways; returns pairs of original and copy."""
+    """Copy `count` different originals in each of four ways, and return the pairs of original and copy."""
     chosen = np.random.default_rng(SEED).permutation(len(originals))[: 4 * count].reshape(4, count)
     pairs: dict[str, list[tuple[str, str]]] = {
         "exact": [], "resized to 0.6": [], "quality 40": [], "cropped by 3 %": [],
@@ -90,7 +87,7 @@ def _plant(folder: Path, originals: list[str], count: int) -> dict[str, list[tup
 
 
 def labels(source: Path, work: Path, overrides: list[str]) -> None:
-    """Print how many of the exchanged labels are among the first of label_issues.csv."""
+    """Print how many of the changed labels are among the first rows of label_issues.csv."""
     wrong = _exchange_labels(source, work / "images")
     command = [
         sys.executable, "-m", "pipeline.train", "dataset=folder", f"dataset.path={work}/images",
@@ -105,13 +102,13 @@ def labels(source: Path, work: Path, overrides: list[str]) -> None:
     for fraction in (0.05, 0.1):
         first = ranked & set(table["path"].head(round(fraction * len(table))))
         print(
-            f"{len(first)} of {len(ranked)} exchanged labels ({len(first) / len(ranked):.1%}) are among the first "
+            f"{len(first)} of {len(ranked)} changed labels ({len(first) / len(ranked):.1%}) are among the first "
             f"{fraction:.0%} of {len(table)} images"
         )
 
 
 def _exchange_labels(source: Path, target: Path) -> set[str]:
-    """Copy the images with one label in twenty exchanged; returns the paths of those."""
+    """Copy the images, change the label of one training image in twenty, and return the paths of these."""
     draws = np.random.default_rng(SEED)
     files = sorted(file for file in (source / "train").rglob("*") if file.is_file())
     classes = sorted({file.parent.name for file in files})
@@ -132,20 +129,26 @@ def _exchange_labels(source: Path, target: Path) -> set[str]:
 
 
 def main() -> None:
-    """Measure one of the two."""
+    """Run one of the two measurements."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.prepare_finds",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=["planted", "labels"])
-    parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of photos; labels: one")
-    parser.add_argument("--photos", type=int, default=5000, help="of planted")
-    parser.add_argument("--copies", type=int, default=200, help="of planted, for each way of copying")
-    parser.add_argument("--overrides", nargs="*", default=[], help="of labels")
+    parser.add_argument("what", choices=["planted", "labels"], help="measurement to run")
+    parser.add_argument(
+        "--images",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="planted: folders of photos, to which synthetic images are added; labels: one folder with train/",
+    )
+    parser.add_argument("--photos", type=int, default=5000, help="planted: number of images (default: 5000)")
+    parser.add_argument("--copies", type=int, default=200, help="planted: copies of each kind (default: 200)")
+    parser.add_argument("--overrides", nargs="*", default=[], help="labels: overrides of the configuration")
     args = parser.parse_args()
     if args.what == "labels" and len(args.images) != 1:
-        parser.error("labels needs one folder: --images <folder with train/>")
+        parser.error("labels needs exactly one folder; use --images <folder with train/>")
     work = Path(tempfile.mkdtemp(prefix="bench-prepare-"))
     try:
         if args.what == "planted":

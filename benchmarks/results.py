@@ -1,4 +1,4 @@
-"""Measured times: results.json, and its page docs/benchmarks/against_recipe.md, with one table per machine."""
+"""Store measured times in results.json, and write docs/benchmarks/against_recipe.md with one table per machine."""
 
 import json
 import os
@@ -35,7 +35,7 @@ Whole processes from start to exit, in turn, on the same images, with an empty c
 
 
 class Row(TypedDict):
-    """One workload on one machine; seconds of each run."""
+    """Seconds of each run of one workload on one machine."""
 
     recipe: list[float]
     pipeline: list[float]
@@ -45,7 +45,7 @@ class Row(TypedDict):
 
 
 def machine() -> str:
-    """Processor, with its instructions for reduced precision, and versions."""
+    """Return a description of the processor, its instructions for reduced precision, and package versions."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     model = next(
@@ -58,7 +58,7 @@ def machine() -> str:
 
 
 def add_row(workload: str, *, recipe: list[float], pipeline: list[float], scaled: bool = False, note: str = "") -> None:
-    """Add a row of seconds, or replace this machine's earlier one, and write both files."""
+    """Add or replace this machine's row for a workload, with seconds of each run, and write both files."""
     results: dict[str, dict[str, Row]] = read_json(_FILE)
     row = Row(recipe=recipe, pipeline=pipeline, scaled=scaled, note=note, date=str(date.today()))
     results.setdefault(machine(), {})[workload] = row
@@ -68,7 +68,7 @@ def add_row(workload: str, *, recipe: list[float], pipeline: list[float], scaled
 
 
 def write_page(results: dict[str, dict[str, Row]]) -> None:
-    """Write the page from rows by machine and workload."""
+    """Write the page from the rows of each machine and workload."""
     PAGE.write_text(_ABOVE + "".join(_part(name, rows) for name, rows in results.items()))
 
 

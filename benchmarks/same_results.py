@@ -1,11 +1,11 @@
-"""Compare two folders of finished jobs bit by bit: `python -m benchmarks.same_results BEFORE AFTER`.
+"""Compare the results of two folders of finished jobs bit by bit: `python -m benchmarks.same_results BEFORE AFTER`.
 
-For changes of code that must not change any number. Run the same jobs before and after, each with a folder of its own
-(`hydra.run.dir=BEFORE/<name>`).
+Use it to check that a change of the code changes no results. Run the same jobs before and after the change, each in a
+separate folder (`hydra.run.dir=BEFORE/<name>`).
 
-Compared are all numbers of prepare, train, finetune and evaluate: JSON files, tables, arrays, and weights by their path
-in a model's file. Times, ids, charts and pages are left out. A file may have moved to another stage's folder. Files,
-keys and columns that only AFTER has are listed, and are not differences.
+It compares all numbers of prepare, train, finetune and evaluate: JSON files, tables, arrays, and weights by their path
+in a model file. Times, ids, charts and pages are ignored. Files may have moved to the folder of another stage. Files,
+keys and columns that are only in AFTER are listed, but are no differences.
 """
 
 import argparse
@@ -25,23 +25,23 @@ from rich.console import Console
 from rich.table import Table
 
 STAGES = ("prepare", "train", "finetune", "evaluate")
-# Ids and times, which no two runs share.
+# Files with ids and times, which differ between runs.
 _LEFT_OUT = ("run.json", "speed.json")
 _SHOWN = 10
 
 
 @dataclass
 class Comparison:
-    """Two folders of one job, compared."""
+    """Result of comparing two folders of the same job."""
 
     values: int = 0
-    """Numbers, columns and arrays that both have."""
+    """Number of compared values, columns and arrays."""
     differences: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
-    """Files, keys and columns that only the second one has."""
+    """Files, keys and columns that are only in the second folder."""
 
     def add(self, name: str, before: dict[str, Any], after: dict[str, Any]) -> None:
-        """Compare the content of one file, given as values by key."""
+        """Compare the contents of one file, given as dictionaries of values."""
         for key, value in before.items():
             if key not in after:
                 self.differences.append(f"{name}: {key} is missing")
@@ -52,7 +52,7 @@ class Comparison:
 
 
 def compare_jobs(before: Path, after: Path) -> Comparison:
-    """Compare every number of two jobs' stages."""
+    """Compare all results of the stages of two jobs."""
     result = Comparison()
     files, others = _files(before), _files(after)
     for name, file in files.items():
@@ -67,7 +67,7 @@ def compare_jobs(before: Path, after: Path) -> Comparison:
 
 
 def jobs(folder: Path) -> dict[str, Path]:
-    """Finished jobs by name; a single one where `folder` itself holds stages."""
+    """Return the folders of finished jobs by name; a single one if `folder` itself is that of a job."""
     if (folder / STAGES[-1]).is_dir():
         return {"the job": folder}
     return {each.name: each for each in sorted(folder.iterdir()) if (each / STAGES[-1] / "run.json").exists()}
@@ -83,15 +83,15 @@ def _files(job: Path) -> dict[str, Path]:
 
 
 def _moved(name: str, others: Iterable[str]) -> str | None:
-    """The only one of `others` with the same file name."""
+    """Return the only path in `others` with the same file name, or None."""
     same = [other for other in others if Path(other).name == Path(name).name]
     return same[0] if len(same) == 1 else None
 
 
 def _difference(before: Any, after: Any) -> str | None:
-    """Describe how two values differ; None where they are the same to the last bit."""
+    """Return a description of the difference between two values; None if all bits are equal."""
     if not isinstance(before, np.ndarray):
-        # NaN differs from itself.
+        # NaN is not equal to itself.
         same = before == after or (before != before and after != after)
         return None if same else f"{before!r} became {after!r}"
     if before.shape != after.shape or before.dtype != after.dtype:
@@ -109,7 +109,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _leaves(content: Any, name: str = "") -> dict[str, Any]:
-    """Single values by their path in a JSON document; a list has its length as well."""
+    """Return the single values of a JSON document, and the lengths of its lists, by their paths."""
     if isinstance(content, list):
         content = {"length": len(content), **{str(place): each for place, each in enumerate(content)}}
     if not isinstance(content, dict):
@@ -118,7 +118,7 @@ def _leaves(content: Any, name: str = "") -> dict[str, Any]:
 
 
 def _read_csv(file: Path) -> dict[str, Any]:
-    # As text: what is written alike was the same number.
+    # Numbers are compared as text, since equal numbers are written in the same way.
     return _columns(pd.read_csv(file, dtype=str, keep_default_na=False))
 
 
@@ -161,14 +161,14 @@ _READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Print a table with one row per job, then the first differences of each."""
+    """Print a table with one row per job, then the first differences of each job."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.same_results", description=__doc__.splitlines()[0])
-    parser.add_argument("before", type=Path, help="folder with one folder per job, or one job's folder")
+    parser.add_argument("before", type=Path, help="folder with one folder per job, or folder of one job")
     parser.add_argument("after", type=Path, help="the same jobs, run after the change")
     args = parser.parse_args()
     before, after = jobs(args.before), jobs(args.after)
     if not before:
-        sys.exit(f"{args.before} holds no finished job")
+        sys.exit(f"{args.before} contains no finished job; give the folder of a job, or one with folders of jobs")
     missing = [name for name in before if name not in after]
     results = {name: compare_jobs(folder, after[name]) for name, folder in before.items() if name in after}
     console = Console(width=None if sys.stdout.isatty() else 120)

@@ -1,9 +1,9 @@
-"""Kill the whole pipeline at random moments and start it again: `python -m benchmarks.survives_kills --folder <empty>`.
+"""Kill and restart the pipeline at random times: `python -m benchmarks.survives_kills --folder <empty>`.
 
-Made images, a small network from scratch, all stages. An experiment is killed (SIGKILL) again and again until it has
-ended, each time after a random part of the undisturbed run's seconds. Then the next one begins, until there were
-`--kills`. Each one's files have to equal those of the undisturbed run to the last digit. MLflow has to have it once,
-complete, with each epoch once.
+It runs all stages with a small network on synthetic images. An experiment is killed (SIGKILL) and restarted until it is
+complete, each time after a random fraction of the duration of an undisturbed run. Further experiments follow until
+`--kills` is reached. The results of each must equal those of the undisturbed run. In MLflow, each must have one
+complete run, with each epoch once.
 """
 
 import argparse
@@ -41,7 +41,7 @@ SETTINGS = [
 
 
 def start(folder: Path, images: Path) -> subprocess.Popen:
-    """Start the pipeline on an experiment in a folder of its own, with its own cache and tracking store."""
+    """Start an experiment in `folder`, with its own cache and tracking store."""
     folder.mkdir(exist_ok=True)
     environment = os.environ | {"PYTHONPATH": str(CODE), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     overrides = ["dataset=folder", f"dataset.path={images}", f"cache_folder={folder}/cache", *SETTINGS]
@@ -52,7 +52,7 @@ def start(folder: Path, images: Path) -> subprocess.Popen:
 
 
 def differences(folder: Path, undisturbed: Path) -> list[str]:
-    """Files of a finished experiment that are not as in the undisturbed one, and what is wrong in MLflow."""
+    """Return files of an experiment that differ from those of the undisturbed run, and problems in MLflow."""
     names = [f"{stage}/metrics.json" for stage in COMPUTING] + [f"{phase}/history.csv" for phase in PHASES]
     wrong = [name for name in names if (folder / "job" / name).read_text() != (undisturbed / "job" / name).read_text()]
     ours, theirs = (
@@ -75,13 +75,13 @@ def differences(folder: Path, undisturbed: Path) -> list[str]:
 
 
 def is_over(folder: Path) -> bool:
-    """Return whether the job has ended, although its process was killed on its last lines."""
+    """Return whether the job was complete before its process was killed."""
     file = folder / "job" / "outcome.json"
     return file.exists() and read_json(file)["status"] == "done"
 
 
 def stage_reached(folder: Path) -> str:
-    """Name the stage in which an experiment was killed, by its log."""
+    """Return the stage in which an experiment was killed, from its log."""
     log = folder / "job" / "pipeline.log"
     lines = log.read_text().splitlines() if log.exists() else []
     started = [line.split()[-2].rstrip(":") for line in lines if line.endswith(": started")]
@@ -92,10 +92,10 @@ def stage_reached(folder: Path) -> str:
 
 
 def run_until_done(folder: Path, images: Path, draws: Iterator[float]) -> tuple[int, list[str]]:
-    """Run an experiment, killed after each number of seconds that `draws` yields, to its end.
+    """Run an experiment until it is complete, and kill it after each number of seconds that `draws` yields.
 
     Returns:
-        its last exit status, and the stage that each kill hit.
+        Last exit status, and the stage of each kill.
     """
     hit: list[str] = []
     while True:
@@ -106,18 +106,18 @@ def run_until_done(folder: Path, images: Path, draws: Iterator[float]) -> tuple[
             process.send_signal(signal.SIGKILL)
             process.wait()
             if is_over(folder):
-                # Nothing is left to resume, and a repeat would be another run.
+                # The experiment is complete; running it again would create another run.
                 return 0, hit
             hit.append(stage_reached(folder))
             print(f"kill: {hit[-1]}", flush=True)
 
 
 def main() -> None:
-    """Run experiments until there were enough kills, and write kills.json."""
+    """Run experiments until the number of kills is reached, and write kills.json."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.survives_kills", description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--folder", type=Path, required=True, help="an empty folder for the experiments")
+    parser.add_argument("--kills", type=int, default=30, help="total number of kills (default: 30)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random times (default: 1)")
+    parser.add_argument("--folder", type=Path, required=True, help="empty folder for the experiments")
     args = parser.parse_args()
     generator, root = np.random.default_rng(args.seed), args.folder.resolve()
     images = write_images(root / "images", per_class=40)
@@ -138,7 +138,7 @@ def main() -> None:
         problems = [f"exit status {status}"] if status else differences(folder, root / "undisturbed")
         if problems:
             wrong[folder.name] = problems
-        print(f"{folder.name}: {problems or 'as the undisturbed run'}", flush=True)
+        print(f"{folder.name}: {problems or 'same results as the undisturbed run'}", flush=True)
     result = {
         "kills": len(hits),
         "seed": args.seed,

@@ -1,8 +1,8 @@
-"""A sweep, killed twice while four jobs run at a time, then one job after the other.
+"""Compare a parallel sweep that is killed twice with a sequential sweep of the same jobs.
 
-`python -m benchmarks.survives_sweeps --folder <empty>`: every experiment has to be in MLflow once, complete, and each
-job's metrics have to be the same in both sweeps. `--jobs`, `--workers` and `--kills 0` measure, on a quiet machine, the
-time that parallel workers save.
+Run it with `python -m benchmarks.survives_sweeps --folder <empty>`. Each experiment must have one complete run in
+MLflow, and the metrics of each job must be equal in both sweeps. With `--kills 0` on an otherwise idle machine, it
+measures the time that parallel workers save.
 """
 
 import argparse
@@ -35,7 +35,7 @@ SETTINGS = [
 
 @dataclass(frozen=True)
 class Sweep:
-    """The jobs, and the folder with their cache and tracking store."""
+    """Sweep with its own cache and tracking store."""
 
     folder: Path
     images: Path
@@ -43,7 +43,7 @@ class Sweep:
     workers: int = 1
 
     def start(self) -> subprocess.Popen:
-        """Start the sweep, or resume it."""
+        """Start or resume the sweep."""
         self.folder.mkdir(exist_ok=True)
         store = f"sqlite:///{self.folder}/mlflow.db"
         overrides = ["dataset=folder", f"dataset.path={self.images}", f"cache_folder={self.folder}/cache", *SETTINGS]
@@ -61,11 +61,15 @@ class Sweep:
             )
 
     def run(self, kills: int = 0) -> float:
-        """Run it to its end, killed (SIGKILL to all processes) at random moments; returns seconds of the last start."""
+        """Run the sweep until it is complete, killing all its processes (SIGKILL) at random times.
+
+        Returns:
+            Seconds from the last start to the end.
+        """
         draws = np.random.default_rng(1)
         for _ in range(kills):
             process = self.start()
-            # By then some jobs have ended and others are running.
+            # When enough jobs are complete, the sweep is killed while others are running.
             enough = self.complete() + int(draws.integers(2, self.jobs // (kills + 1) + 1))
             while self.complete() < enough and process.poll() is None:
                 time.sleep(1)
@@ -78,11 +82,11 @@ class Sweep:
         return time.monotonic() - began
 
     def complete(self) -> int:
-        """Count the jobs that have ended."""
+        """Return the number of complete jobs."""
         return len(list(self.folder.glob(f"runs/*/{STAGES[-1]}/run.json")))
 
     def problems(self) -> list[str]:
-        """Describe what is wrong with the experiments in MLflow."""
+        """Return descriptions of the problems with the experiments in MLflow."""
         runs = mlflow.MlflowClient(f"sqlite:///{self.folder}/mlflow.db").search_runs(["1"])
         done = [run.data.tags["experiment_key"] for run in runs if run.data.tags.get("complete") == "true"]
         wrong = []
@@ -98,7 +102,7 @@ class Sweep:
 
 
 def differing(one: Path, other: Path) -> list[str]:
-    """Paths of the metrics files that two sweeps do not have alike."""
+    """Return the paths of metrics files that differ between two sweeps."""
     files = [f"runs/*/{stage}/metrics.json" for stage in COMPUTING]
     contents = [
         {path.relative_to(folder).as_posix(): path.read_text() for file in files for path in folder.glob(file)}
@@ -108,12 +112,12 @@ def differing(one: Path, other: Path) -> list[str]:
 
 
 def main() -> None:
-    """Run both sweeps, compare them, and write sweeps.json."""
+    """Run both sweeps, compare their results, and write sweeps.json."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.survives_sweeps", description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=24, help="an even number")
-    parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--kills", type=int, default=2)
-    parser.add_argument("--folder", type=Path, required=True, help="an empty folder for both sweeps")
+    parser.add_argument("--jobs", type=int, default=24, help="number of jobs, which must be even (default: 24)")
+    parser.add_argument("--workers", type=int, default=4, help="number of parallel jobs (default: 4)")
+    parser.add_argument("--kills", type=int, default=2, help="number of kills of the parallel sweep (default: 2)")
+    parser.add_argument("--folder", type=Path, required=True, help="empty folder for both sweeps")
     args = parser.parse_args()
     root = args.folder.resolve()
     images = write_images(root / "images")

@@ -1,6 +1,6 @@
-"""Decoding and feature extraction against bare loops, in turn within one process. Part of `make bench`.
+"""Compare the speed of decoding and feature extraction with that of minimal loops; part of `make bench`.
 
-Adds to docs/benchmarks/against_recipe.md.
+Both run alternately in one process. The results are added to docs/benchmarks/against_recipe.md.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pipeline  # noqa: F401  (sets what TensorFlow reads at its import)
+import pipeline  # noqa: F401  (sets environment variables that TensorFlow reads)
 
 # isort: split
 import keras
@@ -35,18 +35,18 @@ from pipeline.training.hardware import set_up
 SIZE = 224
 CACHE_GIB = 50.0
 BACKBONES = {"vgg16": 96, "resnet50": 256, "efficientnet_lite0": 768}
-"""Number of images for each backbone, so that a round takes seconds."""
+"""Number of images for each backbone, chosen so that a round takes seconds."""
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Time a call."""
+    """Return the seconds that a call takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def measure_decoding(folder: Path, rows: pd.DataFrame, rounds: int, scratch: Path) -> None:
-    """Measure decoding to the cache against a loop that only decodes and resizes."""
+    """Compare decoding to the cache with a loop that only decodes and resizes."""
     files = [folder / path for path in rows["path"]]
 
     def bare_one(file: Path) -> np.ndarray:
@@ -73,7 +73,7 @@ def measure_decoding(folder: Path, rows: pd.DataFrame, rounds: int, scratch: Pat
 
 
 def measure_extraction(config: Config, images: DecodedImages, rounds: int, scratch: Path) -> None:
-    """Measure cached features against `model(x)`, and against the folded network alone."""
+    """Compare the computation of cached features with `model(x)`, and with the folded network alone."""
     count, name = len(images), config.backbone.name
     in_memory = images.take(np.arange(count))
     model = build_classifier(config.backbone, config.train, SIZE, class_count=2)
@@ -102,22 +102,22 @@ def measure_extraction(config: Config, images: DecodedImages, rounds: int, scrat
 
 
 def warm_up(plain: keras.Model, part: FrozenPart, images: np.ndarray) -> None:
-    """Call both with each shape once: that traces them, and chooses their kernels."""
+    """Call both networks once with each batch shape, so that tracing and the choice of kernels are not measured."""
     for size in {64, len(images) % 64} - {0}:
         plain(images[:size], training=False)
         part.from_pixels(images[:size])
 
 
 def rate(count: int, measured: tuple[float, ...]) -> str:
-    """Images per second of the median round."""
+    """Return the number of images per second in the median round, as text."""
     return f"{count / float(np.median(measured)):.0f} images/s"
 
 
 def main() -> None:
-    """Measure decoding, then each backbone."""
+    """Measure decoding, then feature extraction with each backbone."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
-    parser.add_argument("images", type=Path, help="train/ with class sub-folders")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("images", type=Path, help="folder with train/, which contains class folders")
+    parser.add_argument("--rounds", type=int, default=3, help="number of measurements (default: 3)")
     args = parser.parse_args()
     folder = args.images.resolve()
     dataset = configuration(["dataset=folder", f"dataset.path={folder}"]).dataset
