@@ -234,8 +234,8 @@ def _check_classes(where: str, names: list[str], home: str) -> None:
         twin = by_case.setdefault(name.casefold(), name)
         if twin != name:
             raise PipelineError(
-                f"{where}: the classes {twin!r} and {name!r} differ only in case; rename or merge their {home}s"
+                f"{where}: the classes {twin!r} and {name!r} differ only in case; rename or merge these classes"
             )
     unreadable = [name for name in names if not name.isprintable()]
     if unreadable:
-        raise PipelineError(f"{where}: class names that can't be printed: {unreadable!a}; rename their {home}s")
+        raise PipelineError(f"{where}: these class names can't be printed: {unreadable!a}; rename the classes")

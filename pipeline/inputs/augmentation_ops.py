@@ -40,7 +40,7 @@ def _apply(name: str, images: tf.Tensor, strengths: np.ndarray) -> tf.Tensor:
     Args:
         name: Name of the operation, which is not geometric.
         images: Pixels, 0 to 255.
-        strengths: Strength for each image, -1 to 1, float32 [b]; posterize and solarize ignore the sign.
+        strengths: Strength for each image, -1 to 1, float32 [b]; posterize and solarize use its absolute value.
     """
     each, size = strengths[:, None, None, None], np.abs(strengths)
     transformation = {

@@ -107,7 +107,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise UndecodableError("floating-point pixels, whose range is unknown")
+        raise UndecodableError("floating-point pixels are not supported, since their range is unknown")
     if image.mode.startswith("I"):
         # 16 bits per pixel, which Pillow's own conversion would clip at 255.
         return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
