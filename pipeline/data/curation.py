@@ -35,8 +35,8 @@ class Curated:
     duplicates: pd.DataFrame
     """Table of the images that have duplicates.
 
-    Its columns are group (number from 1), path, label, given (original split), ties and distance. ties are the kinds of
-    pairs in the group, and distance is the largest distance of a pair in bits.
+    Its columns are group (number from 1), path, label, given (original split), ties and distance. `ties` are the kinds
+    of pairs in the group, and `distance` is the largest distance of a pair in bits.
     """
     leaks: Leaks
     """Images that occur in several of the data set's own splits."""

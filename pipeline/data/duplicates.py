@@ -23,7 +23,7 @@ HASH_BYTES = _FREQUENCIES**2 // 8
 """Size of a hash in bytes."""
 # Multiplying an image by this matrix on both sides gives the lowest frequencies of its cosine transform (type II).
 _WAVES = dct(np.eye(SIDE), axis=0)[:_FREQUENCIES]
-# Each round sorts the hashes by this many random bits, and compares each hash with this many that follow it.
+# Each round sorts the hashes by _KEY_BITS random bits, and compares each hash with the next _NEIGHBOURS hashes.
 _KEY_BITS, _NEIGHBOURS = 32, 4
 # Highest probability that a pair whose distance equals the limit is not compared in any round.
 _MISSED = 0.005
@@ -169,7 +169,7 @@ def close_pairs(hashes: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray,
 
 
 def _round_count(count: int, limit: int) -> int:
-    """Return the number of rounds in which a pair with `limit` different bits is compared with probability 1 - _MISSED.
+    """Return the number of rounds needed to compare a pair with `limit` different bits with probability 1 - _MISSED.
 
     A round compares a pair if both agree in log2(`count`) bits, the number of bits that distinguishes `count` hashes.
     """

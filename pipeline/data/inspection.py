@@ -37,8 +37,8 @@ weakest colour channel.
 # Files per task of a thread; scheduling each small file on its own would take as long as reading it.
 _CHUNK = 32
 _COLOUR_SIDE = 16
-# Columns of the cache. size (bytes) and changed (modification time in ns) are those of the file when it was read.
-# reason says why the file is not an image.
+# Columns of the cache. `size` (bytes) and `changed` (modification time in ns) are those of the file when it was read.
+# `reason` says why the file is not an image.
 _COLUMNS = {
     "path": "TEXT PRIMARY KEY",
     "size": "INTEGER",
@@ -75,9 +75,9 @@ class Inspection:
     table: pd.DataFrame
     """Table with one row per file.
 
-    Its columns are path, label, split and group as listed, sha256 (empty for an unreadable file), and reason. reason
-    says why the file is not an image, and is null for an image. Images also have width and height (upright, in pixels),
-    format, orientation (EXIF, 1 to 8), size (bytes), `STATISTICS` and detail.
+    Its columns are path, label, split and group as listed, sha256 (empty for an unreadable file), and reason.
+    `reason` says why the file is not an image, and is null for an image. Images also have width and height (upright, in
+    pixels), format, orientation (EXIF, 1 to 8), size (bytes), `STATISTICS` and detail.
     """
     hashes: np.ndarray
     """Perceptual hashes (`pipeline.data.duplicates`), uint8 [n, 32]; zeros for files that are not images."""

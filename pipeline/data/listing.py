@@ -21,7 +21,7 @@ SPLIT_ALIASES = {
     "val": "validation",
     "valid": "validation",
 }
-"""Split by its name in a data set, in lower case."""
+"""Map from the names of splits in data sets, in lower case, to train, validation or test."""
 
 
 class LabelledImage(NamedTuple):

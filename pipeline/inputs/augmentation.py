@@ -241,9 +241,9 @@ class Mixing:
         """Generate the random parameters for mixing a batch of `count` images.
 
         Returns:
-            (order, fraction, boxes): order is the index of the image that each image is mixed with, int64 [b]. fraction
-            is the weight of the image itself, float32 [b]. boxes is a mask of the pixels that CutMix replaces,
-            bool [b, size, size, 1].
+            (order, fraction, boxes): `order` is the index of the image that each image is mixed with, int64 [b].
+            `fraction` is the weight of the image itself, float32 [b]. `boxes` is a mask of the pixels that CutMix
+            replaces, bool [b, size, size, 1].
 
         Sources: H. Zhang et al., mixup (2018); S. Yun et al., CutMix (2019).
         """
