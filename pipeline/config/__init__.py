@@ -38,7 +38,8 @@ class EvaluateConfig:
     """Test-time augmentation: mean over the image and its mirror image (flip), over the image and five crops (crops),
     or over these six and their mirror images (flip_crops)."""
     corruptions: str = one_of("none", "all")
-    """Corruptions for measuring robustness. all: accuracy under eleven corruptions at five severities each."""
+    """Corruptions for measuring robustness. none: robustness is not measured. all: accuracy under eleven corruptions at
+    five severities each."""
     corruption_images: int | None = at_least(1)
     """Number of randomly chosen test images on which robustness is measured. Null: all."""
 

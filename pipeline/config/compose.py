@@ -163,7 +163,7 @@ def _values(override: Override) -> list[str]:
 
 
 def _single_overrides(override: Override) -> list[str]:
-    """Return one override for each known value of an override."""
+    """Split an override into one override per value, and omit unknown values."""
     values = _values(override)
     if not values:
         return [override.input_line]

@@ -85,7 +85,7 @@ def run_job(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> 
 
 
 def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> JobResult:
-    # MLflow takes seconds to import, and --help needs none of it.
+    # MLflow takes seconds to import, and --help does not need it.
     from pipeline.jobs.pipeline import is_complete, run_through
     from pipeline.tracking.run_finder import mark_dead_runs
 
@@ -95,7 +95,7 @@ def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> Job
     before = _read(folder, experiment.key)
     cut_off = before is not None and before.status == JobStatus.BEGUN
     if cut_off:
-        # If the job was interrupted after its last stage, no stage runs now that would mark its MLflow run.
+        # Stages mark dead runs too, but no stage runs if the job was interrupted after its last one.
         mark_dead_runs(config.tracking)
     if sweep:
         if is_complete(stage, experiment):

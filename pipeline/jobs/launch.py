@@ -50,7 +50,7 @@ def main(stage: str | None) -> NoReturn:
     try:
         if stage and sys.argv[1:] == ["--dvc"]:
             start_logging(main_checkout() / "logs" / f"{stage}.log")
-            # MLflow takes seconds to import, and --help needs none of it.
+            # MLflow takes seconds to import, and --help does not need it.
             from pipeline.jobs.stage import execute
 
             if not execute(stage, Experiment.of(read_config(), OUTPUTS, read_digests())):

@@ -63,7 +63,7 @@ def is_done(stage: str, experiment: Experiment) -> bool:
 
 
 def execute(stage: str, experiment: Experiment, *, repeat: bool = False) -> bool:
-    """Run a stage on its inputs, write its folder, and log it to the experiment's run.
+    """Run a stage, write its outputs, and log them to the experiment's run.
 
     A result that another job has computed is copied from the cache. An interrupted training resumes after its last
     completed epoch. A result that was not logged before is logged.

@@ -138,5 +138,5 @@ def read_config() -> Config:
     """
     file = _SETTINGS / "config.yaml"
     if not file.exists():
-        raise PipelineError(f"{file} does not exist; run dvc repro, whose stage configure writes it")
+        raise PipelineError(f"{file} does not exist; run dvc repro, which writes it in stage configure")
     return check(OmegaConf.load(file))

@@ -51,7 +51,7 @@ class Rows:
         """Return the rows with the given indices, in their order.
 
         Args:
-            indices: Integer [b].
+            indices: Indices of rows, integer [b].
 
         Returns:
             Array [b, *shape].

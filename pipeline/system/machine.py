@@ -24,7 +24,7 @@ _all_cores: list[int] = []
 
 
 def threads(configured: int | None) -> int:
-    """Return the number of threads for TensorFlow: the configured one, else the number of cores; 0: its default.
+    """Return the number of threads for TensorFlow: the configured number, or that of all cores; 0 means its default.
 
     The number of threads affects the last digits of results. So a job always uses the same number of threads, even if
     parallel jobs leave it fewer cores.

@@ -54,7 +54,7 @@ def is_alive(process: str) -> bool:
 
 
 def worker_index() -> int:
-    """Return the index of this process in a distributed training: 0 for the chief, and without such a training.
+    """Return the index of this process in a distributed training: 0 for the chief, or without distributed training.
 
     Raises:
         PipelineError: TF_CONFIG is not in TensorFlow's format.

@@ -14,7 +14,7 @@ from pipeline.tracking.store import mask_secrets, store_uri
 
 
 class Ledger:
-    """Record of the results of an experiment that are logged. If its file is deleted, they are logged again."""
+    """Record of an experiment's logged results. If its file is deleted, the results are logged again."""
 
     def __init__(self, cache: Path, experiment_key: str, tracking: TrackingConfig):
         """Open the ledger of an experiment.

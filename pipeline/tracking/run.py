@@ -58,7 +58,7 @@ class ExperimentRun:
             self.log_stage(root / name)
 
     def report_epoch(self, row: dict[str, float]) -> None:
-        """Log the metrics of an epoch (see `pipeline.training.Row`) in the background, unless the store has them."""
+        """Log the metrics of an epoch (see `pipeline.training.Row`) in the background, unless this was done before."""
         if row["epoch"] not in self._reported:
             self._reported.add(int(row["epoch"]))
             self._outbox.put(epoch_metrics(row))
@@ -153,8 +153,8 @@ def open_run(context: StageContext, config: Config) -> Iterator[ExperimentRun]:
     """Open the run of an experiment while a stage runs, and log inputs that other runs computed.
 
     The run is the one that has the inputs, or the experiment's latest run. If it is complete, or already has this
-    stage, a new run is created. After the first stage of an experiment, an unreachable server is no error. The run ends
-    as FINISHED, as FAILED after an error, or as KILLED after an interruption.
+    stage, a new run is created. After the first stage of an experiment, an unreachable server is not an error. The run
+    ends as FINISHED, as FAILED after an error, or as KILLED after an interruption.
 
     Raises:
         PipelineError: The tracking store can't be used.
