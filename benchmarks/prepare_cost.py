@@ -1,8 +1,8 @@
 """Measure time and memory of `prepare` on synthetic images: `python -m benchmarks.prepare_cost scan|scale|growth`.
 
-scan    compare a first and a repeated scan of 10,000 JPEG files of 500x375 with a loop that reads, hashes and decodes
-scale   compare time and memory for 100,000 and 10,000 images, and measure the cost of 10 additional files
-growth  measure the search for near duplicates with increasing numbers of hashes
+scan: compare a first and a repeated scan of 10,000 JPEG files of 500x375 with a loop that reads, hashes and decodes.
+scale: compare time and memory for 100,000 and 10,000 images, and measure the cost of 10 additional files.
+growth: measure the search for near duplicates with increasing numbers of hashes.
 """
 
 import argparse
@@ -147,7 +147,7 @@ def growth(counts: list[int]) -> None:
         planted = int((np.concatenate(distances) <= near_duplicates.distance).sum())
         print(
             f"{len(hashes):>7} hashes: {seconds[-1]:.2f} s, {1e6 * seconds[-1] / len(hashes):.0f} us per hash; "
-            f"{len(pairs)} pairs, {planted} planted within {near_duplicates.distance} bits",
+            f"{len(pairs)} pairs found, {planted} expected within {near_duplicates.distance} bits",
             flush=True,
         )
     power = np.polyfit(np.log(counts[1:]), np.log(seconds[1:]), 1)[0]

@@ -1,8 +1,7 @@
 """Measure detection rates of duplicates and wrong labels: `python -m benchmarks.prepare_finds planted|labels`.
 
-planted  copy some of 5,000 distinct images in four ways, and count the copies that prepare finds
-
-labels   change 5 % of the labels, and count those that label_issues.csv ranks first; trains for a minute
+planted: copy some of 5,000 distinct images in four ways, and count the copies that prepare finds.
+labels: change 5 % of the labels, train for a minute, and count the changed labels that label_issues.csv ranks first.
 """
 
 import argparse

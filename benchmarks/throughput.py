@@ -46,7 +46,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def measure_decoding(folder: Path, rows: pd.DataFrame, rounds: int, scratch: Path) -> None:
-    """Compare decoding to the cache with a loop that only decodes and resizes."""
+    """Compare the speed of decoding to the cache with that of a loop that only decodes and resizes."""
     files = [folder / path for path in rows["path"]]
 
     def bare_one(file: Path) -> np.ndarray:
@@ -73,7 +73,7 @@ def measure_decoding(folder: Path, rows: pd.DataFrame, rounds: int, scratch: Pat
 
 
 def measure_extraction(config: Config, images: DecodedImages, rounds: int, scratch: Path) -> None:
-    """Compare the computation of cached features with `model(x)`, and with the folded network alone."""
+    """Compare the speed of computing cached features with that of `model(x)`, and of the folded network alone."""
     count, name = len(images), config.backbone.name
     in_memory = images.take(np.arange(count))
     model = build_classifier(config.backbone, config.train, SIZE, class_count=2)
