@@ -37,7 +37,7 @@ def find_lr(args: argparse.Namespace) -> None:
     config = configuration(args.overrides)
     # MLflow takes seconds to import, so it is imported only after the configuration is checked.
     from pipeline.jobs.identity import Experiment
-    from pipeline.jobs.pipeline import run_through
+    from pipeline.jobs.run_stages import run_through
     from pipeline.jobs.stage import places_of
     from pipeline.system.terminal import start_logging
     from pipeline.tracking.new_run import log_rate_range

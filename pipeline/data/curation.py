@@ -40,7 +40,7 @@ class Curated:
     """
     leaks: Leaks
     """Images that occur in several of the data set's own splits."""
-    figures: dict[str, int]
+    counts: dict[str, int]
     """Number of duplicates, label conflicts, and leaked and dropped images, by metric name."""
 
 
@@ -64,7 +64,7 @@ def curate(inspection: Inspection, classes: list[str], dataset: CurationConfig, 
     # True for every copy of an image that occurs under several labels.
     in_conflict = (images["label"].groupby(same).transform("nunique") > 1).to_numpy()
     groups = int(duplicates["group"].nunique())
-    figures = {
+    counts = {
         "duplicate_groups": groups,
         "duplicates": len(duplicates) - groups,
         "label_conflicts": int(in_conflict.sum()),
@@ -79,15 +79,15 @@ def curate(inspection: Inspection, classes: list[str], dataset: CurationConfig, 
     leaks = find_leaks(images, pairs)
     if len(leaks.rows) and dataset.on_leak == "fail":
         raise LeakError(leaks, duplicates)
-    figures |= {"leaked": len(leaks.rows), "dropped": 0}
+    counts |= {"leaked": len(leaks.rows), "dropped": 0}
     if dataset.on_leak == "drop":
-        figures["dropped"] = len(leaks.removable)
+        counts["dropped"] = len(leaks.removable)
         images = images.drop(index=images.index[leaks.removable]).reset_index(drop=True)
     images["label"] = pd.Categorical(images["label"], categories=classes)
     images["split"] = cut_splits(images, dataset, seed)
     images["group"] = group_names(images["unit"].to_numpy(), images["path"], images["group"])
     manifest = images[COLUMNS].astype(_TYPES)
-    return Curated(manifest, quarantined.sort_values("path", ignore_index=True), duplicates, leaks, figures)
+    return Curated(manifest, quarantined.sort_values("path", ignore_index=True), duplicates, leaks, counts)
 
 
 def _usable_images(table: pd.DataFrame, test: str) -> tuple[pd.DataFrame, np.ndarray]:

@@ -71,7 +71,7 @@ def calibration_error_by_chance(probabilities: np.ndarray, bins: int) -> float:
     return float(np.mean(errors))
 
 
-def calibration_figures(labels: np.ndarray, probabilities: np.ndarray, bins: int, when: str) -> dict[str, float]:
+def calibration_metrics(labels: np.ndarray, probabilities: np.ndarray, bins: int, when: str) -> dict[str, float]:
     """Return the metrics loss, brier, ece and ece_by_chance, with `_<when>` appended to each name."""
     figures = {
         "loss": losses(labels, probabilities).mean(),

@@ -184,7 +184,7 @@ def accuracy_under_corruptions(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def corrupted_figures(table: pd.DataFrame, hits: np.ndarray, evaluate: EvaluateConfig, seed: int) -> dict[str, float]:
+def corruption_metrics(table: pd.DataFrame, hits: np.ndarray, evaluate: EvaluateConfig, seed: int) -> dict[str, float]:
     """Summarise accuracy under corruptions.
 
     Args:

@@ -9,7 +9,7 @@ from scipy.stats import norm
 from sklearn.metrics import f1_score
 from statsmodels.stats.proportion import proportion_confint
 
-from pipeline.evaluation.metrics import METRICS, Estimate, Metric, figure_name
+from pipeline.evaluation.metrics import METRICS, Estimate, Metric, stored_name
 
 # Maximum number of bootstrap weights in memory at once.
 _WEIGHTS_AT_ONCE = 5_000_000
@@ -55,7 +55,7 @@ def estimates(
     values = {name: float(column.mean()) for name, column in means.items()} | {"macro_f1": macro_f1(labels, predicted)}
     for name, column in replicates.items():
         found[name] = resampled_estimate(METRICS[name], values[name], column, labels=labels, confidence=confidence)
-    return {figure_name(name, top_k): found[name] for name in METRICS if name in found}
+    return {stored_name(name, top_k): found[name] for name in METRICS if name in found}
 
 
 def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:

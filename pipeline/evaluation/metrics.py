@@ -184,6 +184,6 @@ RANKING_METRICS = tuple(name for name, metric in METRICS.items() if metric.has_i
 """Names of the metrics by which models can be ranked."""
 
 
-def figure_name(metric: str, top_k: int) -> str:
+def stored_name(metric: str, top_k: int) -> str:
     """Return the name of a metric in metrics.json and MLflow, such as top5_accuracy."""
     return f"top{top_k}_accuracy" if metric == "top_k" else metric

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from pipeline.config import BackboneConfig
-from pipeline.finetuning.phases import Round
+from pipeline.finetuning.rounds import Round
 from pipeline.models.classifier import with_input_size
 from pipeline.models.freezing import rate_factors
 from pipeline.models.parts import Parts, parts_for_finetuning

@@ -86,7 +86,7 @@ def run_job(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> 
 
 def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> JobResult:
     # MLflow takes seconds to import, and --help does not need it.
-    from pipeline.jobs.pipeline import is_complete, run_through
+    from pipeline.jobs.run_stages import is_complete, run_through
     from pipeline.tracking.run_finder import mark_dead_runs
 
     # The digests are computed once: images that are added during the job must not change its experiment.

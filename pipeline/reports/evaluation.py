@@ -76,7 +76,7 @@ class Evaluation:
         return self.metrics["best"]
 
     @property
-    def figures(self) -> Json:
+    def best_metrics(self) -> Json:
         """Test metrics of the better phase."""
         return self.metrics[self.best]
 

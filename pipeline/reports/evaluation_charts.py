@@ -23,7 +23,7 @@ def evaluation_charts(evaluation: Evaluation) -> dict[str, Figure]:
     Returns:
         Figures by the name of the chart.
     """
-    figures, classes = evaluation.figures, evaluation.classes
+    figures, classes = evaluation.best_metrics, evaluation.classes
     reliability = dict(list(evaluation.reliability.groupby("temperature")))
     charts = {
         "confusion": confusion_chart(evaluation.confusion, classes, "Test images"),
@@ -132,7 +132,7 @@ def reliability_chart(before: pd.DataFrame, after: pd.DataFrame, figures: dict[s
     Args:
         before: Table returned by `pipeline.evaluation.calibration.reliability`, before temperature scaling.
         after: Table of the same form, after temperature scaling.
-        figures: Results of `pipeline.evaluation.calibration.calibration_figures` for before and after.
+        figures: Results of `pipeline.evaluation.calibration.calibration_metrics` for before and after.
     """
     with charting(8.6, 4.0) as figure:
         left, right = figure.subplots(1, 2)

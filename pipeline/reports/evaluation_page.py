@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.config import PHASES
-from pipeline.evaluation.metrics import METRICS, figure_name
+from pipeline.evaluation.metrics import METRICS, stored_name
 from pipeline.reports.evaluation import Evaluation
 from pipeline.storage.files import Json
 from pipeline.visuals.pages import data_uri, p_value, write_page
@@ -27,7 +27,7 @@ def write_report(file: Path, evaluation: Evaluation, charts: dict[str, Figure]) 
         evaluation: Evaluation to report.
         charts: Charts returned by `pipeline.reports.evaluation_charts.evaluation_charts`, and the chart `training`.
     """
-    best, figures, metrics = evaluation.best, evaluation.figures, evaluation.metrics
+    best, figures, metrics = evaluation.best, evaluation.best_metrics, evaluation.metrics
     experiment, settings = evaluation.experiment, evaluation.experiment["evaluate"]
     phase = f"{PHASE_NAMES[best]} (unfreeze: {evaluation.unfreeze})" if best == "finetune" else PHASE_NAMES[best]
     curves, count = evaluation.curves["class"].nunique(), len(evaluation.classes)
@@ -71,7 +71,7 @@ def _cards(gallery: pd.DataFrame) -> list[dict]:
 
 def summary(evaluation: Evaluation) -> str:
     """Summarise the results of an experiment in a few lines of Markdown."""
-    figures, metrics, experiment = evaluation.figures, evaluation.metrics, evaluation.experiment
+    figures, metrics, experiment = evaluation.best_metrics, evaluation.metrics, evaluation.experiment
     lines = [
         f"Test accuracy **{figures['accuracy']:.4f}** ({figures['accuracy_low']:.4f} to {figures['accuracy_high']:.4f}) "
         f"on {figures['images']} images: "
@@ -96,7 +96,7 @@ def _format_interval(figures: dict[str, float], name: str) -> str:
 def headline(figures: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return (label, name) of each metric in a phase's results, in display order."""
     top_k = next((int(match[1]) for name in figures if (match := re.fullmatch(r"top(\d+)_accuracy", name))), 0)
-    named = {figure_name(name, top_k): metric for name, metric in METRICS.items()}
+    named = {stored_name(name, top_k): metric for name, metric in METRICS.items()}
     return [(metric.label.format(k=top_k), name) for name, metric in named.items() if name in figures]
 
 

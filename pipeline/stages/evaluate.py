@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from pipeline.config import PHASES
 from pipeline.evaluation import tables
-from pipeline.evaluation.calibration import calibration_figures
-from pipeline.evaluation.corruptions import COLUMNS, accuracy_under_corruptions, corrupted_figures
+from pipeline.evaluation.calibration import calibration_metrics
+from pipeline.evaluation.corruptions import COLUMNS, accuracy_under_corruptions, corruption_metrics
 from pipeline.evaluation.metrics import prior_adjusted_accuracy
 from pipeline.evaluation.phase_result import PhaseResult, TestSet, check_saved_model, evaluate_phase
 from pipeline.evaluation.significance import compare_hits
@@ -54,7 +54,7 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
     robustness = _robustness(results[best], test, settings)
     if len(robustness):
         hits = results[best].single_view.raw.argmax(axis=1) == test.labels
-        metrics["corrupted"] = corrupted_figures(robustness, hits, evaluate, seed)
+        metrics["corrupted"] = corruption_metrics(robustness, hits, evaluate, seed)
 
     write_json(out / "metrics.json", metrics)
     write_json(out / "calibration.json", _temperatures(results, settings))
@@ -71,7 +71,7 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
     shown, images, maps = tables.gallery(results[best], test, evaluate.gallery)
     shown.to_csv(out / "gallery.csv", index=False)
     np.savez_compressed(out / "gallery.npz", images=images, heatmaps=maps)
-    _log_figures(metrics)
+    _log_metrics(metrics)
     return describe_environment()
 
 
@@ -123,8 +123,8 @@ def _metrics(
         metrics[phase]["prior_adjusted_accuracy"] = prior_adjusted_accuracy(labels, result.predicted, training)
         metrics[phase]["calibration"] = {
             "temperature": result.averaged.temperature,
-            **calibration_figures(labels, result.averaged.raw, evaluate.calibration_bins, "before"),
-            **calibration_figures(labels, result.averaged.scaled, evaluate.calibration_bins, "after"),
+            **calibration_metrics(labels, result.averaged.raw, evaluate.calibration_bins, "before"),
+            **calibration_metrics(labels, result.averaged.scaled, evaluate.calibration_bins, "after"),
         }
     train_hits, finetune_hits = (results[phase].predicted == labels for phase in PHASES)
     metrics["comparison"] = compare_hits(train_hits, finetune_hits, evaluate.confidence).named()
@@ -148,13 +148,13 @@ def _robustness(result: PhaseResult, test: TestSet, settings: EvaluateSettings) 
         )
 
 
-def _log_figures(metrics: Json) -> None:
+def _log_metrics(metrics: Json) -> None:
     for phase in PHASES:
-        figures = metrics[phase]
+        values = metrics[phase]
         log.info(
             "%s: test accuracy %.4f (%.4f to %.4f), macro F1 %.4f (%.4f to %.4f), ECE %.4f%s",
-            phase, figures["accuracy"], figures["accuracy_low"], figures["accuracy_high"], figures["macro_f1"],
-            figures["macro_f1_low"], figures["macro_f1_high"], figures["ece"],
+            phase, values["accuracy"], values["accuracy_low"], values["accuracy_high"], values["macro_f1"],
+            values["macro_f1_low"], values["macro_f1_high"], values["ece"],
             ", best on validation" * (phase == metrics["best"]),
         )  # fmt: skip
     saved = metrics["saved_model"]

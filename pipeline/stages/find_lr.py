@@ -14,7 +14,7 @@ import pandas as pd
 
 from pipeline.config import Config, FindLrConfig
 from pipeline.finetuning.finetuner import round_parts
-from pipeline.finetuning.phases import finetune_rounds
+from pipeline.finetuning.rounds import finetune_rounds
 from pipeline.inputs.manifest import read_manifest
 from pipeline.models.classifier import BACKBONE, build_classifier
 from pipeline.models.freezing import rate_factors

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.finetuning.finetuner import better_phase, fine_tune
-from pipeline.finetuning.phases import finetune_rounds
+from pipeline.finetuning.rounds import finetune_rounds
 from pipeline.inputs.manifest import read_manifest
 from pipeline.models.classifier import BACKBONE
 from pipeline.models.freezing import batch_norm_digest

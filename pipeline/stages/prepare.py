@@ -55,7 +55,7 @@ def summarise(curated: Curated, listing: Listing, counts: pd.DataFrame) -> Json:
         "classes": len(listing.classes),
         "quarantined": len(curated.quarantined),
         "left_out": sum(listing.left_out.values()),
-        **curated.figures,
+        **curated.counts,
         "imbalance": imbalance(counts["train"]),
         "median_width": float(manifest["width"].median()),
         "median_height": float(manifest["height"].median()),
@@ -68,7 +68,7 @@ def summarise(curated: Curated, listing: Listing, counts: pd.DataFrame) -> Json:
 
 
 def _log_findings(listing: Listing, curated: Curated) -> None:
-    manifest, figures = curated.manifest, curated.figures
+    manifest, found = curated.manifest, curated.counts
     for reason, count in sorted(listing.left_out.items()):
         log.warning("%d files left out: %s", count, reason)
     if len(curated.quarantined):
@@ -77,15 +77,15 @@ def _log_findings(listing: Listing, curated: Curated) -> None:
             "%d images are quarantined, the first is %r (%s); see quarantine.csv",
             len(curated.quarantined), first["path"], first["reason"],
         )  # fmt: skip
-    if figures["duplicates"]:
+    if found["duplicates"]:
         log.warning(
             "%d images are duplicates of others (%d groups), %d of them with conflicting labels; see duplicates.html",
-            figures["duplicates"], figures["duplicate_groups"], figures["label_conflicts"],
+            found["duplicates"], found["duplicate_groups"], found["label_conflicts"],
         )  # fmt: skip
-    if figures["leaked"]:
+    if found["leaked"]:
         log.warning(
             "%d images appear in more than one given split (same image or same group); %d dropped",
-            figures["leaked"], figures["dropped"],
+            found["leaked"], found["dropped"],
         )  # fmt: skip
     for split, rows in manifest.groupby("split"):
         if missing := set(listing.classes) - set(rows["label"]):

@@ -14,7 +14,7 @@ from pipeline.system.paths import CODE
 def run_stages(config: Config, root: Path, last: str | None = None, *, repeat: bool = False):
     """Run the stages up to `last` (None: all) in the folder `root`; returns the experiment."""
     from pipeline.jobs.identity import Experiment
-    from pipeline.jobs.pipeline import run_through
+    from pipeline.jobs.run_stages import run_through
 
     experiment = Experiment.of(config, root)
     run_through(last, experiment, repeat=repeat)

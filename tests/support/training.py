@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.data.sources import image_folder, table_file
 from pipeline.finetuning.finetuner import fine_tune
-from pipeline.finetuning.phases import finetune_rounds
+from pipeline.finetuning.rounds import finetune_rounds
 from pipeline.inputs.manifest import Manifest, read_manifest
 from pipeline.models.classifier import build_classifier
 from pipeline.models.freezing import first_trainable

@@ -50,7 +50,7 @@ def test_a_clean_folder_stays_as_it_is(folder):
     assert list(found.manifest) == COLUMNS
     assert len(found.manifest) == 18
     assert found.manifest["group"].isna().all()
-    assert not any(found.figures.values())
+    assert not any(found.counts.values())
 
 
 def test_given_splits_that_leak_are_refused_with_the_pairs_and_a_page(folder):
@@ -72,14 +72,14 @@ def test_leaks_are_dropped_from_what_is_learned_from(folder):
     found = curated(folder, "dataset.on_leak=drop")
     assert not {"train/x/copy.jpg", "train/y/again.jpg"} & set(found.manifest["path"])
     assert {"test/x/0.jpg", "test/y/0.jpg"} <= set(found.manifest["path"])
-    assert (found.figures["leaked"], found.figures["dropped"]) == (4, 2)
+    assert (found.counts["leaked"], found.counts["dropped"]) == (4, 2)
 
 
 def test_leaks_are_kept_and_counted(folder):
     leak(folder)
     found = curated(folder, "dataset.on_leak=keep")
     assert len(found.manifest) == 20
-    assert (found.figures["leaked"], found.figures["dropped"]) == (4, 0)
+    assert (found.counts["leaked"], found.counts["dropped"]) == (4, 0)
 
 
 def test_the_validation_split_gives_way_to_the_test_split(folder):
@@ -107,13 +107,13 @@ def test_a_picture_under_two_labels_is_quarantined(folder):
     found = curated(folder)
     assert found.quarantined["path"].tolist() == ["train/x/0.jpg", "train/y/other.jpg"]
     assert set(found.quarantined["reason"]) == {"the same image under several labels: x, y"}
-    assert (found.figures["label_conflicts"], len(found.manifest)) == (2, 17)
+    assert (found.counts["label_conflicts"], len(found.manifest)) == (2, 17)
     assert len(curated(folder, "dataset.label_conflicts=keep").manifest) == 19
 
 
 def test_a_conflict_across_splits_is_no_leak_any_more(folder):
     shutil.copy(folder / "test" / "x" / "0.jpg", folder / "train" / "y" / "other.jpg")
-    assert curated(folder).figures["leaked"] == 0
+    assert curated(folder).counts["leaked"] == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -127,7 +127,7 @@ def test_duplicates_stay_in_one_split_where_splits_are_cut(tmp_path, seed):
     listing = list_images(config)
     inspected = inspect(home, listing.images, tmp_path / "cache", config.max_pixels)
     found = curate(inspected, listing.classes, config, seed)
-    assert found.figures["duplicate_groups"] == 20
+    assert found.counts["duplicate_groups"] == 20
     together = found.manifest[found.manifest["group"].notna()]
     assert len(together) == 40
     assert (together.groupby("group")["split"].nunique() == 1).all()

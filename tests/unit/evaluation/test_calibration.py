@@ -7,7 +7,7 @@ import pytest
 from pipeline.evaluation.calibration import (
     at_temperature,
     calibration_error_by_chance,
-    calibration_figures,
+    calibration_metrics,
     expected_calibration_error,
     fit_temperature,
     reliability,
@@ -63,7 +63,7 @@ def test_the_error_by_hand():
     assert table.loc[1, "accuracy_low"] < 0.75 < table.loc[1, "accuracy_high"]
     assert table.loc[0].isna().sum() == 4
     assert expected_calibration_error(labels, probabilities, 2) == pytest.approx(0.05)
-    assert set(calibration_figures(labels, probabilities, 2, "before")) == {
+    assert set(calibration_metrics(labels, probabilities, 2, "before")) == {
         "loss_before",
         "brier_before",
         "ece_before",

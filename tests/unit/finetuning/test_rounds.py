@@ -5,7 +5,7 @@ import re
 import keras
 import pytest
 
-from pipeline.finetuning.phases import finetune_rounds
+from pipeline.finetuning.rounds import finetune_rounds
 from pipeline.models.graph import count_macs
 from pipeline.system.errors import PipelineError
 from tests.support.training import classifier
@@ -47,7 +47,10 @@ def test_a_round_sets_only_what_differs(backbone_of):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("finetune.phases=[{unfreeze: all}, {unfreeze: -1}]", "round 2 (-1) freezes layers that round 1 (all) has trained"),
+        (
+            "finetune.phases=[{unfreeze: all}, {unfreeze: -1}]",
+            "round 2 (-1) freezes layers that round 1 (all) has trained",
+        ),
         ("finetune.unfreeze=top_activation", "no trainable layer at or above 'top_activation'"),
         ("finetune.phases=[{unfreeze: blok5a}]", "did you mean block5a"),
     ],
