@@ -16,9 +16,7 @@ def main() -> None:
     parser.add_argument(
         "--metric", default="accuracy", choices=RANKING_METRICS, help="metric for ranking and tests (default: accuracy)"
     )
-    parser.add_argument(
-        "--cost", default="size", choices=COSTS, help="cost to minimise among the best models (default: size)"
-    )
+    parser.add_argument("--cost", default="size", choices=COSTS, help="cost to minimise among the best (default: size)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table to a CSV file")
     parser.add_argument(
         "--html",

@@ -16,14 +16,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.reproduce", description=main.__doc__)
     parser.add_argument("run", metavar="RUN", help="id of a complete MLflow run, or its first characters")
     parser.add_argument(
-        "--into",
-        type=Path,
-        metavar="DIR",
-        help="folder for code, environment and results (default: reproduced/<run>)",
+        "--into", type=Path, metavar="DIR", help="folder for code and results (default: reproduced/<run>)"
     )
-    parser.add_argument(
-        "--here", action="store_true", help="use this environment instead of a new one from the lock file"
-    )
+    parser.add_argument("--here", action="store_true", help="use this environment instead of one from the lock file")
     parser.add_argument(
         "--tolerance", type=float, default=1e-6, help="largest allowed difference of a metric (default: 1e-6)"
     )

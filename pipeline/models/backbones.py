@@ -80,9 +80,7 @@ def _construct(backbone: BackboneConfig, image_size: int, weights: str | None) -
         return efficientnet_lite0(shape, weights)
     constructor = getattr(keras.applications, backbone.constructor, None)
     if constructor is None:
-        raise PipelineError(
-            f"backbone.constructor: keras.applications has no {backbone.constructor!r}; expected a name such as ResNet50"
-        )
+        raise PipelineError(f"backbone.constructor: keras.applications has no {backbone.constructor!r}")
     return constructor(include_top=False, weights=weights, input_shape=shape)
 
 

@@ -37,9 +37,7 @@ def run_command(command: Callable[..., Result], *args: object) -> Result:
 
 def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     """Add the positional argument `overrides`, with an example in its help text."""
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help=f"overrides of the configuration, such as {example}"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"configuration override, such as {example}")
 
 
 def add_selection(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
@@ -48,17 +46,9 @@ def add_selection(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiv
     Parse the command line with `parse_selection` afterwards.
     """
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument(
-        "--filter",
-        help="select runs by a filter in MLflow's search syntax, such as \"params.`backbone.name` = 'vgg16'\"",
-    )
-    choice.add_argument(
-        "--sweep",
-        nargs="?",
-        const="",
-        help="select the jobs of a sweep by a part of its command line; without a value, those of the latest sweep",
-    )
-    choice.add_argument("--runs", nargs="+", metavar="ID", help="select runs by their ids in MLflow")
+    choice.add_argument("--filter", help="MLflow search, such as \"params.`backbone.name` = 'vgg16'\"")
+    choice.add_argument("--sweep", nargs="?", const="", help="part of a sweep's command line (alone: the latest sweep)")
+    choice.add_argument("--runs", nargs="+", metavar="ID", help="ids of runs in MLflow")
     return choice
 
 
