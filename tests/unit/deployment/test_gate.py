@@ -75,4 +75,4 @@ def test_a_champion_whose_run_is_gone_is_not_compared(configure):
     connect(config.tracking)
     decision = compare_with_champion("f" * 32, Experiment("0" * 32, "challenger", 0, {}, {}, {}), config)
     assert not decision.promoted
-    assert "of champion or challenger is gone" in decision.reason
+    assert "of champion or challenger was deleted" in decision.reason
