@@ -1,4 +1,4 @@
-"""Stage evaluate, `python -m pipeline.evaluate`: evaluate both models; the code is in `pipeline.stages.evaluate`."""
+"""Evaluate both models on the test images with `python -m pipeline.evaluate`; see `pipeline.stages.evaluate`."""
 
 from pipeline.jobs.launch import main
 

@@ -1,4 +1,4 @@
-"""Stage finetune, `python -m pipeline.finetune`: run fine-tuning; the code is in `pipeline.stages.finetune`."""
+"""Run fine-tuning with `python -m pipeline.finetune`; see `pipeline.stages.finetune`."""
 
 from pipeline.jobs.launch import main
 

@@ -1,4 +1,4 @@
-"""Stage prepare, `python -m pipeline.prepare`: check and split the images; the code is in `pipeline.stages.prepare`."""
+"""Check and split the images with `python -m pipeline.prepare`; see `pipeline.stages.prepare`."""
 
 from pipeline.jobs.launch import main
 

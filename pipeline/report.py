@@ -1,4 +1,4 @@
-"""Stage report, `python -m pipeline.report`: draw charts and pages; the code is in `pipeline.stages.report`."""
+"""Draw the charts and write the pages with `python -m pipeline.report`; see `pipeline.stages.report`."""
 
 from pipeline.jobs.launch import main
 

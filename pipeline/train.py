@@ -1,4 +1,4 @@
-"""Stage train, `python -m pipeline.train`: run feature extraction; the code is in `pipeline.stages.train`."""
+"""Run feature extraction with `python -m pipeline.train`; see `pipeline.stages.train`."""
 
 from pipeline.jobs.launch import main
 

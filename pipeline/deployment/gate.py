@@ -139,8 +139,8 @@ def hits_on_same_images(champion: pd.DataFrame, challenger: pd.DataFrame) -> tup
     )
     if not first[["sha256", "label"]].equals(second[["sha256", "label"]]):
         raise PipelineError(
-            "Champion and challenger were evaluated on different test images and can't be compared; "
-            "evaluate both on the same test/ folder"
+            "Champion and challenger were evaluated on different test images or labels and can't be compared; "
+            "evaluate both on the same test set"
         )
     return (first["label"] == first["prediction"]).to_numpy(), (second["label"] == second["prediction"]).to_numpy()
 

@@ -55,9 +55,9 @@ class DecodedImages:
             )
         else:
             log.warning(
-                "Not caching decoded images: %d images need %.1f GiB (limit hardware.image_cache_gib=%g, or disk full or "
-                "read-only); decoding each whenever it is needed",
-                len(rows), rows_bytes(len(rows), shape, "uint8") / GIB, budget_gib,
+                "Decoded images are not cached, so each is decoded whenever it is needed: %d images need %.1f GiB, but "
+                "hardware.image_cache_gib is %g, or %s is full or read-only. Raise the limit or free disk space to cache them",
+                len(rows), rows_bytes(len(rows), shape, "uint8") / GIB, budget_gib, cache.folder,
             )  # fmt: skip
 
     def __len__(self) -> int:

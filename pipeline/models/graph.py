@@ -1,4 +1,4 @@
-"""Graph of a functional network: the tensors at which it can be divided, and its computing cost."""
+"""Graph of a functional Keras model: the tensors at which it can be split, and its number of multiply-adds."""
 
 import math
 from collections import Counter

@@ -79,7 +79,9 @@ def load_classifier(file: Path) -> tuple[keras.Model, list[str]]:
     except Exception as error:  # A file from another source may raise any error.
         raise PipelineError(f"{file} can't be loaded; no code in it was run: {shorten(str(error), 300)}") from error
     if model.output_shape != (None, len(classes)):
-        raise PipelineError(f"{file} names {len(classes)} classes, but its output has shape {model.output_shape}")
+        raise PipelineError(
+            f"{file} names {len(classes)} classes, but its model's output has shape {model.output_shape}"
+        )
     return model, classes
 
 

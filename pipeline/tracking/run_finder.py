@@ -81,8 +81,9 @@ def mark_dead_runs(tracking: TrackingConfig) -> None:
 def mark_dead(client: mlflow.MlflowClient, experiment_id: str, root: Path | None = None) -> None:
     """Mark experiment runs whose process died as KILLED, or as FINISHED if they are complete.
 
-    A process on this machine has died if it does not exist any more. A process in the job folder `root` has died, since
-    this process holds the lock of the folder. Runs of processes on other machines are not changed.
+    A process on this machine is dead if it no longer exists. Any other process whose run belongs to the job folder
+    `root` is dead too, because this process holds the folder's lock. Other runs of processes on other machines are not
+    changed.
     """
     query = "attributes.status = 'RUNNING' and tags.role = 'experiment'"
     for run in client.search_runs([experiment_id], query):

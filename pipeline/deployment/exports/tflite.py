@@ -49,7 +49,10 @@ class LiteRTInt8(LiteRT):
 
     @staticmethod
     def write(classifier: Classifier, images: np.ndarray, target: Path) -> None:
-        """Export a classifier in int8 to the file `target`, with ranges of values from `images`, [n, size, size, 3]."""
+        """Export a classifier, quantized to int8, to the file `target`.
+
+        The ranges of activations are calibrated on representative `images`, uint8 [n, size, size, 3].
+        """
         _convert(
             classifier,
             target,
