@@ -57,7 +57,7 @@ class RunRecord:
         return cls(**content | {"tracking": TrackingConfig(**content["tracking"])})
 
     def name(self, unfreeze: int | str) -> str:
-        """Return the name of the run: backbone, data set, unfreeze depth, first six characters of the experiment key."""
+        """Return the name of the run: backbone, data set, unfreeze depth, first six characters of the key."""
         return f"{self.title} {unfreeze} {self.experiment_key[:6]}"
 
 
