@@ -1,3 +1,4 @@
+# make setup      create .venv and install the packages into it; all targets below do so where it is missing
 # make repro      set up what is missing, then run every stage that is not up to date
 # make test       the same set-up with the test tools, then all tests but the slowest; ARGS="-n 0 tests/unit/data"
 # make test-all   the slow tests too, and those that start servers and clusters; all 42 backbones: ARGS="-m every_backbone"
@@ -20,7 +21,9 @@ LOCK := $(if $(GPU),requirements-gpu.lock,requirements.lock)
 # each process would compile them again, and TensorFlow's import would take 18 seconds instead of 5.
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes
 
-.PHONY: repro test test-all lint ui serve demo bench lock
+.PHONY: setup repro test test-all lint ui serve demo bench lock
+
+setup: $(VENV)/.installed-$(LOCK)
 
 repro: $(VENV)/.installed-$(LOCK)
 	dvc repro
@@ -40,6 +43,7 @@ lint: $(VENV)/.installed-requirements-dev.lock
 	python tools/prose.py
 
 ui: $(VENV)/.installed-$(LOCK)
+	python -m pipeline.sync
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
 
 serve: $(VENV)/.installed-$(LOCK)
@@ -59,9 +63,15 @@ lock:
 	uv pip compile pyproject.toml --extra gpu --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements-gpu.lock
 	uv pip compile pyproject.toml --extra dev --extra export --extra optuna --extra parallel --extra postgresql --extra ray --extra slurm --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements-dev.lock
 
+# Scripts in bin/ name the folder that they were installed in. An environment that was moved, or is half-made, is made anew.
+ifeq ($(shell grep -sF "$(CURDIR)/$(VENV)/bin/python" $(VENV)/bin/pip),)
+$(shell rm -f $(VENV)/.installed-*)
+.PHONY: $(VENV)/bin/python
+endif
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed and $(PYTHON) is {v[0]}.{v[1]}; name another: make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 
 $(VENV)/.installed-%: % | $(VENV)/bin/python
 	@echo "Installing $< (a minute or more)"
