@@ -1,16 +1,14 @@
 """Inspection of image files: whether each can be decoded, its statistics, and its perceptual hash.
 
-Results are cached; a file is read again if its size or modification time has changed.
+Results are cached by the content of the files, so that copies elsewhere, or under other names, are not decoded again.
 """
 
-import errno
 import hashlib
 import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +19,10 @@ import pandas as pd
 from pipeline.data.duplicates import HASH_BYTES, downscale, perceptual_hashes
 from pipeline.data.listing import LabelledImage
 from pipeline.inputs.decoding import TooLargeError, UndecodableError, decode
-from pipeline.storage.files import Json, file_sha256, file_state, is_writable
+from pipeline.storage.database import open_table
+from pipeline.storage.digests import file_digests
+from pipeline.storage.files import Json, file_sha256
+from pipeline.system.errors import PipelineError
 from pipeline.system.machine import on_all_cores
 from pipeline.system.paths import CODE
 from pipeline.system.terminal import progress
@@ -37,12 +38,10 @@ weakest colour channel.
 # Files per task of a thread; scheduling each small file on its own would take as long as reading it.
 _CHUNK = 32
 _COLOUR_SIDE = 16
-# Columns of the cache. `size` (bytes) and `changed` (modification time in ns) are those of the file when it was read.
+# Columns of the cache. The key is the sha256 of a file, or its path if it can't be read: then it is read each time.
 # `reason` says why the file is not an image.
 _COLUMNS = {
-    "path": "TEXT PRIMARY KEY",
-    "size": "INTEGER",
-    "changed": "INTEGER",
+    "key": "TEXT PRIMARY KEY",
     "sha256": "TEXT",
     "reason": "TEXT",
     "width": "INTEGER",
@@ -58,14 +57,13 @@ _COLUMNS = {
 }
 _DTYPES = {"INTEGER": "Int64", "REAL": "float64"}
 _ROWS_AT_ONCE = 10_000
-# Seconds to wait for another process that writes to the cache, which may be on a slow network share.
-_LOCK_TIMEOUT = 3600
 
 
 def fingerprint(max_pixels: int) -> str:
-    """Return a text that identifies the code, package versions and limit on which inspection results depend."""
+    """Return a sha256 of the code, package versions and limit on which inspection results depend."""
     modules = [CODE / "pipeline" / f"{name}.py" for name in ("inputs/decoding", "data/inspection", "data/duplicates")]
-    return " ".join([*map(file_sha256, modules), version("Pillow"), version("scipy"), str(max_pixels)])
+    parts = " ".join([*map(file_sha256, modules), version("Pillow"), version("scipy"), str(max_pixels)])
+    return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Inspection:
 
     Its columns are path, label, split and group as listed, sha256 (empty for an unreadable file), and reason.
     `reason` says why the file is not an image, and is null for an image. Images also have width and height (upright, in
-    pixels), format, orientation (EXIF, 1 to 8), size (bytes), `STATISTICS` and detail.
+    pixels), format, orientation (EXIF, 1 to 8), `STATISTICS` and detail.
     """
     hashes: np.ndarray
     """Perceptual hashes (`pipeline.data.duplicates`), uint8 [n, 32]; zeros for files that are not images."""
@@ -86,33 +84,43 @@ class Inspection:
 
 
 def inspect(folder: Path, images: list[LabelledImage], cache_folder: Path, max_pixels: int) -> Inspection:
-    """Read and decode image files on all cores; files that have not changed since the last inspection are skipped.
+    """Read and decode image files on all cores; content that was inspected before is not decoded again.
 
     Args:
         folder: Base folder of the images' paths.
         images: The listed images.
         cache_folder: Folder of the cache, which holds the results of earlier inspections.
         max_pixels: Largest width times height of an image that is decoded.
+
+    Raises:
+        PipelineError: A file was changed meanwhile.
     """
     nameable = [image for image in images if _is_utf8(image.path)]
-    with _open_cache(cache_folder, folder, fingerprint(max_pixels)) as cache:
-        states = {image.path: file_state(os.path.join(folder, image.path)) for image in nameable}
-        read = cache.execute("SELECT path, size, changed FROM readings")
-        known = {path: (size, changed) for path, size, changed in read}
-        new = [path for path, state in states.items() if known.get(path) != state]
-        del known
-        if len(new) < len(states):
-            log.info("%d of %d files are unchanged and not read again", len(states) - len(new), len(states))
-        places = ", ".join("?" * len(_COLUMNS))
-        chunks = [new[start : start + _CHUNK] for start in range(0, len(new), _CHUNK)]
-        with progress("reading images", len(new)) as advance:
-            for rows in on_all_cores(lambda paths: _rows(folder, paths, states, max_pixels), chunks):
+    paths = [image.path for image in nameable]
+    digests = file_digests(folder, paths, cache_folder)
+    keys = [sha256 or f"unreadable: {path}" for path, sha256 in zip(paths, digests, strict=True)]
+    with open_table(cache_folder / "readings" / f"{fingerprint(max_pixels)}.sqlite", "readings", _COLUMNS) as cache:
+        cache.execute("CREATE TEMP TABLE wanted (key TEXT PRIMARY KEY)")
+        cache.executemany("INSERT OR IGNORE INTO wanted VALUES (?)", [(key,) for key in keys])
+        known = {sha256 for (sha256,) in cache.execute("SELECT sha256 FROM readings JOIN wanted USING (key)")}
+        # One file for each new content.
+        new = {
+            key: (path, sha256) for key, path, sha256 in zip(keys, paths, digests, strict=True) if sha256 not in known
+        }
+        if known - {""}:
+            log.info(
+                "%d of %d files were inspected before", sum(sha256 in known for sha256 in digests if sha256), len(paths)
+            )
+        places, left = ", ".join("?" * len(_COLUMNS)), list(new.items())
+        chunks = [left[start : start + _CHUNK] for start in range(0, len(left), _CHUNK)]
+        with progress("reading images", len(left)) as advance:
+            for rows in on_all_cores(lambda files: _rows(folder, files, max_pixels), chunks):
                 with cache:
                     cache.executemany(f"INSERT OR REPLACE INTO readings VALUES ({places})", rows)
                 advance(len(rows))
-        contents, hashes, mirrored = _cached_table(cache, [image.path for image in nameable])
+        contents, hashes, mirrored = _cached_table(cache, keys)
     listed = pd.DataFrame(nameable, columns=LabelledImage._fields, dtype="str")
-    table = pd.concat([listed, contents.drop(columns=["path", "changed"])], axis=1)
+    table = pd.concat([listed, contents.drop(columns="key")], axis=1)
     if len(nameable) < len(images):
         unnameable = [_unnameable(image) for image in images if not _is_utf8(image.path)]
         table = pd.concat([table, pd.DataFrame(unnameable).astype("str")], ignore_index=True)
@@ -156,9 +164,18 @@ def _read(file: str, max_pixels: int) -> Json:
     }
 
 
-def _rows(folder: Path, paths: list[str], states: dict[str, tuple[int, int]], max_pixels: int) -> list[tuple]:
-    """Read files and return their rows for the cache; statistics and hashes are computed for all files at once."""
-    contents = [_read(os.path.join(folder, path), max_pixels) for path in paths]
+def _rows(folder: Path, files: list[tuple[str, tuple[str, str]]], max_pixels: int) -> list[tuple]:
+    """Return the rows of the cache for some files; statistics and hashes are computed for all of them at once.
+
+    Args:
+        folder: Base folder of the paths.
+        files: (key, (path, sha256 or empty)) of each file.
+        max_pixels: Largest width times height of an image that is decoded.
+    """
+    contents = [_read(os.path.join(folder, path), max_pixels) for _, (path, _) in files]
+    for content, (_, (path, sha256)) in zip(contents, files, strict=True):
+        if content["sha256"] != sha256:
+            raise PipelineError(f"{folder / path} was changed while it was read; run the same command again")
     decoded = [content for content in contents if "grey" in content]
     if decoded:
         greys = np.stack([content.pop("grey") for content in decoded])
@@ -172,45 +189,14 @@ def _rows(folder: Path, paths: list[str], states: dict[str, tuple[int, int]], ma
         for content, own, other, values in zip(decoded, bits, mirrored, numbers, strict=True):
             content |= zip((*STATISTICS, "detail"), values, strict=True)
             content |= {"hash": own.tobytes(), "mirrored": other.tobytes()}
-    rows: list[Json] = []
-    for path, content in zip(paths, contents, strict=True):
-        # Unreadable files are read again each time, since new permissions change neither size nor modification time.
-        size, changed = states[path] if content["sha256"] else (None, None)
-        rows.append({"path": path, "size": size, "changed": changed} | content)
-    return [tuple(map(row.get, _COLUMNS)) for row in rows]
+    return [
+        tuple(({"key": key} | content).get(name) for name in _COLUMNS)
+        for (key, _), content in zip(files, contents, strict=True)
+    ]
 
 
-@contextmanager
-def _open_cache(cache_folder: Path, image_folder: Path, fingerprint: str) -> Iterator[sqlite3.Connection]:
-    """Open the database of inspection results for the files in `image_folder`.
-
-    If the cache is read-only, the database is copied into memory, and new rows are lost.
-
-    Args:
-        cache_folder: Folder of the cache.
-        image_folder: Base folder of the images' paths.
-        fingerprint: Result of `fingerprint`, on which the results depend besides the files.
-
-    Raises:
-        OSError: The disk is full.
-    """
-    name = hashlib.sha256(f"{image_folder}\0{fingerprint}".encode(errors="surrogateescape")).hexdigest()[:32]
-    file = cache_folder / "readings" / f"{name}.sqlite"
-    with closing(_connect(file) if is_writable(file.parent) else _copy(file)) as database:
-        try:
-            # A power failure may lose rows, whose files are then read again.
-            database.execute("PRAGMA synchronous = OFF")
-            columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
-            database.execute(f"CREATE TABLE IF NOT EXISTS readings ({columns}) WITHOUT ROWID")
-            yield database
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
-                raise
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
-
-
-def _cached_table(database: sqlite3.Connection, paths: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Read the results of files from the cache, in the order of `paths`.
+def _cached_table(database: sqlite3.Connection, keys: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Read the results of the files in the table `wanted` from the cache, in the order of `keys`.
 
     Returns:
         (table, hashes, mirrored): Table without the hashes, and both kinds of hashes, uint8 [n, HASH_BYTES]; hashes are
@@ -218,7 +204,7 @@ def _cached_table(database: sqlite3.Connection, paths: Sequence[str]) -> tuple[p
     """
     plain = [name for name in _COLUMNS if name not in ("hash", "mirrored")]
     dtypes = {name: _DTYPES.get(_COLUMNS[name], "str") for name in plain}
-    cursor = database.execute(f"SELECT {', '.join(plain)}, hash, mirrored FROM readings")
+    cursor = database.execute(f"SELECT {', '.join(plain)}, hash, mirrored FROM readings JOIN wanted USING (key)")
     parts, bits = [], []
     none = bytes(HASH_BYTES)
     while rows := cursor.fetchmany(_ROWS_AT_ONCE):
@@ -229,37 +215,6 @@ def _cached_table(database: sqlite3.Connection, paths: Sequence[str]) -> tuple[p
         )
         bits.append(np.frombuffer(joined, np.uint8).reshape(-1, 2, HASH_BYTES))
     table = pd.concat(parts, ignore_index=True)
-    order = pd.Index(table["path"]).get_indexer(pd.Index(paths))
+    order = pd.Index(table["key"]).get_indexer(pd.Index(keys))
     ordered = np.concatenate(bits)[order]
     return table.iloc[order].reset_index(drop=True), ordered[:, 0], ordered[:, 1]
-
-
-def _connect(file: Path) -> sqlite3.Connection:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not _is_intact(file):
-        log.warning("%s is damaged; the images are read again", file)
-        file.unlink()
-    return sqlite3.connect(file, timeout=_LOCK_TIMEOUT)
-
-
-def _copy(file: Path) -> sqlite3.Connection:
-    """Copy a read-only database into memory; the copy is empty if the file is missing or damaged."""
-    memory = sqlite3.connect(":memory:")
-    if file.exists() and _is_intact(file):
-        # SQLite can't write lock files here, and does not need them, since a read-only file does not change.
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?immutable=1", uri=True)) as stored:
-            stored.backup(memory)
-    return memory
-
-
-def _is_intact(file: Path) -> bool:
-    """Return whether a file is an undamaged database or does not exist."""
-    if not file.exists():
-        return True
-    try:
-        with closing(sqlite3.connect(file, timeout=_LOCK_TIMEOUT)) as database:
-            return database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-    except sqlite3.OperationalError:  # Another process has locked it.
-        return True
-    except sqlite3.DatabaseError:
-        return False

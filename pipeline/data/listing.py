@@ -193,11 +193,6 @@ def list_table(file: Path, columns: ColumnsConfig, groups: str | None) -> Listin
     return Listing(sorted(images), sorted(training), {})
 
 
-def table_paths(file: Path, columns: ColumnsConfig) -> list[str]:
-    """Return the image paths in a CSV file, sorted."""
-    return sorted(row[columns.path] for _, row in _rows(file, [columns.path]) if row[columns.path])
-
-
 def _rows(file: Path, needed: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each row of a CSV file with its row number; the header is row 1."""
     try:

@@ -1,7 +1,7 @@
 """Data sources: folders, CSV files, scikit-learn's digits and TensorFlow Datasets."""
 
 import hashlib
-import os
+import json
 import re
 from dataclasses import replace
 from importlib.metadata import version
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline.config import CurationConfig, DatasetConfig
 from pipeline.data.bundled import write_digits, write_tfds
-from pipeline.data.listing import ENDINGS, Listing, list_folder, list_table, table_paths, walk
-from pipeline.storage.files import file_sha256, file_state
+from pipeline.data.listing import Listing, list_folder, list_table
+from pipeline.storage.digests import file_digests
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
 
@@ -69,25 +69,29 @@ def list_source(dataset: CurationConfig, folder: Path, table: Path | None) -> Li
     return listing if dataset.groups is None else _with_groups(listing, dataset.groups)
 
 
-def listing_digest(dataset: DatasetConfig) -> str:
-    """Return a sha256 digest of the data source, which changes if an image is added, removed or modified.
+def listing_digest(dataset: DatasetConfig, cache: Path) -> str:
+    """Return a sha256 over the relative paths, labels, splits, groups and contents of a data set's images.
 
-    It covers each image's path, size and modification time, or the name and version of a published data set.
+    It is the same for copies of the images, wherever they lie. Files are read only if the file system says that they
+    have changed.
+
+    Args:
+        dataset: The configured data set.
+        cache: Cache folder, which remembers the digests of the files.
+
+    Raises:
+        PipelineError: See `list_images`.
     """
-    digest = hashlib.sha256(dataset.source.encode())
     if dataset.source == "digits":
-        digest.update(version("scikit-learn").encode())
+        parts = [version("scikit-learn")]
     elif dataset.source == "tfds":
-        digest.update((dataset.tfds or "").encode())
+        parts = [dataset.tfds or ""]
     else:
-        folder, table = image_folder(dataset), table_file(dataset)
-        if table:
-            digest.update(file_sha256(table).encode())
-        images = (path for path, _ in walk(folder) if os.path.splitext(path)[1].lower() in ENDINGS)
-        for path in table_paths(table, dataset.columns) if table else images:
-            size, changed = file_state(os.path.join(folder, path))
-            digest.update(os.fsencode(f"{path}\0{size}\0{changed}\n"))
-    return digest.hexdigest()
+        folder, listing = image_folder(dataset), list_images(dataset)
+        digests = file_digests(folder, [image.path for image in listing.images], cache)
+        parts = [json.dumps(listing.classes)]
+        parts += [json.dumps([*image, sha256]) for image, sha256 in zip(listing.images, digests, strict=True)]
+    return hashlib.sha256("\n".join([dataset.source, *parts]).encode()).hexdigest()
 
 
 def _path(dataset: DatasetConfig) -> Path:

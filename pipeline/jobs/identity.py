@@ -11,6 +11,7 @@ from pipeline.config import Config
 from pipeline.data.sources import listing_digest
 from pipeline.stages import COMPUTING, declaration
 from pipeline.stages.settings import OUTPUTS, RESULTS, stage_settings
+from pipeline.storage.digests import file_digests
 from pipeline.storage.files import Json, file_sha256, files_below, read_json, write_json
 from pipeline.system.paths import CODE, resolve
 
@@ -21,10 +22,12 @@ _WATCH = OUTPUTS / "watch"
 
 
 def outside_digests(config: Config) -> Digests:
-    """Return the current digests of the images and the weights file."""
-    backbone = config.backbone
-    weights = file_sha256(resolve(backbone.weights)) if backbone.has_weights_file else None
-    return {"images": listing_digest(config.dataset), "weights": weights}
+    """Return the digests of the images and of the weights file, as they are now."""
+    cache, weights = resolve(config.cache_folder), None
+    if config.backbone.has_weights_file:
+        file = resolve(config.backbone.weights)
+        [weights] = file_digests(file.parent, [file.name], cache)
+    return {"images": listing_digest(config.dataset, cache), "weights": weights}
 
 
 def write_digests(digests: Digests) -> None:

@@ -97,12 +97,3 @@ def file_sha256(path: Path) -> str:
     """Return the sha256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def file_state(file: str) -> tuple[int, int]:
-    """Return the size in bytes and modification time in ns of a file, to detect changes; (-1, -1) if unreadable."""
-    try:
-        status = os.stat(file)
-        return status.st_size, status.st_mtime_ns
-    except OSError:
-        return -1, -1

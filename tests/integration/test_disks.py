@@ -79,7 +79,7 @@ def test_training_reads_what_a_read_only_cache_holds_and_computes_the_rest(confi
     left = sorted(place.rglob("*"))
     disk("ro")
     run_stages(config, tmp_path / "again", "train")
-    assert "60 of 60 files are unchanged" in caplog.text
+    assert "60 of 60 files were inspected before" in caplog.text
     assert "is full or read-only. Raise the limit or free disk space to cache them" in caplog.text
     assert "it is computed again" not in caplog.text
     assert "train can't be resumed if it is interrupted" in caplog.text

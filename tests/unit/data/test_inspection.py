@@ -1,5 +1,8 @@
-"""Each file is read once: again only when it has changed, and not at all what an interrupted scan had done."""
+"""Each content is inspected once, wherever it lies, and not at all what an interrupted scan had done."""
 
+import hashlib
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,8 @@ import pytest
 from pipeline.data import inspection
 from pipeline.data.inspection import inspect
 from pipeline.data.listing import list_folder
+from pipeline.storage import files
+from pipeline.system.errors import PipelineError
 from tests.support.images import draw, write_images
 
 LIMIT = 10**8
@@ -59,13 +64,44 @@ def test_only_new_and_changed_files_are_read(folder, read):
     assert both.loc[both["sha256_x"] != both["sha256_y"], "path"].tolist() == ["blue/001.png"]
 
 
+def test_copies_are_not_decoded_again(folder, read, tmp_path):
+    first = scan(folder)
+    shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    read.clear()
+    assert equal(scan(tmp_path / "copy"), first)
+    assert read == []
+
+
+def test_an_edit_that_keeps_size_and_time_is_seen(folder, read):
+    file = folder / "red" / "001.png"
+    scan(folder)
+    before, status = file.read_bytes(), file.stat()
+    file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    read.clear()
+    table = scan(folder).table.set_index("path")
+    assert read == ["001.png"]
+    assert table["sha256"]["red/001.png"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_file_that_changes_meanwhile_is_an_error(folder, monkeypatch):
+    original = inspection._read
+
+    def changed(file, limit):
+        return original(file, limit) | {"sha256": "0" * 64}
+
+    monkeypatch.setattr(inspection, "_read", changed)
+    with pytest.raises(PipelineError, match="was changed while it was read; run the same command again"):
+        scan(folder)
+
+
 def test_an_interrupted_scan_goes_on_where_it_was(folder, read, monkeypatch):
     monkeypatch.setattr(inspection, "_CHUNK", 4)
-    original, count = inspection._read, [0]
+    original = inspection._read
 
     def interrupted(file, limit):
-        count[0] += 1
-        if count[0] == 15:
+        # In the fourth chunk.
+        if file.endswith("red/002.png"):
             raise KeyboardInterrupt
         return original(file, limit)
 
@@ -87,6 +123,7 @@ def test_a_file_that_could_not_be_read_is_tried_again(folder, monkeypatch):
 
     with monkeypatch.context() as context:
         context.setattr(inspection, "open", refused, raising=False)
+        context.setattr(files, "open", refused, raising=False)
         assert scan(folder).table.set_index("path")["reason"]["red/000.png"] == "Permission denied"
     assert scan(folder).table["reason"].isna().all()
 

@@ -1,6 +1,5 @@
 """Folders and tables as configured: where they are, their groups, and a digest that notices each change."""
 
-import os
 import shutil
 
 import pytest
@@ -19,20 +18,31 @@ def test_a_missing_folder_and_a_file_are_refused(tmp_path):
         image_folder(dataset(tmp_path / "file"))
 
 
+def digest(folder, *overrides, source="folder"):
+    return listing_digest(dataset(folder, *overrides, source=source), folder.parent / "cache")
+
+
 def test_the_digest_notices_each_kind_of_change(tmp_path):
     folder = write_images(tmp_path / "images", per_class=2)
-    digests = [listing_digest(dataset(folder))]
-    assert listing_digest(dataset(folder)) == digests[0]
+    digests = [digest(folder)]
+    assert digest(folder) == digests[0]
     draw((1, 2, 3), 0).save(folder / "red" / "new.png")
-    digests.append(listing_digest(dataset(folder)))
+    digests.append(digest(folder))
     (folder / "red" / "new.png").rename(folder / "blue" / "new.png")
-    digests.append(listing_digest(dataset(folder)))
-    status = (folder / "blue" / "000.png").stat()
-    os.utime(folder / "blue" / "000.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    digests.append(listing_digest(dataset(folder)))
+    digests.append(digest(folder))
+    draw((1, 2, 3), 9).save(folder / "blue" / "000.png")
+    digests.append(digest(folder))
     shutil.rmtree(folder / "green")
-    digests.append(listing_digest(dataset(folder)))
+    digests.append(digest(folder))
     assert len(set(digests)) == 5
+
+
+def test_copies_of_a_data_set_have_its_digest(tmp_path):
+    folder = write_images(tmp_path / "images", per_class=2)
+    # The times of the files differ, and one copy lies below another path.
+    shutil.copytree(folder, tmp_path / "elsewhere" / "copy", copy_function=shutil.copyfile)
+    (folder / "red" / "notes.txt").write_text("no image")
+    assert digest(folder) == digest(tmp_path / "elsewhere" / "copy")
 
 
 def test_groups_are_read_off_the_path(tmp_path):
@@ -56,14 +66,19 @@ def test_a_missing_table_and_a_missing_group_column(tmp_path):
         list_images(table_dataset(tmp_path, "path,label\n1.png,a\n2.png,b\n", "dataset.groups=patient"))
 
 
-def test_the_digest_notices_rows_and_pictures(tmp_path):
+def test_the_digest_notices_rows_and_images(tmp_path):
+    def table_digest(text: str) -> str:
+        return listing_digest(table_dataset(tmp_path, text), tmp_path / "cache")
+
     text = "path,label\n1.png,a\n2.png,b\n"
-    digests = [listing_digest(table_dataset(tmp_path, text))]
-    assert listing_digest(table_dataset(tmp_path, text)) == digests[0]
+    digests = [table_digest(text)]
+    # Another order of the rows, or a column that the configuration does not name, is the same data set.
+    assert table_digest("path,label,note\n2.png,b,x\n1.png,a,y\n") == digests[0]
     (tmp_path / "1.png").write_bytes(b"x")
-    digests.append(listing_digest(table_dataset(tmp_path, text)))
-    digests.append(listing_digest(table_dataset(tmp_path, text + "3.png,a\n")))
-    assert len(set(digests)) == 3
+    digests.append(table_digest(text))
+    digests.append(table_digest(text + "3.png,a\n"))
+    digests.append(table_digest(text.replace("1.png,a", "1.png,b").replace("2.png,b", "2.png,a")))
+    assert len(set(digests)) == 4
 
 
 def test_a_table_is_prepared_like_a_folder(tmp_path, configure):
