@@ -1,4 +1,4 @@
-"""Upload pending data to the tracking store with `python -m pipeline.sync`."""
+"""Log to the tracking store what it lacks, with `python -m pipeline.sync`."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from pipeline.system.cli import add_overrides, run_command
 
 
 def main() -> None:
-    """Upload metrics and files that could not be logged while the tracking store was unreachable."""
+    """Log metrics and files that could not be logged earlier, and results of `dvc pull` in outputs/."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sync", description=main.__doc__)
     parser.add_argument("--folder", type=Path, help="cache folder (default: cache_folder of the configuration)")
     add_overrides(parser, "cache_folder=...")
@@ -15,18 +15,26 @@ def main() -> None:
 
 
 def sync(args: argparse.Namespace) -> None:
-    """Upload all pending data; see `python -m pipeline.sync --help`.
+    """Log all that is missing in the store; see `python -m pipeline.sync --help`.
 
     Raises:
         PipelineError: Some runs could not be delivered; all others were delivered.
     """
     # MLflow takes seconds to import, and --help does not need it.
     from pipeline.config.compose import configuration
+    from pipeline.jobs.run_stages import log_outputs
     from pipeline.system.paths import resolve
     from pipeline.tracking.outbox import deliver_all
+    from pipeline.tracking.store import connect, store_uri
 
-    folder = args.folder or resolve(configuration(args.overrides).cache_folder)
+    config = configuration(args.overrides)
+    if store_uri(config.tracking).startswith("sqlite"):
+        # Files are found again if the checkout was moved.
+        connect(config.tracking)
+    folder = args.folder or resolve(config.cache_folder)
     print("\n".join(deliver_all(folder)) or f"No pending data in {folder}")
+    if args.folder is None and log_outputs(config):
+        print("The results in outputs/ are in the store")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from sklearn.model_selection import ParameterGrid
 
 from pipeline.config.compose import from_hydra, quote_literally, quoted
 from pipeline.jobs.job import OBJECTIVES, JobResult, JobStatus
+from pipeline.storage.database import sqlite_address
 from pipeline.sweeps.optuna_report import log_search
 from pipeline.sweeps.sweep import Sweep
 from pipeline.system import processes
@@ -113,7 +114,7 @@ class Search:
             raise PipelineError("The search can't start:\n" + "\n".join(f"  - {each}" for each in problems))
         self._storage = self._settings.storage
         if self._storage.startswith("sqlite:///"):
-            self._storage = f"sqlite:///{resolve(self._storage.removeprefix('sqlite:///'))}"
+            self._storage = sqlite_address(resolve(self._storage.removeprefix("sqlite:///")))
 
     def run(self, launcher: Sweep) -> None:
         """Run trials until the study has the configured number, then log the report."""

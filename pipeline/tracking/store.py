@@ -3,6 +3,8 @@
 import logging
 import os
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -12,7 +14,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from pipeline.config import TrackingConfig
-from pipeline.storage.files import Json
+from pipeline.storage.database import sqlite_address
+from pipeline.storage.files import Json, is_writable
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import main_checkout, resolve
 from pipeline.tracking.metric_names import by_path, metrics_of_now
@@ -30,17 +33,18 @@ def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
         MlflowException: The store can't be used.
         PipelineError: The experiment was deleted.
     """
-    uri = store_uri(tracking)
+    uri, database = store_uri(tracking), _database(tracking)
     mlflow.set_tracking_uri(uri)
-    local = uri.startswith("sqlite:///")
-    database = Path(uri.removeprefix("sqlite:///")) if local else main_checkout() / "mlflow.db"
-    database.parent.mkdir(parents=True, exist_ok=True)
+    lock = Path(f"{database or main_checkout() / 'mlflow.db'}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
     # Creating a client opens the database, and processes that open a new database at the same time damage it.
-    with FileLock(f"{database}.lock"):
+    with FileLock(lock):
+        if database and database.exists():
+            follow_moved_artifacts(database)
         client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name(tracking.experiment)
         if experiment is None:
-            artifacts = (database.parent / "mlartifacts").as_uri() if local else None
+            artifacts = _artifacts(database) if database else None
             # With this tag, MLflow's user interface shows the pages for model training.
             tags = {"mlflow.experimentKind": "custom_model_development"}
             return client, client.create_experiment(tracking.experiment, artifacts, tags)
@@ -147,12 +151,67 @@ def mask_secrets(text: object) -> str:
     return masked
 
 
+def _artifacts(database: Path) -> str:
+    """Return the address of the folder in which the runs of a local database keep their files."""
+    return (database.parent / "mlartifacts").as_uri()
+
+
+# Columns of MLflow's database that hold addresses of files.
+_ADDRESSES = {
+    "runs": "artifact_uri",
+    "logged_models": "artifact_location",
+    "model_versions": "storage_location",
+}
+
+
+def follow_moved_artifacts(database: Path) -> None:
+    """Correct the addresses of files in a database that was moved or copied with its checkout.
+
+    MLflow stores absolute addresses. New runs write beside the database from now on, and old runs are read there, if
+    their files are there too; other runs keep their addresses.
+    """
+    here = _artifacts(database)
+    with closing(sqlite3.connect(database, timeout=60)) as connection:
+        try:
+            found = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+        except sqlite3.OperationalError:
+            # MLflow has not created its tables yet.
+            return
+        moved = [
+            old for (old,) in found if old and old.startswith("file:") and old.endswith("/mlartifacts") and old != here
+        ]
+        if not moved or not is_writable(database.parent) or not os.access(database, os.W_OK):
+            return
+        with connection:
+            for old in moved:
+                connection.execute(
+                    "UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?", (here, old)
+                )
+                for table, column in _ADDRESSES.items():
+                    rows = connection.execute(
+                        f"SELECT DISTINCT {column} FROM {table} WHERE {column} LIKE ?", (f"{old}/%",)
+                    )
+                    for (address,) in rows.fetchall():
+                        present = here + address.removeprefix(old)
+                        if Path(unquote(urlsplit(present).path)).exists():
+                            connection.execute(
+                                f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (present, address)
+                            )
+                log.info("tracking: files of runs are now read and written in %s, no longer in %s", here, old)
+
+
+def _database(tracking: TrackingConfig) -> Path | None:
+    """Return the database file of the store; None if it is a server."""
+    uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    # A relative path would depend on the working folder, which may be a copy that DVC deletes.
+    return resolve(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
 def store_uri(tracking: TrackingConfig) -> str:
     """Return the address of the store: `tracking.uri`, MLFLOW_TRACKING_URI, or mlflow.db in the main checkout."""
-    uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    if uri.startswith("sqlite:///"):
-        # A relative path would depend on the working folder, which may be a copy that DVC deletes.
-        return f"sqlite:///{resolve(uri.removeprefix('sqlite:///'))}"
+    if database := _database(tracking):
+        return sqlite_address(database)
+    uri = tracking.uri or os.environ["MLFLOW_TRACKING_URI"]
     if not uri.startswith("http") or (parts := urlsplit(uri)).password is None:
         return uri
     # MLflow prints addresses, so it gets the server's user and password through environment variables.
