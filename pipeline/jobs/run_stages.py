@@ -3,14 +3,16 @@
 import logging
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
 
-from pipeline.config import PHASES
-from pipeline.jobs.identity import Experiment
+from pipeline.config import PHASES, Config
+from pipeline.jobs.identity import Experiment, read_digests
 from pipeline.jobs.stage import checkpoint_folder, execute, is_computed, is_done, run_body
 from pipeline.stages import STAGES
+from pipeline.stages.settings import OUTPUTS, read_config
 from pipeline.system.errors import UndeliveredError
 from pipeline.system.processes import worker_index
 
@@ -86,3 +88,24 @@ def _run(last: str | None, experiment: Experiment, *, repeat: bool) -> bool:
         if experiment.folder(stage).exists() and not is_computed(stage, experiment):
             shutil.rmtree(experiment.folder(stage))
     return logged
+
+
+def log_outputs(config: Config) -> bool:
+    """Log the results that DVC keeps in outputs/ to the store, if all of them are whole and of this code.
+
+    Results that were pulled from a colleague are in no store of this checkout.
+
+    Args:
+        config: The configuration, whose tracking store is used.
+
+    Returns:
+        Whether the store has all results.
+    """
+    if not (OUTPUTS / "settings" / "config.yaml").exists():
+        return False
+    computed = replace(read_config(), tracking=config.tracking)
+    experiment = Experiment.of(computed, OUTPUTS, read_digests())
+    if not all((OUTPUTS / name).is_dir() and is_computed(name, experiment) for name in STAGES):
+        return False
+    run_through(None, experiment, repeat=False)
+    return True

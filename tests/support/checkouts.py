@@ -31,7 +31,7 @@ tracking: {{name: null, uri: null, experiment: null}}
 class Checkout:
     """A clone of the code as it is now, uncommitted changes included, where DVC runs."""
 
-    def __init__(self, folder: Path, images: Path):
+    def __init__(self, folder: Path, images: Path | str):
         """Clone into `folder`; `images` is its data set."""
         self.folder = folder
         subprocess.run(["git", "clone", "-q", CODE, folder], check=True)
@@ -49,6 +49,17 @@ class Checkout:
         self._git("config", "user.name", "test")
         self.commit("start")
 
+    @classmethod
+    def at(cls, folder: Path) -> "Checkout":
+        """The checkout that is in `folder` already."""
+        checkout = cls.__new__(cls)
+        checkout.folder = folder
+        return checkout
+
+    def status(self) -> str:
+        """What git takes for changed."""
+        return self._git("status", "--porcelain")
+
     def _git(self, *arguments) -> str:
         return subprocess.run(["git", *arguments], cwd=self.folder, check=True, capture_output=True, text=True).stdout
 
@@ -59,13 +70,17 @@ class Checkout:
 
     def dvc(self, *arguments: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE) -> str:
         """Run one of DVC's commands, which has to succeed; returns what it prints."""
+        return self.python("dvc", *arguments, stdout=stdout, stderr=stderr)
+
+    def python(self, *arguments: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE) -> str:
+        """Run a module, which has to succeed; returns what it prints."""
         env = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("DVC_", "PYTEST_", "PYTHONPATH", "MLFLOW_TRACKING"))
         }
         env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
-        command = [sys.executable, "-m", "dvc", *arguments]
+        command = [sys.executable, "-m", *arguments]
         ran = subprocess.run(command, cwd=self.folder, env=env, stdout=stdout, stderr=stderr, text=True)
         output = (ran.stdout or "") + (ran.stderr or "")
         assert ran.returncode == 0, output
