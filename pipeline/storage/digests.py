@@ -1,6 +1,8 @@
 """Content digests of many files, which are read only if the file system says that they have changed."""
 
+import errno
 import hashlib
+import logging
 import os
 import stat
 import time
@@ -11,6 +13,8 @@ from pipeline.storage.database import open_table
 from pipeline.storage.files import file_sha256
 from pipeline.system.machine import on_all_cores
 from pipeline.system.terminal import progress
+
+log = logging.getLogger(__name__)
 
 # State of a file in the file system: size in bytes, modification time and change time in ns, inode number. An edit that
 # keeps size and modification time still has another change time.
@@ -32,8 +36,19 @@ def file_digests(folder: Path, paths: Sequence[str], cache: Path) -> list[str]:
     Args:
         folder: Folder that the paths start from.
         paths: Relative paths of the files.
-        cache: Cache folder; if it can't be written to, nothing new is remembered.
+        cache: Cache folder; if it can't be written to, or is full, nothing new is remembered.
     """
+    try:
+        return _remembered(folder, paths, cache)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        log.warning("cache: digests of files are not remembered: %s", error)
+        return list(on_all_cores(lambda path: _sha256(folder, path) if _state(folder, path) else "", paths))
+
+
+def _remembered(folder: Path, paths: Sequence[str], cache: Path) -> list[str]:
+    """Return digests as `file_digests` does; raises OSError if the disk of the cache is full."""
     name = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
     with open_table(cache / "digests" / f"{name}.sqlite", "digests", _COLUMNS) as database:
         known = {
