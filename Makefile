@@ -43,7 +43,8 @@ lint: $(VENV)/.installed-requirements-dev.lock
 	python tools/prose.py
 
 ui: $(VENV)/.installed-$(LOCK)
-	python -m pipeline.sync
+	@# The user interface also opens if a server that has to be synchronised is unreachable.
+	-python -m pipeline.sync
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
 
 serve: $(VENV)/.installed-$(LOCK)

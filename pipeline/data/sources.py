@@ -87,7 +87,8 @@ def listing_digest(dataset: DatasetConfig, cache: Path) -> str:
     elif dataset.source == "tfds":
         parts = [dataset.tfds or ""]
     else:
-        folder, listing = image_folder(dataset), list_images(dataset)
+        folder = image_folder(dataset)
+        listing = list_source(dataset, folder, table_file(dataset))
         digests = file_digests(folder, [image.path for image in listing.images], cache)
         parts = [json.dumps(listing.classes)]
         parts += [json.dumps([*image, sha256]) for image, sha256 in zip(listing.images, digests, strict=True)]

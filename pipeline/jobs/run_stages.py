@@ -13,7 +13,7 @@ from pipeline.jobs.identity import Experiment, read_digests
 from pipeline.jobs.stage import checkpoint_folder, execute, is_computed, is_done, run_body
 from pipeline.stages import STAGES
 from pipeline.stages.settings import OUTPUTS, read_config
-from pipeline.system.errors import UndeliveredError
+from pipeline.system.errors import PipelineError, UndeliveredError
 from pipeline.system.processes import worker_index
 
 log = logging.getLogger(__name__)
@@ -103,8 +103,12 @@ def log_outputs(config: Config) -> bool:
     """
     if not (OUTPUTS / "settings" / "config.yaml").exists():
         return False
-    computed = replace(read_config(), tracking=config.tracking)
-    experiment = Experiment.of(computed, OUTPUTS, read_digests())
+    try:
+        computed = replace(read_config(), tracking=config.tracking)
+        experiment = Experiment.of(computed, OUTPUTS, read_digests())
+    except PipelineError:
+        # The settings are those of other code, or were pulled without the images.
+        return False
     if not all((OUTPUTS / name).is_dir() and is_computed(name, experiment) for name in STAGES):
         return False
     run_through(None, experiment, repeat=False)
