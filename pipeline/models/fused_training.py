@@ -1,4 +1,4 @@
-"""Optimisation of a network for training, by fusing convolutions with frozen BatchNormalization; stochastic depth."""
+"""Optimisation of a network for training: convolutions fused with frozen BatchNormalization; stochastic depth."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,42 +8,47 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from pipeline.models.convolutions import convolve
 from pipeline.models.folding import normalised_convolutions, scale_and_offset, shaped_for
 from pipeline.models.graph import graph_nodes
 
 
-class NormalisedConvolution(layers.Layer):
-    """Fusion of a convolution with the frozen BatchNormalization after it, which scales the kernel in each call.
+class TrainingConvolution(layers.Layer):
+    """Convolution that trains the weights of another layer faster than that layer itself.
 
-    The unscaled weights of the convolution are trained.
+    It includes the frozen BatchNormalization after it, which scales the kernel in each call.
     """
 
-    def __init__(self, convolution: layers.Layer, norm: layers.BatchNormalization):
-        """Create the layer with the current statistics of `norm`."""
+    def __init__(self, convolution: layers.Layer, norm: layers.BatchNormalization | None = None):
+        """Create the layer with the current statistics of `norm`, or without BatchNormalization."""
         # Weights are scaled in float32 before they are cast to the compute dtype.
-        super().__init__(name=f"{convolution.name}_normalised", autocast=False)
+        super().__init__(name=f"{convolution.name}_training", autocast=False)
         self.convolution = convolution
-        self._scale, self._offset = (value.astype(np.float32) for value in scale_and_offset(norm))
+        self._scale = self._offset = None
+        if norm is not None:
+            self._scale, self._offset = (value.astype(np.float32) for value in scale_and_offset(norm))
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         """Convolve feature maps, [b, h, w, c], to [b, h', w', channels]."""
-        convolution = self.convolution
-        options = {name: getattr(convolution, name) for name in ("strides", "padding", "data_format", "dilation_rate")}
+        convolution, offset = self.convolution, self._offset
         separable = isinstance(convolution, layers.SeparableConv2D)
-        last = convolution.pointwise_kernel if separable else convolution.kernel
-        last = ops.cast(last * shaped_for(last.shape, convolution, self._scale), self.compute_dtype)
-        inputs = ops.cast(inputs, self.compute_dtype)
+        kernel = convolution.pointwise_kernel if separable else convolution.kernel
+        bias = convolution.bias if convolution.use_bias else None
+        if self._scale is not None:
+            kernel = kernel * shaped_for(kernel.shape, convolution, self._scale)
+            bias = offset if bias is None else offset + bias * self._scale
+        inputs, kernel = (ops.cast(value, self.compute_dtype) for value in (inputs, kernel))
         if separable:
+            options = {
+                each: getattr(convolution, each) for each in ("strides", "padding", "data_format", "dilation_rate")
+            }
             depthwise = ops.cast(convolution.depthwise_kernel, self.compute_dtype)
-            outputs = ops.separable_conv(inputs, depthwise, last, **options)
-        elif isinstance(convolution, layers.DepthwiseConv2D):
-            outputs = ops.depthwise_conv(inputs, last, **options)
+            outputs = ops.separable_conv(inputs, depthwise, kernel, **options)
         else:
-            outputs = ops.conv(inputs, last, **options)
-        offset = self._offset
-        if convolution.use_bias:
-            offset = offset + convolution.bias * self._scale
-        return outputs + ops.cast(offset, self.compute_dtype)
+            outputs = convolve(inputs, kernel, convolution)
+        if bias is not None:
+            outputs = outputs + ops.cast(bias, self.compute_dtype)
+        return convolution.activation(outputs)
 
 
 def branch_rates(backbone: keras.Model, highest: float) -> dict[int, float]:
@@ -88,10 +93,16 @@ def absorb_frozen_batch_norm(model: keras.Model, drop_rates: Mapping[int, float]
         }
     branches = {id(layer): place for layer, place in _residual(model) if rates.get(id(layer))}
 
+    def replace(layer: keras.Operation) -> keras.Operation:
+        if id(layer) in follows:
+            return TrainingConvolution(*follows[id(layer)])
+        # Subclasses may compute something else.
+        return TrainingConvolution(layer) if type(layer) in (layers.Conv2D, layers.DepthwiseConv2D) else layer
+
     def call(layer: keras.Operation, *args: keras.KerasTensor, **kwargs: Any) -> keras.KerasTensor:
         if id(layer) in removed:
             return args[0]
-        if isinstance(layer, NormalisedConvolution):
+        if isinstance(layer, TrainingConvolution):
             # clone_model passes a mask, which a convolution ignores and this layer does not accept.
             kwargs.pop("mask", None)
         if id(layer) in branches:
@@ -104,6 +115,6 @@ def absorb_frozen_batch_norm(model: keras.Model, drop_rates: Mapping[int, float]
 
     return keras.models.clone_model(
         model,
-        clone_function=lambda layer: NormalisedConvolution(*follows[id(layer)]) if id(layer) in follows else layer,
+        clone_function=replace,
         call_function=call,
     )

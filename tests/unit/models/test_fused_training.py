@@ -12,8 +12,8 @@ from pipeline.models.fused_training import absorb_frozen_batch_norm, branch_rate
 from tests.support.backbones import small, trained_looking
 from tests.support.training import classifier
 
-# Plain, depthwise and separable convolutions, and BatchNormalization before a convolution.
-KINDS = {"efficientnet_lite0", "xception", "densenet121"}
+# Plain, depthwise and separable convolutions, with, without and after BatchNormalization.
+KINDS = {"efficientnet_lite0", "xception", "densenet121", "vgg16"}
 
 
 def gradients(network, pixels):
@@ -82,7 +82,7 @@ def test_weights_are_multiplied_in_float32_whatever_the_policy():
     trained_looking(model)
     model.layers[-1].trainable = False
     fast = absorb_frozen_batch_norm(model)
-    layer = fast.get_layer("conv_normalised")
+    layer = fast.get_layer("conv_training")
     layer.dtype_policy = keras.dtype_policies.get("mixed_bfloat16")
     pixels = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
     short = fast(pixels)
