@@ -78,8 +78,8 @@ def _with_product_gradient(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Ten
 def _with_exchanged_gradient(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, object]:
     """Convolve channel by channel, and compute the kernel's gradient as the convolution of inputs with gradients.
 
-    Each image's channels are channels of one large image, whose convolution with the gradients of the outputs, as if
-    they were a kernel, has one value for each position of the true kernel.
+    The channels of all images become the channels of one image, and the gradients of the outputs become its kernel.
+    The result has one value for each image and each position of the true kernel.
     """
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

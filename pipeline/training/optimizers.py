@@ -10,8 +10,38 @@ from keras import ops
 
 from pipeline.config import PhaseConfig
 
-# Keras class names that differ from the capitalised name in the configuration. AdamW is Adam with weight decay.
-_NAMES = {"adamw": "Adam", "sgd": "SGD", "rmsprop": "RMSprop", "lion": "Lion"}
+
+class FusedAdam(keras.optimizers.Adam):
+    """Adam that updates each variable in one operation, which reads and writes it once; Keras uses twelve."""
+
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
+        """Update a variable and its moments in place."""
+        if tf.distribute.has_strategy():
+            # Replicated variables have no single handle.
+            super().update_step(gradient, variable, learning_rate)
+            return
+        index, step = self._get_variable_index(variable), ops.cast(self.iterations + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=ops.power(ops.cast(self.beta_1, variable.dtype), step),
+            beta2_power=ops.power(ops.cast(self.beta_2, variable.dtype), step),
+            lr=ops.cast(learning_rate, variable.dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+# Optimizers that are not the class of Keras with the capitalised name. AdamW is Adam with weight decay.
+_KINDS = {
+    "adam": FusedAdam,
+    "adamw": FusedAdam,
+    "sgd": keras.optimizers.SGD,
+    "rmsprop": keras.optimizers.RMSprop,
+}
 
 
 def make_optimizer(
@@ -31,7 +61,7 @@ def make_optimizer(
         rate_factors: Learning-rate factors by the variable's `id()`; see `pipeline.models.freezing.rate_factors`.
         loss_scaling: Whether to scale the loss, which keeps small float16 gradients from underflow.
     """
-    kind = getattr(keras.optimizers, _NAMES.get(settings.optimizer, settings.optimizer.capitalize()))
+    kind = _KINDS.get(settings.optimizer) or getattr(keras.optimizers, settings.optimizer.capitalize())
     options: dict[str, object] = {
         "learning_rate": rates,
         "global_clipnorm": settings.clip_norm,

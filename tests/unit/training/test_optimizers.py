@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import OPTIMIZERS
-from pipeline.training.optimizers import Rates, make_optimizer
+from pipeline.training.optimizers import FusedAdam, Rates, make_optimizer
 
 
 @pytest.fixture
@@ -119,3 +119,20 @@ def test_learning_rates(configure, overrides, expected):
         expected = [0.04, (1 + np.cos(np.pi / 21)) / 2, (1 + np.cos(np.pi * 11 / 21)) / 2, 0]
     np.testing.assert_allclose([float(rates(step)) for step in (0, 10, 20, 30)], expected, atol=1e-6)
     np.testing.assert_allclose(rates.of(11)[[0, 10]], expected[:2], atol=1e-6)
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_fused_adam_learns_what_keras_adam_learns(ema):
+    keras.utils.set_random_seed(1)
+    inputs, targets = np.random.default_rng(1).normal(size=(2, 64, 5)).astype(np.float32)
+    learned = []
+    for kind in (FusedAdam, keras.optimizers.Adam):
+        keras.utils.set_random_seed(2)
+        model = keras.Sequential([keras.layers.Input((5,)), keras.layers.Dense(7, "relu"), keras.layers.Dense(5)])
+        options = {"use_ema": True, "ema_momentum": ema} if ema else {}
+        model.compile(kind(learning_rate=0.01, weight_decay=0.1, **options), "mse")
+        model.fit(inputs, targets, batch_size=16, epochs=5, shuffle=False, verbose=0)
+        learned.append([*model.get_weights(), *(each.numpy() for each in model.optimizer.variables)])
+    for one, other in zip(*learned, strict=True):
+        # Weights move by 0.01 a step, so that another formula would differ by far more.
+        np.testing.assert_allclose(one, other, atol=2e-5)
