@@ -10,8 +10,9 @@ from pipeline.deployment.find_model import Calibration, ModelReference
 from pipeline.inputs.augmentation import fixed_views
 from pipeline.inputs.decoding import SAFE_PIXELS, TooLargeError, pixels
 from pipeline.models.classifier import apply_temperature
+from pipeline.models.description import describe
 from pipeline.models.folding import folded
-from pipeline.models.saving import describe, load_classifier
+from pipeline.models.saving import load_classifier
 from pipeline.storage.files import Json
 
 CONCURRENT_PIXELS = 25_000_000

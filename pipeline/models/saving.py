@@ -1,20 +1,17 @@
-"""Saving and loading of classifiers in Keras's format with class names, and their description."""
+"""Saving and loading of classifiers in Keras's format with class names."""
 
 import json
 import shutil
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 import keras
 
+from pipeline.models.description import CLASSES, read_member
 from pipeline.storage.files import whole_file
 from pipeline.system.errors import PipelineError
-
-# File in the archive that contains the class names, besides Keras's own files.
-_CLASSES = "classes.json"
 
 
 def save_classifier(model: keras.Model, classes: list[str], file: Path) -> None:
@@ -42,7 +39,7 @@ def _repack(saved: Path, classes: list[str], file: Path) -> None:
         texts = {
             "metadata.json": json.dumps(metadata),
             "config.json": json.dumps(json.loads(source.read("config.json"), object_hook=_without_address)),
-            _CLASSES: json.dumps(classes, ensure_ascii=False),
+            CLASSES: json.dumps(classes, ensure_ascii=False),
         }
         for name in sorted({*source.namelist(), *texts}):
             # A ZipInfo without a date has the constant date 1980.
@@ -73,7 +70,7 @@ def load_classifier(file: Path) -> tuple[keras.Model, list[str]]:
     # Keras would read a file with another ending as one of its older formats.
     if file.suffix != ".keras":
         raise PipelineError(f"{file} is not a classifier of this pipeline: it is not a .keras file")
-    classes = _read_member(file, _CLASSES)
+    classes = read_member(file, CLASSES)
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # A file from another source may raise any error.
@@ -83,64 +80,3 @@ def load_classifier(file: Path) -> tuple[keras.Model, list[str]]:
             f"{file} names {len(classes)} classes, but its model's output has shape {model.output_shape}"
         )
     return model, classes
-
-
-def describe(
-    classes: Sequence[str],
-    image_size: int,
-    *,
-    temperature: float | None,
-    applied: bool,
-    tta: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return a description of a classifier that can be written as JSON.
-
-    Args:
-        classes: Class names, in the order of the outputs.
-        image_size: Side of the images in pixels.
-        temperature: Temperature fitted on the validation split, or None if it is not known.
-        applied: Whether the temperature is already applied to the outputs.
-        tta: Test-time augmentation of the evaluation, and the temperature of the mean over its views.
-    """
-    return {
-        "classes": list(classes),
-        "image_size": image_size,
-        "input": f"uint8 RGB [batch, {image_size}, {image_size}, 3], 0 to 255",
-        "output": f"float32 probabilities [batch, {len(classes)}], in the order of classes",
-        # The steps of `pipeline.inputs.decoding.pixels`, for users who decode images with other software.
-        "decoding": [
-            "the first frame of the file, decoded by Pillow",
-            "turned and mirrored as EXIF says",
-            "16 bits a channel scaled to 8; transparency put on white; converted to RGB",
-            "stretched to the square by Pillow's Image.resize with Resampling.BILINEAR, which is antialiased",
-        ],
-        "calibration": {"temperature": temperature, "applied": applied} | ({"tta": tta} if tta else {}),
-    }
-
-
-def classes_and_size(file: Path) -> tuple[list[str], int]:
-    """Read the class names and the image size in pixels of a saved classifier, without building a network.
-
-    Raises:
-        PipelineError: The file was not written by `save_classifier`.
-    """
-    first = _read_member(file, "config.json")["config"]["layers"][0]
-    return _read_member(file, _CLASSES), first["config"]["batch_shape"][1]
-
-
-def _read_member(file: Path, name: str) -> Any:
-    """Read a JSON file from the archive of a saved classifier.
-
-    Raises:
-        PipelineError: The file was not written by `save_classifier`.
-    """
-    try:
-        with zipfile.ZipFile(file) as members:
-            return json.loads(members.read(name))
-    except (KeyError, ValueError) as error:
-        raise PipelineError(f"{file} is not a classifier of this pipeline: it has no {name} ({error})") from error
-    except zipfile.BadZipFile as error:
-        raise PipelineError(
-            f"{file} is not a classifier of this pipeline, or is truncated ({error}); "
-            "copy it again, or run the stage again that wrote it"
-        ) from error

@@ -11,6 +11,7 @@ from mlflow.entities import RunTag
 
 from pipeline.config import PHASES
 from pipeline.inputs.manifest import images_digest, read_manifest
+from pipeline.models.description import classes_and_size, describe
 from pipeline.storage.files import Json, file_sha256, files_below, read_json
 from pipeline.system.paths import CODE
 from pipeline.tracking.metric_names import (
@@ -125,15 +126,16 @@ def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: 
     from mlflow.models import ModelSignature
     from mlflow.types.schema import AnyType, ColSpec, Map, Schema
 
-    from pipeline.models.classifier import apply_temperature
-    from pipeline.models.saving import classes_and_size, describe, load_classifier, save_classifier
-
     classes, image_size = classes_and_size(file)
     outputs = [ColSpec("string", "class"), ColSpec("double", "probability"), ColSpec(Map("double"), "probabilities")]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # No input example is given, since MLflow would load the model again to check it.
         warnings.filterwarnings("ignore", message=".*An input example was not provided")
         if applied:
+            # TensorFlow takes seconds to import, and a file that is logged as it is does not need it.
+            from pipeline.models.classifier import apply_temperature
+            from pipeline.models.saving import load_classifier, save_classifier
+
             model, _ = load_classifier(file)
             apply_temperature(model, temperature)
             file = Path(folder) / file.name

@@ -1,0 +1,73 @@
+"""Description of a saved classifier, and what its file says of it, without loading Keras."""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.system.errors import PipelineError
+
+CLASSES = "classes.json"
+"""File with the class names in the archive of a saved classifier, besides Keras's own files."""
+
+
+def describe(
+    classes: Sequence[str],
+    image_size: int,
+    *,
+    temperature: float | None,
+    applied: bool,
+    tta: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return a description of a classifier that can be written as JSON.
+
+    Args:
+        classes: Class names, in the order of the outputs.
+        image_size: Side of the images in pixels.
+        temperature: Temperature fitted on the validation split, or None if it is not known.
+        applied: Whether the temperature is already applied to the outputs.
+        tta: Test-time augmentation of the evaluation, and the temperature of the mean over its views.
+    """
+    return {
+        "classes": list(classes),
+        "image_size": image_size,
+        "input": f"uint8 RGB [batch, {image_size}, {image_size}, 3], 0 to 255",
+        "output": f"float32 probabilities [batch, {len(classes)}], in the order of classes",
+        # The steps of `pipeline.inputs.decoding.pixels`, for users who decode images with other software.
+        "decoding": [
+            "the first frame of the file, decoded by Pillow",
+            "turned and mirrored as EXIF says",
+            "16 bits a channel scaled to 8; transparency put on white; converted to RGB",
+            "stretched to the square by Pillow's Image.resize with Resampling.BILINEAR, which is antialiased",
+        ],
+        "calibration": {"temperature": temperature, "applied": applied} | ({"tta": tta} if tta else {}),
+    }
+
+
+def classes_and_size(file: Path) -> tuple[list[str], int]:
+    """Read the class names and the image size in pixels of a saved classifier, without building a network.
+
+    Raises:
+        PipelineError: The file was not written by `save_classifier`.
+    """
+    first = read_member(file, "config.json")["config"]["layers"][0]
+    return read_member(file, CLASSES), first["config"]["batch_shape"][1]
+
+
+def read_member(file: Path, name: str) -> Any:
+    """Read a JSON file from the archive of a saved classifier.
+
+    Raises:
+        PipelineError: The file was not written by `save_classifier`.
+    """
+    try:
+        with zipfile.ZipFile(file) as members:
+            return json.loads(members.read(name))
+    except (KeyError, ValueError) as error:
+        raise PipelineError(f"{file} is not a classifier of this pipeline: it has no {name} ({error})") from error
+    except zipfile.BadZipFile as error:
+        raise PipelineError(
+            f"{file} is not a classifier of this pipeline, or is truncated ({error}); "
+            "copy it again, or run the stage again that wrote it"
+        ) from error
