@@ -1,6 +1,7 @@
 """Predictions of a phase's model for the test images, and the check of its saved model."""
 
 import functools
+import hashlib
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -9,20 +10,22 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from pipeline.config import EvaluateConfig
 from pipeline.evaluation.calibration import at_temperature, fit_temperature
+from pipeline.evaluation.phase_model import EvaluationSettings, PhaseModel
 from pipeline.inputs.augmentation import fixed_views
 from pipeline.inputs.batches import ImageInputs, Inputs, batches, in_order
 from pipeline.inputs.images import DecodedImages
 from pipeline.models.classifier import BACKBONE
 from pipeline.models.graph import count_macs
 from pipeline.models.parts import FrozenBelow, Parts
+from pipeline.storage.cache import Cache
+from pipeline.storage.shards import Append
 from pipeline.system.terminal import progress
 from pipeline.training.features import FeatureCache, TrainingData
 
 # Budget of multiply-adds, which limits the number of images that the slow, unfolded model is checked on.
-_MACS = 1.5e11
-_MIN_IMAGES, _MAX_IMAGES = 16, 64
+_MACS = 1e11
+_MIN_IMAGES, _MAX_IMAGES = 8, 32
 # Predictions before time is measured, because the first ones take longer.
 _WARM_UP = 2
 
@@ -63,8 +66,7 @@ class Calibrated:
 class PhaseResult:
     """A phase's model and its predictions of the test images."""
 
-    model: keras.Model
-    parts: Parts
+    model: PhaseModel
     single_view: Calibrated
     """Predictions without test-time augmentation."""
     averaged: Calibrated
@@ -84,18 +86,36 @@ class PhaseResult:
 
 
 def evaluate_phase(
-    model: keras.Model, parts: Parts, *, test: TestSet, train_validation: TrainingData, evaluate: EvaluateConfig
+    model: PhaseModel, *, test: TestSet, train_validation: TrainingData, settings: EvaluationSettings, cache: Cache
 ) -> PhaseResult:
-    """Predict the test images, and fit the temperatures on the validation images."""
-    predict_set = functools.partial(predict, parts, tta=evaluate.tta, batch_size=evaluate.batch_size)
-    passes = predict_set(test.features, np.arange(len(test.rows)))
-    validation = predict_set(train_validation.features, train_validation.validation_indices)
-    labels = train_validation.labels[train_validation.validation_indices]
+    """Predict the test images, and fit the temperatures on the validation images.
+
+    The jobs of a sweep can share the model of phase 1, so its predictions are cached.
+    """
+    evaluate, validation = settings.evaluate, train_validation.validation_indices
+    passes = len(fixed_views(evaluate.tta, settings.image_size))
+    depends = {
+        **model.depends,
+        "test": test.features.depends,
+        "train_validation": train_validation.features.depends,
+        "validation": hashlib.sha256(validation.tobytes()).hexdigest(),
+    }
+
+    def build(append: Append) -> None:
+        for features, indices in (
+            (test.features, np.arange(len(test.rows))),
+            (train_validation.features, validation),
+        ):
+            append(predict(model.parts, features, indices, tta=evaluate.tta, batch_size=evaluate.batch_size))
+
+    count, shape = len(test.rows) + len(validation), (passes, len(test.classes))
+    predictions = cache.array("predictions", depends, count=count, shape=shape, dtype="float32", build=build)
+    of_test, of_validation = np.split(predictions.swapaxes(0, 1), [len(test.rows)], axis=1)
+    labels = train_validation.labels[validation]
     return PhaseResult(
         model,
-        parts,
-        single_view=Calibrated(passes[0], fit_temperature(labels, validation[0])),
-        averaged=Calibrated(passes.mean(axis=0), fit_temperature(labels, validation.mean(axis=0))),
+        single_view=Calibrated(of_test[0], fit_temperature(labels, of_validation[0])),
+        averaged=Calibrated(of_test.mean(axis=0), fit_temperature(labels, of_validation.mean(axis=0))),
         calibrate=evaluate.calibrate,
     )
 
@@ -111,7 +131,7 @@ def predict(parts: Parts, features: FeatureCache, indices: np.ndarray, *, tta: s
         batch_size: Images per batch.
 
     Returns:
-        float32 [passes, n, classes]; the first pass predicts the unaugmented images, each other one an augmentation.
+        float32 [n, passes, classes]; the first pass predicts the unaugmented images, each other one an augmentation.
     """
     images, first = features.images, np.zeros(len(indices), np.int64)
     # Folded on first use.
@@ -122,7 +142,8 @@ def predict(parts: Parts, features: FeatureCache, indices: np.ndarray, *, tta: s
             passes.append((features.load(parts.frozen, indices), parts.trainable))
         else:
             passes.append((ImageInputs(images, indices, [None if view is None else view.select(first)]), from_pixels()))
-    return np.stack([_pass(parts, inputs, network, len(indices), batch_size) for inputs, network in passes])
+    results = [_pass(parts, inputs, network, len(indices), batch_size) for inputs, network in passes]
+    return np.stack(results, axis=1)
 
 
 def _pass(parts: Parts, inputs: Inputs, network: keras.Model, count: int, batch_size: int) -> np.ndarray:
@@ -150,9 +171,9 @@ def check_saved_model(result: PhaseResult, test: TestSet, passes: int) -> tuple[
             largest_difference (maximum absolute difference of two probabilities).
         - Median time from a decoded image to its probabilities on this machine, after warm-up, in milliseconds.
     """
-    affordable = round(np.clip(_MACS / count_macs(result.model.get_layer(BACKBONE)), _MIN_IMAGES, _MAX_IMAGES))
+    affordable = round(np.clip(_MACS / count_macs(result.model.network.get_layer(BACKBONE)), _MIN_IMAGES, _MAX_IMAGES))
     indices = np.linspace(0, len(test.labels) - 1, min(affordable, len(test.labels))).round().astype(np.int64)
-    network = tf.function(lambda batch: result.model(batch, training=False))
+    network = tf.function(lambda batch: result.model.network(batch, training=False))
 
     def predict(image: np.ndarray) -> np.ndarray:
         return network(image[np.newaxis].repeat(passes, axis=0)).numpy()[0]

@@ -162,8 +162,8 @@ def gallery(result: PhaseResult, test: TestSet, count: int) -> tuple[pd.DataFram
         tables.append(pd.DataFrame(columns))
         if len(indices):
             images.append(test.images.take(indices))
-            with result.parts.in_their_arithmetic():
-                strength = heatmaps(result.model, images[-1], predicted, result.parts.feature_maps)
+            with result.model.parts.in_their_arithmetic():
+                strength = heatmaps(result.model.network, images[-1], predicted, result.model.parts.feature_maps)
             maps.append((strength * 255).round().astype(np.uint8))
     return pd.concat(tables, ignore_index=True), np.concatenate(images), np.concatenate(maps)
 

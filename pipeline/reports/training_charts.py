@@ -83,15 +83,20 @@ def _histograms(axes: Axes, values: pd.Series, split: pd.Series) -> None:
 
 def plot_variants(images: np.ndarray, file: Path) -> None:
     """Draw images and their augmented variants, uint8 [images, variants, size, size, 3]; the original comes first."""
-    titles = ["original", *(f"variant {number}" for number in range(1, images.shape[1]))]
-    with charting(1.35 * len(titles), 1.35 * len(images) + 0.3) as figure:
-        grid = figure.subplots(len(images), len(titles), squeeze=False)
-        for line, variants in zip(grid, images, strict=True):
-            for axes, image in zip(line, variants, strict=True):
-                axes.imshow(image)
-                axes.axis("off")
-        for axes, title in zip(grid[0], titles, strict=True):
-            axes.set_title(title, fontsize=8)
+    count, number, size = images.shape[:3]
+    gap = max(1, size // 16)
+    # A single picture: drawing a grid of axes takes ten times as long.
+    spaced = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
+    mosaic = spaced.swapaxes(1, 2).reshape(count * (size + gap), number * (size + gap), 3)[:-gap, :-gap]
+    with charting(1.35 * number, 1.35 * count + 0.3) as figure:
+        axes = figure.subplots()
+        axes.imshow(mosaic)
+        axes.spines[:].set_visible(False)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0, labelsize=8)
+        titles = ["original", *(f"variant {each}" for each in range(1, number))]
+        axes.set_xticks(np.arange(number) * (size + gap) + size / 2, titles)
+        axes.set_yticks([])
     write_png(figure, file)
 
 

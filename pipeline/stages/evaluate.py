@@ -12,17 +12,16 @@ from pipeline.evaluation import tables
 from pipeline.evaluation.calibration import calibration_metrics
 from pipeline.evaluation.corruptions import COLUMNS, accuracy_under_corruptions, corruption_metrics
 from pipeline.evaluation.metrics import prior_adjusted_accuracy
+from pipeline.evaluation.phase_model import PhaseModel
 from pipeline.evaluation.phase_result import PhaseResult, TestSet, check_saved_model, evaluate_phase
 from pipeline.evaluation.significance import compare_hits
 from pipeline.inputs.augmentation import fixed_views
 from pipeline.inputs.manifest import class_indices, read_manifest
-from pipeline.models.parts import FrozenBelow, parts_for_feature_extraction, parts_for_finetuning
-from pipeline.models.saving import load_classifier
+from pipeline.models.parts import FrozenBelow
 from pipeline.stages.settings import EvaluateSettings, Places
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import Json, read_json, write_json
-from pipeline.system.errors import PipelineError
-from pipeline.training.features import TrainingData, open_images, training_data
+from pipeline.training.features import open_images, training_data
 from pipeline.training.hardware import describe_environment, set_up
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,16 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
     test = TestSet(rows, class_indices(rows, classes), features.images, classes, features)
     train_validation = training_data(manifest, places.images, settings, cache)
     # Fine-tuning first: its cut is lower, and the features of the complete backbone are computed from those at the cut.
-    results = {phase: _result(phase, inputs, test, train_validation, settings) for phase in reversed(PHASES)}
+    results = {
+        phase: evaluate_phase(
+            PhaseModel(inputs / phase, classes, settings),
+            test=test,
+            train_validation=train_validation,
+            settings=settings,
+            cache=cache,
+        )
+        for phase in reversed(PHASES)
+    }
     best = read_json(inputs / "finetune" / "metrics.json")["best"]
     training = train_validation.labels[train_validation.train_indices]
     metrics = {"best": best} | _metrics(results, test.labels, training, settings)
@@ -73,24 +81,6 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
     np.savez_compressed(out / "gallery.npz", images=images, heatmaps=maps)
     _log_metrics(metrics)
     return describe_environment()
-
-
-def _result(
-    phase: str, inputs: Path, test: TestSet, train_validation: TrainingData, settings: EvaluateSettings
-) -> PhaseResult:
-    model, classes = load_classifier(inputs / phase / "model.keras")
-    if classes != test.classes:
-        raise PipelineError(
-            f"the model in {inputs / phase} was trained on the classes {classes}, but the test images have the classes "
-            f"{test.classes}; run {phase} again"
-        )
-    precision, frozen = settings.hardware.precision, settings.freeze_batch_norm
-    if phase == "train":
-        parts = parts_for_feature_extraction(model, settings.backbone, precision)
-    else:
-        first_layer = read_json(inputs / phase / "metrics.json")["first_layer"]
-        parts = parts_for_finetuning(model, first_layer, freeze_batch_norm=frozen, precision=precision)
-    return evaluate_phase(model, parts, test=test, train_validation=train_validation, evaluate=settings.evaluate)
 
 
 def _temperatures(results: dict[str, PhaseResult], settings: EvaluateSettings) -> Json:
@@ -135,10 +125,11 @@ def _robustness(result: PhaseResult, test: TestSet, settings: EvaluateSettings) 
     evaluate, size = settings.evaluate, settings.image_size
     if evaluate.corruptions == "none":
         return pd.DataFrame(columns=COLUMNS)
-    network = FrozenBelow(result.parts.frozen, result.parts.trainable)
+    parts = result.model.parts
+    network = FrozenBelow(parts.frozen, parts.trainable)
     pixels = tf.TensorSpec((None, size, size, 3), tf.uint8)
     predict = tf.function(lambda batch: network(batch, training=False), input_signature=[pixels])
-    with result.parts.in_their_arithmetic():
+    with parts.in_their_arithmetic():
         return accuracy_under_corruptions(
             test.images,
             test.labels,

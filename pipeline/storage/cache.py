@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from pipeline.storage.files import Json, is_writable, locked, read_json, whole_folder, write_json
@@ -93,6 +95,23 @@ class Cache:
                 entry = {"holds": holds, "shape": list(shape), "dtype": dtype, "shards": shards}
                 write_json(unfinished / _ENTRY, entry)
             return _open(folder, verify=False)
+
+    def array(
+        self,
+        kind: str,
+        depends: Json,
+        *,
+        count: int,
+        shape: tuple[int, ...],
+        dtype: str,
+        build: Callable[[Append], None],
+    ) -> np.ndarray:
+        """Return the rows of a small entry as an array [count, *shape]; they are also built if they can't be cached."""
+        if self.fits(kind, depends, count=count, shape=shape, dtype=dtype, gib=math.inf):
+            return self.rows(kind, depends, shape=shape, dtype=dtype, build=build).take(np.arange(count))
+        parts: list[np.ndarray] = []
+        build(parts.append)
+        return np.concatenate(parts)
 
     def fits(self, kind: str, depends: Json, *, count: int, shape: tuple[int, ...], dtype: str, gib: float) -> bool:
         """Return whether an entry is not larger than `gib` GiB, and exists or fits on the disk.

@@ -65,6 +65,11 @@ class FeatureCache:
         self.images = images
         self._cache, self._backbone, self._hardware = cache, settings.backbone, settings.hardware
 
+    @property
+    def depends(self) -> Json:
+        """Return everything that features of unchanged images depend on, except the frozen part."""
+        return self._depends(0)
+
     def fits(self, part: FrozenPart, count: int, *, warn: bool = False) -> bool:
         """Return whether features can be cached: `part` has weights, and the features of `count` images fit the budget.
 

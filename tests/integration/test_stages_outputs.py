@@ -96,7 +96,7 @@ def test_evaluation_agrees_with_training_on_the_validation_images(experiment, ph
     else:
         frozen = config.finetune.freeze_batch_norm
         parts = parts_for_finetuning(model, reported["first_layer"], freeze_batch_norm=frozen, precision=precision)
-    [probabilities] = predict(parts, data.features, data.validation_indices, tta="none", batch_size=64)
+    probabilities = predict(parts, data.features, data.validation_indices, tta="none", batch_size=64)[:, 0]
     labels = class_indices(manifest.split("validation"), manifest.classes)
     found = summarise(labels, probabilities, config.evaluate, config.seed)
     assert found["accuracy"] == pytest.approx(reported["val_accuracy"], abs=1e-6)
