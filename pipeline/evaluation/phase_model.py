@@ -23,7 +23,7 @@ class EvaluationSettings(NetworkSettings, Protocol):
 
     @property
     def freeze_batch_norm(self) -> bool:
-        """Whether BatchNormalization was frozen in fine-tuning."""
+        """Setting of fine-tuning: whether BatchNormalization was frozen."""
 
 
 class PhaseModel:

@@ -113,13 +113,20 @@ def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> Job
     except PrunedError as error:
         result = replace(begun, status=JobStatus.PRUNED, reason=str(error))
     except Exception as error:
-        if not getattr(error, "passes", False):
-            _write(replace(begun, status=JobStatus.FAILED, reason=reason(error)))
+        record_failure(begun, error)
         raise
     else:
         result = replace(begun, status=JobStatus.DONE, figures=_figures(folder))
     _write(result)
     return result
+
+
+def record_failure(result: JobResult, error: Exception) -> JobResult:
+    """Return the result of a job that an error ended, and record it unless a repetition may succeed."""
+    failed = replace(result, status=JobStatus.FAILED, reason=reason(error))
+    if not getattr(error, "passes", False):
+        _write(failed)
+    return failed
 
 
 def reason(error: BaseException) -> str:

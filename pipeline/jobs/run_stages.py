@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from pipeline.config import PHASES, Config
+from pipeline.jobs.background import hand_over
 from pipeline.jobs.identity import Experiment, read_digests
 from pipeline.jobs.stage import checkpoint_folder, execute, is_computed, is_done, run_body
 from pipeline.stages import STAGES
@@ -77,6 +78,8 @@ def _run(last: str | None, experiment: Experiment, *, repeat: bool) -> bool:
     logged = True
     for stage in stages_up_to(last):
         if stage in forced or not is_done(stage, experiment):
+            if stage == "report" and hand_over(experiment):
+                continue
             logged = execute(stage, experiment, repeat=stage in forced)
             continue
         log.info("%s: up to date: %s", stage, experiment.folder(stage))

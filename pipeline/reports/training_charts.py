@@ -85,7 +85,7 @@ def plot_variants(images: np.ndarray, file: Path) -> None:
     """Draw images and their augmented variants, uint8 [images, variants, size, size, 3]; the original comes first."""
     count, number, size = images.shape[:3]
     gap = max(1, size // 16)
-    # A single picture: drawing a grid of axes takes ten times as long.
+    # One array, since a grid of axes takes several times as long to draw.
     spaced = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
     mosaic = spaced.swapaxes(1, 2).reshape(count * (size + gap), number * (size + gap), 3)[:-gap, :-gap]
     with charting(1.35 * number, 1.35 * count + 0.3) as figure:

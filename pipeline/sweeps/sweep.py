@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
@@ -17,7 +18,8 @@ from omegaconf import DictConfig
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.jobs.job import JobResult, JobStatus, reason
+from pipeline.jobs.background import Reports
+from pipeline.jobs.job import JobResult, JobStatus, reason, record_failure
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE
 from pipeline.system.processes import interrupted
@@ -38,7 +40,14 @@ class Sweep(AbstractContextManager):
         if os.environ.get("RAY_ADDRESS") and config.hydra.launcher._target_.endswith("RayLauncher"):
             join_ray_cluster()
         self._launcher, self._relaunches = launcher, config.sweep.relaunches
+        # Jobs of other launchers run in other processes.
+        self._reports = Reports() if config.hydra.launcher._target_.endswith("BasicLauncher") else None
         self._jobs: list[tuple[Sequence[str], JobResult]] = []
+
+    def __enter__(self) -> "Sweep":
+        if self._reports:
+            self._reports.__enter__()
+        return self
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run jobs as a Hydra launcher does; each job returns a `JobResult` as a dictionary."""
@@ -56,9 +65,17 @@ class Sweep(AbstractContextManager):
             self._jobs.append((each.overrides or [], _result(each)))
         return returned
 
+    def _with_report(self, result: JobResult) -> JobResult:
+        """Return the result of a job, which has failed if its report has."""
+        error = self._reports.failure(Path(result.folder)) if self._reports else None
+        return record_failure(result, error) if error else result
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._reports:
+            self._reports.__exit__(kind, error, traceback)
+            self._jobs = [(overrides, self._with_report(result)) for overrides, result in self._jobs]
         if self._jobs:
             table_console(sys.stderr).print(_table(self._jobs))
         failed = sum(result.status.failed for _, result in self._jobs)

@@ -61,6 +61,12 @@ def start_logging(file: Path) -> None:
     logger.propagate = False
 
 
+def log_file() -> Path | None:
+    """Return the file that `start_logging` appends to; None before its first call."""
+    handlers = logging.getLogger("pipeline").handlers
+    return next((Path(each.baseFilename) for each in handlers if isinstance(each, logging.FileHandler)), None)
+
+
 @contextmanager
 def progress(title: str, total: int | None, unit: str = "images") -> Iterator[Advance]:
     """Show a progress bar with speed and remaining time, if standard error is a terminal.

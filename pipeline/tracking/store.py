@@ -12,6 +12,7 @@ import mlflow
 from filelock import FileLock
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from pipeline.config import TrackingConfig
 from pipeline.storage.database import sqlite_address
@@ -47,7 +48,14 @@ def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
             artifacts = _artifacts(database) if database else None
             # With this tag, MLflow's user interface shows the pages for model training.
             tags = {"mlflow.experimentKind": "custom_model_development"}
-            return client, client.create_experiment(tracking.experiment, artifacts, tags)
+            try:
+                return client, client.create_experiment(tracking.experiment, artifacts, tags)
+            except MlflowException as error:
+                # On a server, another machine may have created it in the meantime.
+                if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                    raise
+                experiment = client.get_experiment_by_name(tracking.experiment)
+                assert experiment is not None
     if experiment.lifecycle_stage == "deleted":
         raise PipelineError(
             f"tracking.experiment: {tracking.experiment!r} was deleted in MLflow; restore it there, or choose another name"

@@ -1,5 +1,6 @@
 """A team's tracking server that goes away, comes back, or does not."""
 
+import os
 import subprocess
 import sys
 import time
@@ -94,3 +95,27 @@ def test_what_a_server_that_stayed_away_lacks_is_delivered_later(command, server
     run = mlflow.MlflowClient(server.uri).get_run(run_id)
     assert (run.info.status, run.data.tags["train.computed_by"]) == ("FINISHED", run_id)
     assert "No pending data" in command("pipeline.sync", "--folder", str(tmp_path / "cache")).stdout
+
+
+def test_machines_that_start_on_a_new_experiment_at_once_all_use_it(server, tmp_path):
+    code = """
+import sys, time
+from pipeline.config import TrackingConfig
+from pipeline.config.compose import composed
+from pipeline.config.validate import check
+from pipeline.tracking.store import connect
+tracking = check(composed(["tracking=server", "tracking.experiment=" + sys.argv[1]])).tracking
+time.sleep(max(0, float(sys.argv[2]) - time.time()))
+print(connect(tracking)[1])
+"""
+    for number in range(3):
+        # Each has a checkout of its own, so that no lock of one keeps the others waiting.
+        machines = []
+        for machine in range(4):
+            (tmp_path / str(machine)).mkdir(exist_ok=True)
+            environment = os.environ | {"MLFLOW_TRACKING_URI": server.uri, "DVC_ROOT": str(tmp_path / str(machine))}
+            line = [sys.executable, "-c", code, f"new{number}", str(time.time() + 15)]
+            machines.append(subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        printed = [each.communicate() for each in machines]
+        assert [each.returncode for each in machines] == [0] * 4, printed
+        assert len({out for out, _ in printed}) == 1

@@ -96,6 +96,60 @@ def test_dead_runs_are_marked_by_whoever_starts_next_and_others_are_left_alone(c
 
 
 @pytest.mark.slow
+def test_of_two_jobs_with_the_same_phase_1_one_goes_on_where_the_other_was_killed(command, tmp_path, images):
+    """Both jobs, and one that computes all itself, end with the same numbers."""
+    epochs = ["train.epochs=60", "train.early_stopping_patience=null"]
+
+    def arguments(name, cache="cache"):
+        own = [f"hydra.run.dir={name}", f"finetune.learning_rate={len(name)}e-4"]
+        return small(images, tmp_path, *epochs, *own, f"cache_folder={tmp_path}/{cache}")
+
+    def begin(name):
+        line = [sys.executable, "-m", "pipeline.train", *arguments(name)]
+        return subprocess.Popen(line, cwd=tmp_path, env=command.environment, stderr=subprocess.PIPE, text=True)
+
+    def wait_for(text, name):
+        log = tmp_path / name / "train.log"
+        while first.poll() is None and not (log.exists() and text in log.read_text()):
+            time.sleep(0.05)
+        assert first.poll() is None, first.communicate()
+
+    first = begin("a")
+    wait_for("epoch 2 of", "a")
+    second = begin("bb")
+    wait_for("train: another process is computing the same result; waiting for it", "bb")
+    wait_for("epoch 12 of", "a")
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    _, errors = second.communicate()
+    assert second.returncode == 0, errors
+    assert "Resuming interrupted training after epoch" in errors
+    assert "epoch 2 of" not in errors
+
+    again = command("pipeline.train", *arguments("a"))
+    assert again.returncode == 0, again.stderr
+    assert "train: result copied from the cache" in again.stderr
+    alone = command("pipeline.train", *arguments("ccc", "another"))
+    assert alone.returncode == 0, alone.stderr
+
+    found = {run.data.params["finetune.learning_rate"]: run for run in runs(tmp_path)}
+    assert sorted(found) == ["0.0001", "0.0002", "0.0003"]
+    computed = [run.data.tags["train.computed_by"] for _, run in sorted(found.items())]
+    assert computed == [found["0.0002"].info.run_id] * 2 + [found["0.0003"].info.run_id]
+    for run in found.values():
+        assert run.info.status == "FINISHED"
+        assert steps(tmp_path, run) == list(range(1, 61))
+    numbers = [
+        {name: value for name, value in run.data.metrics.items() if not name.startswith(("seconds/", "system/"))}
+        for run in found.values()
+    ]
+    assert numbers[0] == numbers[1] == numbers[2]
+    for name in ("history.csv", "metrics.json", "model.keras", "label_issues.csv"):
+        copies = [(tmp_path / job / "train" / name).read_bytes() for job in ("a", "bb", "ccc")]
+        assert copies[0] == copies[1] == copies[2]
+
+
+@pytest.mark.slow
 def test_two_commands_with_the_same_sweep_at_once_do_each_job_once(command, tmp_path, images):
     sweep = [sys.executable, "-m", "pipeline.train", "-m", *small(images, tmp_path, "seed=1,2")]
     commands = [
