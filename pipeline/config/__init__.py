@@ -132,6 +132,8 @@ class Config:
     """Side in pixels of the square to which every image is resized."""
     cache_folder: str
     """Folder of decoded images, cached features and checkpoints. A relative path is relative to the checkout."""
+    plan: bool
+    """Print a plan of what the command would compute, and run nothing. DVC ignores it."""
     dataset: DatasetConfig
     """Data set: source, splits and checks."""
     backbone: BackboneConfig

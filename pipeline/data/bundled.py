@@ -38,6 +38,11 @@ def write_digits(folder: Path) -> Path:
     return _write_once(folder, folder.with_name(f"{folder.name}.lock"), _write_digits)
 
 
+def tfds_folder(name: str, folder: Path) -> Path:
+    """Return the folder in which `write_tfds` writes the images of a data set."""
+    return folder / "tfds" / name.replace(":", "-").replace("/", "-")
+
+
 def write_tfds(name: str, folder: Path) -> Path:
     """Write the images of a TensorFlow data set to a folder unless it exists.
 
@@ -53,7 +58,7 @@ def write_tfds(name: str, folder: Path) -> Path:
     Raises:
         PipelineError: The package is missing, the data set does not exist, or its images do not have one label each.
     """
-    target = folder / "tfds" / name.replace(":", "-").replace("/", "-")
+    target = tfds_folder(name, folder)
     # All data sets use one lock file, since they share a folder of downloads.
     return _write_once(target, folder / "tfds.lock", partial(_write_tfds, name, folder / "tensorflow_datasets"))
 

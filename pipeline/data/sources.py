@@ -3,12 +3,13 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.config import CurationConfig, DatasetConfig
-from pipeline.data.bundled import write_digits, write_tfds
+from pipeline.data.bundled import tfds_folder, write_digits, write_tfds
 from pipeline.data.listing import Listing, list_folder, list_table
 from pipeline.storage.digests import file_digests
 from pipeline.system.errors import PipelineError
@@ -69,7 +70,29 @@ def list_source(dataset: CurationConfig, folder: Path, table: Path | None) -> Li
     return listing if dataset.groups is None else _with_groups(listing, dataset.groups)
 
 
-def listing_digest(dataset: DatasetConfig, cache: Path) -> str:
+def count_images(dataset: DatasetConfig) -> dict[str, int] | None:
+    """Estimate the numbers of images of a data set that is not prepared yet, without writing or reading images.
+
+    Returns:
+        Numbers in total (`all`) and of the splits; None if the images of a bundled data set are not written yet.
+
+    Raises:
+        PipelineError: See `list_images`.
+    """
+    written = {"digits": resolve("data/digits"), "tfds": tfds_folder(dataset.tfds or "", resolve("data"))}
+    if dataset.source in written and not written[dataset.source].is_dir():
+        return None
+    splits = Counter(image.split or "train" for image in list_images(dataset).images)
+    if dataset.test == "validation":
+        splits["test"] = splits.pop("validation", 0)
+    for split, fraction in (("test", dataset.test_fraction), ("validation", dataset.validation_fraction)):
+        if not splits[split]:
+            splits[split] = round(splits["train"] * fraction)
+            splits["train"] -= splits[split]
+    return {"all": splits.total(), **splits}
+
+
+def listing_digest(dataset: DatasetConfig, cache: Path, *, remember: bool = True) -> str:
     """Return a sha256 over the relative paths, labels, splits, groups and contents of a data set's images.
 
     It is the same for copies of the images, wherever they lie. Files are read only if the file system says that they
@@ -78,6 +101,7 @@ def listing_digest(dataset: DatasetConfig, cache: Path) -> str:
     Args:
         dataset: The configured data set.
         cache: Cache folder, which remembers the digests of the files.
+        remember: Whether to write new digests to the cache.
 
     Raises:
         PipelineError: See `list_images`.
@@ -89,7 +113,7 @@ def listing_digest(dataset: DatasetConfig, cache: Path) -> str:
     else:
         folder = image_folder(dataset)
         listing = list_source(dataset, folder, table_file(dataset))
-        digests = file_digests(folder, [image.path for image in listing.images], cache)
+        digests = file_digests(folder, [image.path for image in listing.images], cache, remember=remember)
         parts = [json.dumps(listing.classes)]
         parts += [json.dumps([*image, sha256]) for image, sha256 in zip(listing.images, digests, strict=True)]
     return hashlib.sha256("\n".join([dataset.source, *parts]).encode()).hexdigest()

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import logging
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from pipeline.inputs.decoding import UndecodableError, pixels
 from pipeline.storage.cache import GIB, Cache
-from pipeline.storage.files import file_sha256
+from pipeline.storage.files import Json, file_sha256
 from pipeline.storage.shards import Append, Rows, rows_bytes
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import on_all_cores
@@ -19,6 +20,21 @@ from pipeline.system.paths import CODE
 from pipeline.system.terminal import progress
 
 log = logging.getLogger(__name__)
+
+
+KIND = "images"
+"""Kind of the decoded images in the cache."""
+
+
+def decoded_depends(sha256: Sequence[str], size: int) -> Json:
+    """Return everything that the arrays of images depend on.
+
+    Args:
+        sha256: sha256 of each image's file, in order.
+        size: Side of the arrays in pixels.
+    """
+    images = hashlib.sha256("\n".join(sha256).encode()).hexdigest()
+    return {"images": images, "image_size": size, "decoder": _decoder()}
 
 
 class DecodedImages:
@@ -41,17 +57,13 @@ class DecodedImages:
         self.size = size
         self._files = [folder / path for path in rows["path"]]
         self._sha256 = rows["sha256"].tolist()
-        self.depends = {
-            "images": hashlib.sha256("\n".join(self._sha256).encode()).hexdigest(),
-            "image_size": size,
-            "decoder": _decoder(),
-        }
+        self.depends = decoded_depends(self._sha256, size)
         """Everything that the arrays depend on."""
         shape = (size, size, 3)
         self._cached: Rows | None = None
-        if cache.fits("images", self.depends, count=len(rows), shape=shape, dtype="uint8", gib=budget_gib):
+        if cache.fits(KIND, self.depends, count=len(rows), shape=shape, dtype="uint8", gib=budget_gib):
             self._cached = cache.rows(
-                "images", self.depends, shape=shape, dtype="uint8", build=lambda append: self._decode(append, title)
+                KIND, self.depends, shape=shape, dtype="uint8", build=lambda append: self._decode(append, title)
             )
         else:
             log.warning(

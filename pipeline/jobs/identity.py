@@ -21,13 +21,18 @@ Digests = dict[str, str | None]
 _WATCH = OUTPUTS / "watch"
 
 
-def outside_digests(config: Config) -> Digests:
-    """Return the digests of the images and of the weights file, as they are now."""
+def outside_digests(config: Config, *, remember: bool = True) -> Digests:
+    """Return the digests of the images and of the weights file, as they are now.
+
+    Args:
+        config: Complete configuration.
+        remember: Whether to write digests of files to the cache.
+    """
     cache, weights = resolve(config.cache_folder), None
     if config.backbone.has_weights_file:
         file = resolve(config.backbone.weights)
-        [weights] = file_digests(file.parent, [file.name], cache)
-    return {"images": listing_digest(config.dataset, cache), "weights": weights}
+        [weights] = file_digests(file.parent, [file.name], cache, remember=remember)
+    return {"images": listing_digest(config.dataset, cache, remember=remember), "weights": weights}
 
 
 def write_digests(digests: Digests) -> None:
@@ -62,25 +67,38 @@ class Experiment:
         return self.root / stage
 
     def stage_key(self, stage: str) -> str:
-        """Return the key of a stage's result.
-
-        Returns:
-            16 hexadecimal digits: a hash of the stage's settings, declared code and inputs, digests and `RESULTS`.
+        """Return the key of a stage's result for the current content of its inputs; see `key_of_stage`.
 
         Raises:
             OSError: An input is missing.
         """
-        declared = declaration(stage)
-        return _key(
-            {
-                "stage": stage,
-                "settings": asdict(stage_settings(stage, self.config)),
-                "code": code_digest(declared.code + declared.others),
-                "inputs": {name: content_digest(self.root / name) for name in declared.inputs},
-                "digests": {name: self.digests[name] for name in declared.digests},
-                "results": RESULTS,
-            }
-        )
+        inputs = {name: content_digest(self.root / name) for name in declaration(stage).inputs}
+        return key_of_stage(stage, self.config, inputs, self.digests)
+
+
+def key_of_stage(stage: str, config: Config, inputs: dict[str, str], digests: Digests) -> str:
+    """Return the key of a stage's result.
+
+    Args:
+        stage: One of `pipeline.stages.STAGES`.
+        config: Complete configuration.
+        inputs: sha256 of each declared input.
+        digests: Result of `outside_digests`.
+
+    Returns:
+        16 hexadecimal digits: a hash of the stage's settings, declared code and inputs, digests and `RESULTS`.
+    """
+    declared = declaration(stage)
+    return _key(
+        {
+            "stage": stage,
+            "settings": asdict(stage_settings(stage, config)),
+            "code": code_digest(declared.code + declared.others),
+            "inputs": inputs,
+            "digests": {name: digests[name] for name in declared.digests},
+            "results": RESULTS,
+        }
+    )
 
 
 def experiment_key(config: Config, digests: Digests | None = None) -> str:

@@ -92,7 +92,7 @@ def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> Job
     # The digests are computed once: images that are added during the job must not change its experiment.
     experiment = Experiment.of(config, folder)
     begun = JobResult(JobStatus.BEGUN, str(folder), experiment.key)
-    before = _read(folder, experiment.key)
+    before = read_outcome(folder, experiment.key)
     cut_off = before is not None and before.status == JobStatus.BEGUN
     if cut_off:
         # Stages mark dead runs too, but no stage runs if the job was interrupted after its last one.
@@ -145,7 +145,7 @@ def _write(result: JobResult) -> None:
         log.warning("%s: outcome.json could not be written: %s", result.folder, error)
 
 
-def _read(folder: Path, key: str) -> JobResult | None:
+def read_outcome(folder: Path, key: str) -> JobResult | None:
     """Return the outcome of the last job in a folder; None if there is none or it is from another experiment."""
     try:
         result = JobResult.from_dict(read_json(folder / _OUTCOME))

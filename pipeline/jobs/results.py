@@ -7,12 +7,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from pipeline.storage.files import file_sha256, files_below, is_writable, locked, read_json, whole_folder
+from pipeline.storage.files import Json, file_sha256, files_below, is_writable, locked, read_json, whole_folder
 
 log = logging.getLogger(__name__)
 
 RUN = "run.json"
 """Name of the file with the origin of a result, and the size and sha256 of each of its files."""
+
+
+def read_result(folder: Path, key: str) -> Json | None:
+    """Return the content of run.json in a result's folder; None if the result is incomplete or has another key."""
+    try:
+        state: Json = read_json(folder / RUN)
+        if state["stage_key"] != key:
+            return None
+        files = state["files"].items()
+        truncated = [name for name, file in files if (folder / name).stat().st_size != file["bytes"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if truncated:
+        log.warning("%s has missing or truncated files (%s); running the stage again", folder, ", ".join(truncated))
+        return None
+    return state
+
+
+def resume_folder(cache: Path, stage: str, key: str) -> Path:
+    """Return the folder of a training's checkpoints in the cache."""
+    return cache / f"resume-{stage}-{key}"
 
 
 class SharedResults:
@@ -32,13 +53,17 @@ class SharedResults:
         with locked(self._folder / f".{stage}-{key}.lock", waiting) if is_writable(self._folder) else nullcontext():
             yield
 
+    def folder(self, stage: str, key: str) -> Path:
+        """Return the folder of a result, which exists only if the result is complete."""
+        return self._folder / f"{stage}-{key}"
+
     def take(self, stage: str, key: str, target: Path) -> bool:
         """Copy a result from the cache to `target`, if it exists and no file is damaged.
 
         Returns:
             True if the result was copied.
         """
-        source = self._folder / f"{stage}-{key}"
+        source = self.folder(stage, key)
         if not (source / RUN).exists():
             return False
         if damaged := _damaged_files(source):
@@ -56,7 +81,7 @@ class SharedResults:
         if not is_writable(self._folder):
             return
         try:
-            with whole_folder(self._folder / f"{stage}-{key}") as unfinished:
+            with whole_folder(self.folder(stage, key)) as unfinished:
                 _copy_files(source, unfinished)
         except OSError as error:
             log.warning("cache: the result of %s could not be added: %s", stage, error)

@@ -15,7 +15,8 @@ from pipeline.config import PHASES, Config
 from pipeline.data.leaks import LeakError
 from pipeline.data.sources import image_folder, table_file
 from pipeline.jobs.identity import Experiment
-from pipeline.jobs.results import RUN, SharedResults
+from pipeline.jobs.results import RUN, SharedResults, read_result, resume_folder
+from pipeline.jobs.work import read_counts, work_of
 from pipeline.stages import STAGES, declaration
 from pipeline.stages.settings import Places, stage_settings
 from pipeline.storage.files import file_sha256, files_below, is_writable, read_json, whole_folder, write_json
@@ -45,16 +46,9 @@ def is_computed(stage: str, experiment: Experiment, key: str | None = None) -> b
     """
     folder = experiment.folder(stage)
     try:
-        state = read_json(folder / RUN)
-        if state["stage_key"] != (key or experiment.stage_key(stage)):
-            return False
-        files = state["files"].items()
-        truncated = [name for name, file in files if (folder / name).stat().st_size != file["bytes"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        return (folder / RUN).exists() and read_result(folder, key or experiment.stage_key(stage)) is not None
+    except OSError:
         return False
-    if truncated:
-        log.warning("%s has missing or truncated files (%s); running the stage again", folder, ", ".join(truncated))
-    return not truncated
 
 
 def is_done(stage: str, experiment: Experiment) -> bool:
@@ -198,7 +192,9 @@ def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, c
             raise PipelineError(f"{error}\nSee the images in {leaks_page}") from error
         state = {
             "run_id": run.run_id,
+            "experiment": experiment.key,
             "stage_key": key,
+            "work": work_of(stage, experiment.config, read_counts(out if stage == "prepare" else root / "prepare")),
             "seconds": round(seconds(), 3),
             "environment": environment,
             "files": {
@@ -254,7 +250,7 @@ def checkpoint_folder(stage: str, experiment: Experiment, key: str | None = None
         experiment: Experiment that the stage belongs to.
         key: Key of the stage; None computes it.
     """
-    return resolve(experiment.config.cache_folder) / f"resume-{stage}-{key or experiment.stage_key(stage)}"
+    return resume_folder(resolve(experiment.config.cache_folder), stage, key or experiment.stage_key(stage))
 
 
 @contextmanager

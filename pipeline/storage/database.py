@@ -28,20 +28,23 @@ def sqlite_address(file: Path) -> str:
 
 
 @contextmanager
-def open_table(file: Path, table: str, columns: Mapping[str, str]) -> Iterator[sqlite3.Connection]:
+def open_table(
+    file: Path, table: str, columns: Mapping[str, str], *, write: bool = True
+) -> Iterator[sqlite3.Connection]:
     """Open the database `file`, and create its table if necessary.
 
-    A database that can't be written to is copied into memory, and added rows are lost.
+    A database that can't or must not be written to is copied into memory, and added rows are lost.
 
     Args:
         file: Database file.
         table: Name of its one table.
         columns: SQL types by column name, such as `TEXT PRIMARY KEY`.
+        write: Whether the file may be created and changed.
 
     Raises:
         OSError: The disk is full.
     """
-    with closing(_connect(file) if is_writable(file.parent) else _copy(file)) as database:
+    with closing(_connect(file) if write and is_writable(file.parent) else _copy(file)) as database:
         try:
             # A power failure may lose rows, which are then computed again.
             database.execute("PRAGMA synchronous = OFF")

@@ -27,7 +27,7 @@ _CHUNK = 32
 _State = tuple[int, int, int, int]
 
 
-def file_digests(folder: Path, paths: Sequence[str], cache: Path) -> list[str]:
+def file_digests(folder: Path, paths: Sequence[str], cache: Path, *, remember: bool = True) -> list[str]:
     """Return the sha256 of files, empty for those that can't be read.
 
     Digests depend on the files' content alone. Those that were computed before are remembered in the cache, with the
@@ -37,9 +37,10 @@ def file_digests(folder: Path, paths: Sequence[str], cache: Path) -> list[str]:
         folder: Folder that the paths start from.
         paths: Relative paths of the files.
         cache: Cache folder; if it can't be written to, or is full, nothing new is remembered.
+        remember: Whether to write new digests to the cache.
     """
     try:
-        return _remembered(folder, paths, cache)
+        return _remembered(folder, paths, cache, remember=remember)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -47,10 +48,10 @@ def file_digests(folder: Path, paths: Sequence[str], cache: Path) -> list[str]:
         return list(on_all_cores(lambda path: _sha256(folder, path) if _state(folder, path) else "", paths))
 
 
-def _remembered(folder: Path, paths: Sequence[str], cache: Path) -> list[str]:
+def _remembered(folder: Path, paths: Sequence[str], cache: Path, *, remember: bool) -> list[str]:
     """Return digests as `file_digests` does; raises OSError if the disk of the cache is full."""
     name = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
-    with open_table(cache / "digests" / f"{name}.sqlite", "digests", _COLUMNS) as database:
+    with open_table(cache / "digests" / f"{name}.sqlite", "digests", _COLUMNS, write=remember) as database:
         known = {
             path: (tuple(state), sha256)
             for path, *state, sha256 in database.execute(f"SELECT {', '.join(_COLUMNS)} FROM digests")

@@ -161,7 +161,7 @@ COMPUTED_BY = {
 # Shown in the report, and without effect on any figure: what an image set is called, and defaults of other settings.
 SHOWN = {"dataset.name", "dataset.mirror", "dataset.image_size"}
 # How results are kept, used and looked for.
-NO_RESULT = {"cache_folder", "dataset.path", "tracking", "export", "register", "find_lr", "sweep"}
+NO_RESULT = {"cache_folder", "dataset.path", "tracking", "export", "register", "find_lr", "sweep", "plan"}
 
 
 def leaves(section: Any, prefix: str = "") -> Iterator[str]:

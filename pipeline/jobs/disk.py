@@ -1,0 +1,112 @@
+"""Disk space that a job needs in the cache for decoded images and features."""
+
+import functools
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.jobs.work import Counts
+from pipeline.storage.cache import GIB, CacheEntry
+from pipeline.storage.files import Json
+from pipeline.storage.shards import rows_bytes
+
+Needs = dict[tuple, int | None]
+"""Size in bytes of each entry that the cache lacks, by a name that is the same for all jobs; None if it is unknown."""
+
+_TRAINING, _TEST = ("train", "validation"), ("test",)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Prepared data set of a job, as far as it is known before the job starts."""
+
+    key: str
+    """Key of stage prepare."""
+    counts: Counts | None
+    folder: Path | None
+    """Folder of the manifest; None if stage prepare has no result yet."""
+
+    def rows(self, splits: tuple[str, ...], variants: int) -> int | None:
+        """Return the number of images of some splits, with `variants` more of each training image."""
+        if self.counts is None:
+            return None
+        return sum(self.counts[split] * (1 + variants * (split == "train")) for split in splits)
+
+
+def cache_needs(config: Config, prepared: Prepared, computed: set[str], entries: list[CacheEntry]) -> Needs:
+    """Return the sizes of the decoded images and features that the cache lacks.
+
+    Args:
+        config: Configuration of the job.
+        prepared: Its data set.
+        computed: Stages that the job computes.
+        entries: Entries of the cache.
+    """
+    needs: Needs = {}
+    if computed & {"train", "finetune", "evaluate"}:
+        rounds = [each.get("image_size") for each in config.finetune.phases or []]
+        other = [config.finetune.image_size, *rounds] if "finetune" in computed else []
+        for size in {config.image_size, *filter(None, other)}:
+            needs |= _needs(config, prepared, _TRAINING, size, entries)
+    if "evaluate" in computed:
+        needs |= _needs(config, prepared, _TEST, config.image_size, entries)
+    return needs
+
+
+def _needs(config: Config, prepared: Prepared, splits: tuple[str, ...], size: int, entries: list[CacheEntry]) -> Needs:
+    name, needs = (prepared.key, splits, size), Needs()
+    images = _digest(prepared.folder, prepared.key, splits, size) if prepared.folder else None
+    present = [
+        each.holds
+        for each in entries
+        if images and {"images": images, "image_size": size}.items() <= each.holds.items()
+    ]
+    if not any(each["kind"] == "images" for each in present):
+        decoded = _product(prepared.rows(splits, 0), rows_bytes(1, (size, size, 3), "uint8"))
+        needs["images", *name] = _within(decoded, config.hardware.image_cache_gib)
+    backbone = config.backbone.constructor
+    # A network that is trained from scratch has no frozen part.
+    if backbone != "scratch_cnn" and not any(each.get("backbone") == backbone for each in present):
+        variants = min(config.augment.views, max(config.train.epochs, config.finetune.epochs) - 1)
+        features = _product(prepared.rows(splits, variants), _feature_bytes(backbone, size, entries))
+        how = (backbone, config.backbone.weights, config.hardware.precision, config.augment.name)
+        needs["features", *name, *how] = _within(features, config.hardware.feature_cache_gib)
+    return needs
+
+
+def _product(rows: int | None, size: int | None) -> int | None:
+    return None if rows is None or size is None else rows * size
+
+
+def _within(size: int | None, gib: float) -> int | None:
+    """Return a size in bytes, or 0 if it is above the limit, since nothing is cached then."""
+    return 0 if size is not None and size > gib * GIB else size
+
+
+def _feature_bytes(backbone: str, size: int, entries: list[CacheEntry]) -> int | None:
+    """Return the bytes per image of the largest features of a backbone in the cache; None if there are none."""
+    alike: list[Json] = [
+        each.holds
+        for each in entries
+        if each.holds.get("backbone") == backbone and each.holds.get("image_size") == size and "shape" in each.holds
+    ]
+    return max(
+        (rows_bytes(1, tuple(map(int, each["shape"].split("x"))), each["dtype"]) for each in alike), default=None
+    )
+
+
+@functools.cache
+def _digest(folder: Path, _key: str, splits: tuple[str, ...], size: int) -> str:
+    """Return the digest with which the cache names the images of some splits of a manifest."""
+    # Planning without a manifest needs no table.
+    from pipeline.inputs.images import decoded_depends
+    from pipeline.inputs.manifest import read_manifest
+
+    images: str = decoded_depends(read_manifest(folder).split(*splits)["sha256"].tolist(), size)["images"]
+    return images
+
+
+def free_space(cache: Path) -> int:
+    """Return the free bytes on the disk of the cache folder, which may not exist yet."""
+    return shutil.disk_usage(next(each for each in (cache, *cache.parents) if each.exists())).free
