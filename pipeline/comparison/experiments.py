@@ -1,6 +1,6 @@
 """Selection of the experiments to compare; experiments that differ only in their seed are grouped into rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -14,6 +14,8 @@ from pipeline.tracking.store import artifact, complete_runs
 
 # Settings that tables list first.
 _FIRST = ("backbone.name", "finetune.unfreeze", "augment.name", "train.name", "finetune.name", "image_size")
+
+_COMPUTED_BY = ".computed_by"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,18 @@ class Experiment:
     def test_data(self) -> str:
         """Digest of the test images and their labels; empty if the run has none."""
         return self.tags.get("test_data", "")
+
+    @property
+    def taken(self) -> dict[str, str]:
+        """Ids of the runs that computed the stages which this run took from elsewhere."""
+        computed = {name: run_id for name, run_id in self.tags.items() if name.endswith(_COMPUTED_BY)}
+        return {name.removesuffix(_COMPUTED_BY): run_id for name, run_id in computed.items() if run_id != self.run_id}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the stages that this run computed itself."""
+        taken = {f"seconds/{stage}" for stage in self.taken}
+        return sum(value for name, value in self.metrics.items() if name.startswith("seconds/") and name not in taken)
 
     def file(self, path: str) -> Path | None:
         """Return the local path of an artifact; None if the run has no artifact of that name."""
@@ -78,6 +92,7 @@ def find(
     query: str | None = None,
     sweep: str | None = None,
     run_ids: Sequence[str] | None = None,
+    keys: Collection[str] | None = None,
 ) -> list[Experiment]:
     """Find the complete experiments in the tracking store, the latest first.
 
@@ -86,6 +101,7 @@ def find(
         query: MLflow filter string for runs.
         sweep: Part of the command line of a sweep, to which the search is limited; empty for the latest sweep.
         run_ids: Ids of runs, or their first characters, to which the search is limited.
+        keys: Keys of experiments, to which the search is limited.
 
     Raises:
         PipelineError: The store can't be used, the filter is invalid, or no complete run has one of the ids.
@@ -94,6 +110,8 @@ def find(
     if sweep is not None:
         part = sweep or next((each.tags["sweep"] for each in experiments if "sweep" in each.tags), "")
         experiments = [each for each in experiments if "sweep" in each.tags and part in each.tags["sweep"]]
+    if keys is not None:
+        experiments = [each for each in experiments if each.tags.get("experiment_key") in keys]
     if run_ids is not None:
         missing = [start for start in run_ids if not any(each.run_id.startswith(start) for each in experiments)]
         if missing:

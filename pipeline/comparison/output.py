@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 from rich.table import Table
@@ -12,7 +13,7 @@ from pipeline.comparison.experiments import Selection, name_runs
 from pipeline.comparison.ranking import Ranking, reason
 from pipeline.evaluation.metrics import METRICS
 from pipeline.system.errors import PipelineError
-from pipeline.system.terminal import table_console
+from pipeline.system.terminal import duration, table_console
 from pipeline.visuals.pages import p_value, write_page
 from pipeline.visuals.style import as_svg
 
@@ -32,6 +33,17 @@ def other_metrics(ranking: Ranking) -> dict[str, str]:
     }
 
 
+def taken_stages(ranking: Ranking, index: int) -> str:
+    """Return the stages that a row took from elsewhere, such as `prepare, train: row 1`."""
+    rows = {run.run_id: place for place, each in enumerate(ranking.rows) for run in each.row.experiments}
+    sources: dict[str, dict[str, None]] = {}
+    for run in ranking.rows[index].row.experiments:
+        for stage, run_id in run.taken.items():
+            source = f"row {rows[run_id] + 1}" if run_id in rows else f"run {run_id[:8]}"
+            sources.setdefault("other seeds" if rows.get(run_id) == index else source, {})[stage] = None
+    return "; ".join(f"{', '.join(stages)}: {source}" for source, stages in sources.items())
+
+
 def as_frame(ranking: Ranking) -> pd.DataFrame:
     """Convert a ranking to a table, best row first, with settings, metrics, intervals, tests, costs and run ids."""
     rows = []
@@ -43,6 +55,7 @@ def as_frame(ranking: Ranking) -> pd.DataFrame:
         columns |= {"groups": letters(ranking, index), "p_against_best": ranking.p[0, index]}
         columns |= {name: row.mean(name) for name in other_metrics(ranking).values()}
         columns |= {cost.metric: row.mean(cost.metric) for cost in COSTS.values()}
+        columns |= {"taken": taken_stages(ranking, index), "seconds": sum(run.seconds for run in row.experiments)}
         rows.append(columns | {"runs": " ".join(run.run_id for run in row.experiments)})
     return pd.DataFrame(rows)
 
@@ -51,7 +64,7 @@ def as_table(ranking: Ranking, chosen: int | None) -> Table:
     """Convert a ranking to a table for the terminal, in which the row at index `chosen` is highlighted."""
     keys = list(ranking.rows[0].row.differences) or ["run"]
     columns = [*(key.removesuffix(".name") for key in keys), ranking.label, "interval", "groups", "p against best"]
-    table = Table("", *columns, "seeds", *COSTS, box=None, header_style="bold")
+    table = Table("", *columns, "seeds", *COSTS, "taken", "in total", box=None, header_style="bold")
     for index, each in enumerate(ranking.rows):
         row = each.row
         settings = list(row.differences.values()) or [row.label]
@@ -65,18 +78,23 @@ def as_table(ranking: Ranking, chosen: int | None) -> Table:
             p_value(ranking.p[0, index]) if index else "",
             str(len(row.experiments)),
             *(cost.text(row.mean(cost.metric)) for cost in COSTS.values()),
+            taken_stages(ranking, index),
+            duration(sum(run.seconds for run in row.experiments)),
             style="bold green" if index == chosen else None,
         )
     return table
 
 
-def print_comparison(ranking: Ranking, selection: Selection, chosen: int | None, cost: str) -> None:
+def print_comparison(
+    ranking: Ranking, selection: Selection, chosen: int | None, cost: str, *, file: TextIO | None = None
+) -> None:
     """Print the ranking, the excluded experiments, and the recommended row, at index `chosen`, with the reason."""
-    console = table_console(width=200)
+    console = table_console(file, width=200)
     console.print(as_table(ranking, chosen))
     console.print(
         f"\n{ranking.images} test images. Models that share a letter do not differ significantly (Holm-corrected p at "
-        f"least {1 - ranking.confidence:.2g}). Intervals: {ranking.confidence:.0%} confidence; ±: standard deviation over seeds."
+        f"least {1 - ranking.confidence:.2g}). Intervals: {ranking.confidence:.0%} confidence; ±: standard deviation over seeds. "
+        "In total: time of the stages that the runs of a row computed; the others are taken from the named ones."
     )
     for digest, runs in selection.elsewhere.items():
         left_out = f"Excluded because of different test images ({digest[:8] or 'unknown'}): {name_runs(runs)}"

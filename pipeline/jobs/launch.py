@@ -1,12 +1,12 @@
 """Start a stage: under DVC with the settings that stage configure wrote, or from the command line through Hydra."""
 
 import logging
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from time import perf_counter
 from typing import NoReturn
 
 import hydra
@@ -17,11 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.config import compose
 from pipeline.jobs.identity import Experiment, experiment_key, read_digests
 from pipeline.jobs.job import JobResult, JobStatus, reason, run_job
+from pipeline.jobs.progress import SweepJob, workers
 from pipeline.stages.settings import OUTPUTS, read_config
 from pipeline.storage.files import Json, is_writable
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import take_share
-from pipeline.system.paths import main_checkout
+from pipeline.system.paths import main_checkout, resolve
 from pipeline.system.processes import SWEEP, handlers_installed, install_handlers, interrupted, worker_index
 from pipeline.system.terminal import start_logging
 
@@ -79,13 +80,17 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
         module, extra = _EXTRAS.get(override, ("hydra", ""))
         if find_spec(module) is None:
             raise PipelineError(f'{override} is not installed: pip install ".[{extra}]"')
+    prints = not _PRINTS.isdisjoint(option.split("=")[0] for option in options)
     sweeps = not _SWEEPS.isdisjoint(options)
     key = "hydra.sweep.dir" if sweeps else "hydra.run.dir"
     named = [each.partition("=")[2] for each in overrides if each.startswith(f"{key}=")]
     folder = Path(named[-1].strip("'\"") if named else "runs")
     complete = compose.with_params(overrides)
-    if _PRINTS.isdisjoint(option.split("=")[0] for option in options):
+    if not prints:
         compose.check_choices(complete)
+        if not sweeps and _plans(complete):
+            _print_plan(stage, complete, lambda experiment: folder if named else folder / experiment)
+            return
         if not is_writable(folder):
             # Hydra would print a traceback.
             raise PipelineError(f"{key}: {folder.absolute()} is not writable; choose another folder for the results")
@@ -98,6 +103,21 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
     sys.argv[1:] = [*options, f"hydra.job.name={stage or 'pipeline'}", *complete]
     _register_resolvers()
     hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(HydraJob(stage))()
+
+
+def _plans(overrides: Sequence[str]) -> bool:
+    """Return whether a command prints a plan, and runs nothing."""
+    return any(each.lstrip("+").startswith("plan=") for each in overrides) and compose.composed(overrides).plan
+
+
+def _print_plan(stage: str | None, overrides: Sequence[str], folder_of: Callable[[str], Path]) -> None:
+    # Without a plan, these imports are needed later or in another process.
+    from pipeline.jobs.plan_table import print_plan
+    from pipeline.jobs.planner import Planner
+
+    planner = Planner(stage, sweep=False, remember=False)
+    planner.add("", compose.check(compose.composed(overrides)), folder_of)
+    print_plan(planner.plan())
 
 
 class HydraJob:
@@ -119,20 +139,26 @@ class HydraJob:
         sweep, folder = state.mode == RunMode.MULTIRUN, Path(state.runtime.output_dir)
         # Each worker of a distributed training writes its own log.
         worker = f"-worker{worker_index()}" if worker_index() else ""
-        start_logging(folder / f"{self.stage or 'pipeline'}{worker}.log")
-        jobs = int(state.launcher.get("n_jobs", 1))
-        # As in joblib, -1 means one job per core.
-        take_share(jobs if jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + jobs))
+        place, at_once, started = SweepJob.of_process(), workers(state.launcher), perf_counter()
+        prefix = place.prefix if place and at_once != 1 else ""
+        start_logging(folder / f"{self.stage or 'pipeline'}{worker}.log", prefix)
+        take_share(at_once or 1)
         with handlers_installed():
             try:
-                return asdict(run_job(self.stage, compose.from_hydra(cfg), folder, sweep=sweep))
+                config = compose.from_hydra(cfg)
+                if place:
+                    log.info(place.start(resolve(config.cache_folder)))
+                result = run_job(self.stage, config, folder, sweep=sweep)
             except Exception as error:
                 if interrupted():
                     raise KeyboardInterrupt from error
                 if not sweep:
                     raise
                 log.error("%s failed: %s", folder, reason(error), exc_info=not isinstance(error, PipelineError))
-                return asdict(JobResult(JobStatus.FAILED, str(folder), "", reason(error)))
+                result = JobResult(JobStatus.FAILED, str(folder), "", reason(error))
+            if place:
+                log.info(place.end(result, perf_counter() - started))
+            return asdict(result)
 
 
 def _register_resolvers() -> None:

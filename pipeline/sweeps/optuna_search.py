@@ -18,6 +18,7 @@ from sklearn.model_selection import ParameterGrid
 from pipeline.config.compose import from_hydra, quote_literally, quoted
 from pipeline.jobs.job import OBJECTIVES, JobResult, JobStatus
 from pipeline.storage.database import sqlite_address
+from pipeline.sweeps.labels import label
 from pipeline.sweeps.optuna_report import log_search
 from pipeline.sweeps.sweep import Sweep
 from pipeline.system import processes
@@ -138,7 +139,8 @@ class Search:
             trials = [study.ask(self._space) for _ in range(min(left, self._settings.batch))]
             for trial in trials:
                 trial.set_user_attr(_PROCESS, processes.own())
-            returned = launcher.launch([self._overrides(trial) for trial in trials], initial_job_idx=jobs)
+            labels = [label([f"{name}={value}" for name, value in trial.params.items()]) for trial in trials]
+            returned = launcher.launch([self._overrides(trial) for trial in trials], jobs, labels)
             for trial, job in zip(trials, returned, strict=True):
                 self._tell(study, trial, JobResult.from_dict(job.return_value))
             jobs += len(trials)

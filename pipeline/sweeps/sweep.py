@@ -1,12 +1,10 @@
-"""Launcher of a sweep's jobs that tolerates failures and prints a table of results."""
+"""Launcher of a sweep's jobs that numbers them, tolerates failures, and prints a summary of results."""
 
 import logging
 import os
-import sys
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -15,42 +13,63 @@ from hydra.core.utils import JobReturn
 from hydra.core.utils import JobStatus as HydraStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
-from rich.markup import escape
-from rich.table import Table
 
+from pipeline.config.compose import quote_literally
 from pipeline.jobs.background import Reports
 from pipeline.jobs.job import JobResult, JobStatus, reason, record_failure
+from pipeline.jobs.plan import Plan
+from pipeline.jobs.progress import SweepJob
+from pipeline.sweeps.summary import EndedJob, print_summary
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE
-from pipeline.system.processes import interrupted
-from pipeline.system.terminal import table_console
+from pipeline.system.processes import JOB, interrupted
 
 log = logging.getLogger(__name__)
-
-_COLOURS = {JobStatus.DONE: "green", JobStatus.SKIPPED: "dim"}
 
 
 class Sweep(AbstractContextManager):
     """Launcher that restarts jobs after its workers died; complete jobs are skipped and the others resumed.
 
-    At the end of the `with` block, the results of all jobs are printed, and an error is raised if a job failed.
+    At the end of the `with` block, a summary of all jobs is printed, and an error is raised if a job failed.
     """
 
-    def __init__(self, launcher: Launcher, config: DictConfig):
+    def __init__(self, launcher: Launcher, config: DictConfig, plan: Plan | None = None):
+        """Create the launcher.
+
+        Args:
+            launcher: Hydra's launcher, which runs the jobs.
+            config: Configuration of the sweep.
+            plan: Plan of all jobs; None if they are not known before the start.
+        """
         if os.environ.get("RAY_ADDRESS") and config.hydra.launcher._target_.endswith("RayLauncher"):
             join_ray_cluster()
         self._launcher, self._relaunches = launcher, config.sweep.relaunches
+        self._config, self._plan = config, plan
         # Jobs of other launchers run in other processes.
         self._reports = Reports() if config.hydra.launcher._target_.endswith("BasicLauncher") else None
-        self._jobs: list[tuple[Sequence[str], JobResult]] = []
+        self._jobs: list[EndedJob] = []
 
     def __enter__(self) -> "Sweep":
         if self._reports:
             self._reports.__enter__()
         return self
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run jobs as a Hydra launcher does; each job returns a `JobResult` as a dictionary."""
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int, labels: Sequence[str] | None = None
+    ) -> Sequence[JobReturn]:
+        """Run jobs as a Hydra launcher does; each job returns a `JobResult` as a dictionary.
+
+        Args:
+            job_overrides: Overrides of each job.
+            initial_job_idx: Number of the first job, from 0.
+            labels: Settings by which each job differs from the others; None: those of the plan.
+        """
+        numbers = range(initial_job_idx + 1, initial_job_idx + 1 + len(job_overrides))
+        places = [self._place(number, labels[index] if labels else None) for index, number in enumerate(numbers)]
+        job_overrides = [
+            [*overrides, f"+hydra.job.env_set.{JOB}={quote_literally(place.as_json())}"]
+            for overrides, place in zip(job_overrides, places, strict=True)
+        ]
         for left in reversed(range(self._relaunches + 1)):
             try:
                 returned = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
@@ -61,8 +80,9 @@ class Sweep(AbstractContextManager):
                 log.warning("The workers of the launcher died: %s", reason(error))
                 if not left:
                     returned = [_cut_off(overrides, error) for overrides in job_overrides]
-        for each in returned:
-            self._jobs.append((each.overrides or [], _result(each)))
+        for place, each in zip(places, returned, strict=True):
+            name = f"{place.name} ({place.label})" if place.label else place.name
+            self._jobs.append(EndedJob(name, _result(each)))
         return returned
 
     def _with_report(self, result: JobResult) -> JobResult:
@@ -70,17 +90,26 @@ class Sweep(AbstractContextManager):
         error = self._reports.failure(Path(result.folder)) if self._reports else None
         return record_failure(result, error) if error else result
 
+    def _place(self, number: int, label: str | None) -> SweepJob:
+        if self._plan is None:
+            return SweepJob(number, None, label or "", [], None)
+        jobs = self._plan.jobs
+        return SweepJob(number, len(jobs), jobs[number - 1].label, self._plan.work_from(number), self._plan.workers)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._reports:
             self._reports.__exit__(kind, error, traceback)
-            self._jobs = [(overrides, self._with_report(result)) for overrides, result in self._jobs]
+            self._jobs = [replace(job, result=self._with_report(job.result)) for job in self._jobs]
         if self._jobs:
-            table_console(sys.stderr).print(_table(self._jobs))
-        failed = sum(result.status.failed for _, result in self._jobs)
+            print_summary(self._jobs, self._config)
+        failed = sum(job.result.status.failed for job in self._jobs)
         if failed and kind is None:
-            raise PipelineError(f"{failed} of {len(self._jobs)} jobs failed; see the logs in their folders")
+            raise PipelineError(
+                f"{failed} of {len(self._jobs)} jobs failed; see the logs in their folders. The same command with "
+                "sweep.retry_failed=true runs them again"
+            )
 
 
 def join_ray_cluster() -> None:
@@ -109,16 +138,3 @@ def _result(returned: JobReturn) -> JobResult:
         return JobResult.from_dict(returned.return_value)
     # Hydra could not compose the configuration of the job.
     return JobResult(JobStatus.FAILED, "", "", reason(returned._return_value))
-
-
-def _table(jobs: list[tuple[Sequence[str], JobResult]]) -> Table:
-    """Build a table with one row per job: its distinguishing overrides, status, experiment and reason."""
-    common = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else set()
-    table = Table("job", "", "experiment", "reason", title="The sweep's jobs", title_justify="left", box=None)
-    for overrides, result in jobs:
-        own = " ".join(each for each in overrides if each not in common and not each.startswith(("hydra.", "+hydra.")))
-        status = f"[{_COLOURS.get(result.status, 'red')}]{result.status}[/]"
-        table.add_row(escape(own), status, result.key, escape(result.reason))
-    counts = Counter(result.status for _, result in jobs)
-    table.caption = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    return table

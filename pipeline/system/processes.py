@@ -23,6 +23,8 @@ SWEEP = "PIPELINE_SWEEP"
 """Environment variable with the name of a job's sweep: the overrides on its command line."""
 TRIAL = "PIPELINE_TRIAL"
 """Environment variable with a job's Optuna trial as JSON; Hydra passes it to other processes and machines."""
+JOB = "PIPELINE_JOB"
+"""Environment variable with the number, settings and remaining work of a job in its sweep, as JSON."""
 TF_CONFIG_EXAMPLE = (
     '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}, '
     "on each machine with its own index"

@@ -40,17 +40,32 @@ def table_console(file: TextIO | None = None, width: int = 160) -> Console:
     return Console(file=file, width=None if (file or sys.stdout).isatty() else width)
 
 
-def start_logging(file: Path) -> None:
-    """Write the pipeline's log messages to the terminal and append them to `file`, instead of an earlier job's file."""
+def duration(seconds: float) -> str:
+    """Return a duration in its largest suitable unit, such as 45 s, 14 min, 5 h or 3 days."""
+    for unit, size, least in (("days", 86400, 2), ("h", 3600, 2), ("min", 60, 2)):
+        if seconds >= least * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def start_logging(file: Path, prefix: str = "") -> None:
+    """Write the pipeline's log messages to the terminal and append them to `file`, instead of an earlier job's file.
+
+    Args:
+        file: Log file.
+        prefix: Text before each message in the terminal, where several jobs may write at the same time.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     line = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     to_file = logging.FileHandler(file, encoding="utf-8")
     to_file.setFormatter(line)
+    escaped = prefix.replace("%", "%%")
     if CONSOLE.is_terminal:
         to_terminal: logging.Handler = RichHandler(console=CONSOLE, show_path=False)
+        to_terminal.setFormatter(logging.Formatter(f"{escaped}%(message)s"))
     else:
         to_terminal = logging.StreamHandler(sys.stderr)
-        to_terminal.setFormatter(line)
+        to_terminal.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {escaped}%(message)s"))
     logger = logging.getLogger("pipeline")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
