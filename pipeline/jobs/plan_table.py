@@ -67,7 +67,9 @@ def total(values: Iterable[float | int | None], show: Callable[[Any], str]) -> s
 
 
 def _job_table(job: PlannedJob) -> Table:
-    table = Table("stage", "result", "from", "images", "epochs", "steps", "time", "disk", box=None, title_justify="left")
+    table = Table(
+        "stage", "result", "from", "images", "epochs", "steps", "time", "disk", box=None, title_justify="left"
+    )
     for step in job.steps:
         numbers = [f"{step.work[name]:,}" if step.work.get(name) else "" for name in ("images", "epochs", "steps")]
         size = "" if step.size == 0 else total([step.size], decimal)

@@ -13,6 +13,7 @@ from scipy import stats
 from pipeline import compare
 from pipeline.comparison.costs import COSTS
 from pipeline.comparison.experiments import Experiment, differing_keys, find, make_rows, select
+from pipeline.comparison.output import as_frame
 from pipeline.comparison.plots import pareto_front
 from pipeline.comparison.ranking import rank, winner
 from pipeline.config import RegisterConfig
@@ -215,3 +216,29 @@ def test_a_run_without_a_digest_is_never_compared_with_others():
     assert list(selection.elsewhere) == [""]
     with pytest.raises(PipelineError, match="no complete experiment"):
         select([], strict=False)
+
+
+def test_stages_that_were_taken_are_named_and_their_time_is_not_counted(store, run_compare):
+    first = store.add(right(200, 20), backbone_name="a", seed=1)
+    elsewhere = "f" * 32
+    tags = {"prepare.computed_by": elsewhere, "train.computed_by": first}
+    taker = store.add(right(200, 30), tags=tags, backbone_name="b", seed=1)
+    for run_id in (first, taker):
+        own = {f"{stage}.computed_by": run_id for stage in ("finetune", "evaluate")}
+        own |= {f"{stage}.computed_by": run_id for stage in ("prepare", "train") if run_id == first}
+        for name, value in own.items():
+            store.client.set_tag(run_id, name, value)
+        for stage, seconds in (("prepare", 1.0), ("train", 20.0), ("finetune", 300.0)):
+            store.client.log_metric(run_id, f"seconds/{stage}", seconds)
+    table = as_frame(ranked(store))
+    assert table["taken"].tolist() == ["", "prepare: run ffffffff; train: row 1"]
+    assert table["seconds"].tolist() == [321.0, 300.0]
+    printed = run_compare()[0]
+    assert "prepare: run ffffffff; train: row 1  5 min" in printed
+
+
+def test_experiments_are_found_by_their_keys(store):
+    wanted = store.add(right(20, 2), tags={"experiment_key": "a" * 16}, backbone_name="a", seed=1)
+    store.add(right(20, 2), tags={"experiment_key": "b" * 16}, backbone_name="b", seed=1)
+    tracking = check(composed([f"tracking.uri={store.uri}"])).tracking
+    assert [each.run_id for each in find(tracking, keys={"a" * 16, "c" * 16})] == [wanted]

@@ -1,0 +1,69 @@
+"""Disk space that jobs need in the cache."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.config.compose import composed
+from pipeline.config.validate import check
+from pipeline.inputs.images import decoded_depends
+from pipeline.jobs.disk import Prepared, cache_needs, free_space
+from pipeline.storage.cache import CacheEntry
+from pipeline.storage.files import write_json
+
+COUNTS = {"all": 100, "train": 60, "validation": 20, "test": 20}
+ALL = {"prepare", "train", "finetune", "evaluate", "report"}
+DECODED = [80 * 32 * 32 * 3, 20 * 32 * 32 * 3]
+
+
+def needs(*overrides: str, computed=ALL, counts=COUNTS, folder=None, entries=()):
+    config = check(composed(["image_size=32", "backbone=scratch_cnn", *overrides]))
+    return list(cache_needs(config, Prepared("k", counts, folder), computed, list(entries)).values())
+
+
+def entry(**holds) -> CacheEntry:
+    return CacheEntry(Path("entry"), 0, 0.0, holds)
+
+
+def features(shape: str, dtype: str, **more) -> CacheEntry:
+    return entry(kind="frozen", backbone="VGG16", image_size=32, shape=shape, dtype=dtype, **more)
+
+
+@pytest.fixture
+def prepared(tmp_path) -> Path:
+    """A manifest of three images."""
+    rows = pd.DataFrame({"split": ["train", "validation", "test"], "sha256": ["a", "b", "c"]})
+    rows.to_parquet(tmp_path / "manifest.parquet")
+    write_json(tmp_path / "classes.json", ["x"])
+    return tmp_path
+
+
+def test_images_are_decoded_at_each_size_for_the_stages_that_read_them():
+    assert needs() == DECODED
+    assert needs(computed={"train", "report"}) == DECODED[:1]
+    assert needs(computed={"prepare", "report"}) == []
+    assert sorted(needs("finetune.image_size=64", computed={"finetune"})) == [DECODED[0], 4 * DECODED[0]]
+    assert needs(counts=None) == [None, None]
+
+
+def test_images_above_the_limit_are_not_cached():
+    assert needs("hardware.image_cache_gib=0") == [0, 0]
+
+
+def test_features_are_as_large_as_the_largest_ones_of_the_backbone():
+    entries = [features("512", "float32"), features("2x2x512", "bfloat16"), entry(kind="damaged")]
+    arguments = ["backbone=vgg16", "augment.views=2"]
+    assert needs(*arguments, entries=entries) == [DECODED[0], (80 + 2 * 60) * 4096, DECODED[1], 20 * 4096]
+    assert needs(*arguments) == [DECODED[0], None, DECODED[1], None]
+    assert needs(*arguments, "hardware.feature_cache_gib=0", entries=entries) == [DECODED[0], 0, DECODED[1], 0]
+
+
+def test_what_the_cache_has_of_these_images_needs_nothing(prepared):
+    images = decoded_depends(["a", "b"], 32)
+    entries = [entry(kind="images", **images), features("512", "float32", images=images["images"])]
+    assert needs("backbone=vgg16", folder=prepared, entries=entries) == [DECODED[1], 20 * 2048]
+
+
+def test_free_space_is_that_of_the_nearest_folder(tmp_path):
+    assert free_space(tmp_path / "missing" / "cache") > 0
