@@ -8,7 +8,6 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.jobs.work import Counts
 from pipeline.storage.cache import GIB, CacheEntry
-from pipeline.storage.files import Json
 from pipeline.storage.shards import rows_bytes
 
 Needs = dict[tuple, int | None]
@@ -85,15 +84,17 @@ def _within(size: int | None, gib: float) -> int | None:
 
 
 def _feature_bytes(backbone: str, size: int, entries: list[CacheEntry]) -> int | None:
-    """Return the bytes per image of the largest features of a backbone in the cache; None if there are none."""
-    alike: list[Json] = [
-        each.holds
+    """Return the bytes per image of the features of a backbone in the cache; None if there are none.
+
+    A training writes features at two places of the backbone, so these are the two largest kinds of them.
+    """
+    kinds = {
+        (each.holds["shape"], each.holds["dtype"])
         for each in entries
         if each.holds.get("backbone") == backbone and each.holds.get("image_size") == size and "shape" in each.holds
-    ]
-    return max(
-        (rows_bytes(1, tuple(map(int, each["shape"].split("x"))), each["dtype"]) for each in alike), default=None
-    )
+    }
+    sizes = sorted(rows_bytes(1, tuple(map(int, shape.split("x"))), dtype) for shape, dtype in kinds)
+    return sum(sizes[-2:]) if sizes else None
 
 
 @functools.cache

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.config.compose import GROUPS
+# Groups whose options need no name of the group.
+_PLAIN = ("backbone", "dataset", "experiment")
 
 
 def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
@@ -22,4 +23,4 @@ def label(overrides: Sequence[str]) -> str:
         leaf = key.rpartition(".")[2]
         return leaf if leaves[leaf] == 1 else key
 
-    return ", ".join(value if key in GROUPS else f"{name(key)} {value}" for key, _, value in pairs)
+    return ", ".join(value if key in _PLAIN else f"{name(key)} {value}" for key, _, value in pairs)

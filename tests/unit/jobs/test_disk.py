@@ -51,10 +51,10 @@ def test_images_above_the_limit_are_not_cached():
     assert needs("hardware.image_cache_gib=0") == [0, 0]
 
 
-def test_features_are_as_large_as_the_largest_ones_of_the_backbone():
-    entries = [features("512", "float32"), features("2x2x512", "bfloat16"), entry(kind="damaged")]
+def test_features_are_as_large_as_the_two_largest_kinds_of_the_backbone():
+    entries = [features("512", "float32"), features("2x2x512", "bfloat16"), features("10", "float32")]
     arguments = ["backbone=vgg16", "augment.views=2"]
-    assert needs(*arguments, entries=entries) == [DECODED[0], (80 + 2 * 60) * 4096, DECODED[1], 20 * 4096]
+    assert needs(*arguments, entries=entries) == [DECODED[0], (80 + 2 * 60) * (2048 + 4096), DECODED[1], 20 * 6144]
     assert needs(*arguments) == [DECODED[0], None, DECODED[1], None]
     assert needs(*arguments, "hardware.feature_cache_gib=0", entries=entries) == [DECODED[0], 0, DECODED[1], 0]
 

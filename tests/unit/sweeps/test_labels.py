@@ -6,6 +6,7 @@ from pipeline.sweeps.labels import label, labels
 def test_only_what_differs_is_in_a_label():
     jobs = [["seed=1", "backbone=vgg16", f"finetune.unfreeze={depth}", "hydra.job.num=3"] for depth in (-1, -2)]
     assert labels(jobs) == ["unfreeze -1", "unfreeze -2"]
+    assert labels([["augment=none"], ["augment=light"]]) == ["augment none", "augment light"]
     assert labels([["backbone=vgg16", "+finetune.unfreeze=-1"]]) == ["vgg16, unfreeze -1"]
 
 
