@@ -63,7 +63,7 @@ class SweepJob:
         if self.workers and seconds:
             least = "more than" if any(each is None for each, _ in parts) else "about"
             time = f"{least} {duration(seconds / self.workers)} left"
-        return f"{self.name}: " + ", ".join(filter(None, (self.label, time or "started")))
+        return ": ".join(filter(None, (self.name, ", ".join(filter(None, (self.label, time))))))
 
     def end(self, result: JobResult, seconds: float) -> str:
         """Return the message at the job's end, with its result."""

@@ -90,7 +90,7 @@ def test_a_sweep_reports_each_job_and_ends_with_the_comparison(command, tmp_path
     assert one.returncode == 1
     report = one.stderr
     assert "2 jobs: 2 to run, prepare computed once and taken once, train computed once and taken once." in report
-    assert "job 1 of 2: unfreeze all, started" in report
+    assert "job 1 of 2: unfreeze all\n" in report
     assert "job 1 of 2: done, test accuracy " in report
     assert "job 2 of 2: unfreeze nonsense, about " in report
     assert "job 2 of 2 (unfreeze nonsense): failed: finetune.unfreeze: 'nonsense' is not a block" in report

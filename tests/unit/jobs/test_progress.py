@@ -27,8 +27,8 @@ def cache(tmp_path):
         ([(TRAIN, 3)], 1, "job 2 of 12: unfreeze -1, about 3 min left"),
         ([(TRAIN, 3)], 2, "job 2 of 12: unfreeze -1, about 90 s left"),
         ([(TRAIN, 3), ({"stage": "report"}, 1)], 1, "job 2 of 12: unfreeze -1, more than 3 min left"),
-        ([({"stage": "report"}, 1)], 1, "job 2 of 12: unfreeze -1, started"),
-        ([(TRAIN, 3)], None, "job 2 of 12: unfreeze -1, started"),
+        ([({"stage": "report"}, 1)], 1, "job 2 of 12: unfreeze -1"),
+        ([(TRAIN, 3)], None, "job 2 of 12: unfreeze -1"),
     ],
 )
 def test_the_time_left_follows_from_the_results_in_the_cache(cache, left, workers, message):
@@ -36,7 +36,7 @@ def test_the_time_left_follows_from_the_results_in_the_cache(cache, left, worker
 
 
 def test_a_job_of_a_search_has_a_number_only(tmp_path):
-    assert SweepJob(2, None, "unfreeze -1", [], None).start(tmp_path) == "job 2: unfreeze -1, started"
+    assert SweepJob(2, None, "unfreeze -1", [], None).start(tmp_path) == "job 2: unfreeze -1"
 
 
 def test_a_job_reads_its_place_from_its_process(monkeypatch):
