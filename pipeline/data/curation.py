@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import CurationConfig
+from pipeline.data.depths import one_depth
 from pipeline.data.duplicates import connected_groups, find_pairs
 from pipeline.data.inspection import STATISTICS, Inspection
 from pipeline.data.leaks import LeakError, Leaks, find_leaks, group_ids, group_names
@@ -15,9 +16,21 @@ from pipeline.system.errors import PipelineError
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ["path", "label", "split", "sha256", "width", "height", "format", "orientation", "group", *STATISTICS]
+COLUMNS = [
+    "path",
+    "label",
+    "split",
+    "sha256",
+    "width",
+    "height",
+    "format",
+    "orientation",
+    "depth",
+    "group",
+    *STATISTICS,
+]
 """Columns of the manifest."""
-_TYPES = {"label": "str", "split": "str", "width": "int64", "height": "int64", "orientation": "int64"}
+_TYPES = {"label": "str", "split": "str", "width": "int64", "height": "int64", "orientation": "int64", "depth": "Int64"}
 _QUARANTINE_COLUMNS = ["path", "reason", "sha256"]
 
 
@@ -29,6 +42,7 @@ class Curated:
     """Table with the columns `COLUMNS` and one row per image.
 
     `group` names the unit of images that must stay in one split; it is None for a single image without a group.
+    `depth` is the bits from which the samples of all 16-bit files are scaled; it is null for other files.
     """
     quarantined: pd.DataFrame
     """Columns path, reason and sha256 (empty for an unreadable file) of the excluded images."""
@@ -42,6 +56,8 @@ class Curated:
     """Images that occur in several of the data set's own splits."""
     counts: dict[str, int]
     """Number of duplicates, label conflicts, and leaked and dropped images, by metric name."""
+    depths: dict[str, int]
+    """Number of 16-bit files by the bits that their samples use."""
 
 
 def curate(inspection: Inspection, classes: list[str], dataset: CurationConfig, seed: int) -> Curated:
@@ -86,8 +102,8 @@ def curate(inspection: Inspection, classes: list[str], dataset: CurationConfig, 
     images["label"] = pd.Categorical(images["label"], categories=classes)
     images["split"] = cut_splits(images, dataset, seed)
     images["group"] = group_names(images["unit"].to_numpy(), images["path"], images["group"])
-    manifest = images[COLUMNS].astype(_TYPES)
-    return Curated(manifest, quarantined.sort_values("path", ignore_index=True), duplicates, leaks, counts)
+    manifest, depths = one_depth(images[COLUMNS].astype(_TYPES))
+    return Curated(manifest, quarantined.sort_values("path", ignore_index=True), duplicates, leaks, counts, depths)
 
 
 def _usable_images(table: pd.DataFrame, test: str) -> tuple[pd.DataFrame, np.ndarray]:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from pipeline.data.duplicates import HASH_BYTES, downscale, perceptual_hashes
 from pipeline.data.listing import LabelledImage
-from pipeline.inputs.decoding import TooLargeError, UndecodableError, decode
+from pipeline.inputs.decoding import TooLargeError, UndecodableError, decode, decoder_version
 from pipeline.storage.database import open_table
 from pipeline.storage.digests import file_digests
 from pipeline.storage.files import Json, file_sha256
@@ -48,6 +48,7 @@ _COLUMNS = {
     "height": "INTEGER",
     "format": "TEXT",
     "orientation": "INTEGER",
+    "depth": "INTEGER",
     "brightness": "REAL",
     "contrast": "REAL",
     "saturation": "REAL",
@@ -61,8 +62,8 @@ _ROWS_AT_ONCE = 10_000
 
 def fingerprint(max_pixels: int) -> str:
     """Return a sha256 of the code, package versions and limit on which inspection results depend."""
-    modules = [CODE / "pipeline" / f"{name}.py" for name in ("inputs/decoding", "data/inspection", "data/duplicates")]
-    parts = " ".join([*map(file_sha256, modules), version("Pillow"), version("scipy"), str(max_pixels)])
+    modules = [CODE / "pipeline" / "data" / f"{name}.py" for name in ("inspection", "duplicates")]
+    parts = " ".join([*map(file_sha256, modules), decoder_version(), version("scipy"), str(max_pixels)])
     return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
 
@@ -75,7 +76,8 @@ class Inspection:
 
     Its columns are path, label, split and group as listed, sha256 (empty for an unreadable file), and reason.
     `reason` says why the file is not an image, and is null for an image. Images also have width and height (upright, in
-    pixels), format, orientation (EXIF, 1 to 8), `STATISTICS` and detail.
+    pixels), format, orientation (EXIF, 1 to 8), `STATISTICS` and detail. 16-bit files also have depth, the bits that
+    their samples use; their statistics are those of an image that is scaled from this depth.
     """
     hashes: np.ndarray
     """Perceptual hashes (`pipeline.data.duplicates`), uint8 [n, 32]; zeros for files that are not images."""
@@ -159,6 +161,7 @@ def _read(file: str, max_pixels: int) -> Json:
         "height": decoded.image.height,
         "format": decoded.format,
         "orientation": decoded.orientation,
+        "depth": decoded.depth,
         "grey": grey,
         "colours": colours,
     }

@@ -9,8 +9,9 @@ import tensorflow as tf
 from pipeline.deployment.find_model import Calibration, ModelReference
 from pipeline.inputs.augmentation import fixed_views
 from pipeline.inputs.decoding import SAFE_PIXELS, TooLargeError, pixels
+from pipeline.inputs.depth import FULL_DEPTH
 from pipeline.models.classifier import apply_temperature
-from pipeline.models.description import describe
+from pipeline.models.description import describe, image_depth
 from pipeline.models.folding import folded
 from pipeline.models.saving import load_classifier
 from pipeline.storage.files import Json
@@ -26,7 +27,14 @@ class Classifier:
     """A loaded classifier that predicts in float32, folded for speed (see `pipeline.models.folding`)."""
 
     def __init__(
-        self, model: keras.Model, classes: list[str], calibration: Calibration, *, origin: str, tta: str = "none"
+        self,
+        model: keras.Model,
+        classes: list[str],
+        calibration: Calibration,
+        *,
+        origin: str,
+        tta: str = "none",
+        depth: int = FULL_DEPTH,
     ):
         """Fold and trace the network.
 
@@ -36,8 +44,10 @@ class Classifier:
             calibration: Calibration of the model's probabilities.
             origin: Path or address of the model, for messages.
             tta: Kind of test-time augmentation, as in `evaluate.tta`.
+            depth: Bits from which the samples of 16-bit images are scaled.
         """
         self.model, self.classes, self.calibration, self.origin, self.tta = model, classes, calibration, origin, tta
+        self.depth = depth
         pixels = tf.TensorSpec((None, self.image_size, self.image_size, 3), tf.uint8)
         network = folded(model, "float32")
         self._predict = tf.function(lambda batch: network(batch, training=False), input_signature=[pixels])
@@ -83,7 +93,14 @@ class Classifier:
     def description(self) -> Json:
         """Return the metadata that other programs need to use the classifier, which every export contains."""
         own = self.calibration
-        return describe(self.classes, self.image_size, temperature=own.temperature, applied=own.applied, tta=own.tta)
+        return describe(
+            self.classes,
+            self.image_size,
+            temperature=own.temperature,
+            applied=own.applied,
+            tta=own.tta,
+            depth=self.depth,
+        )
 
 
 def load(reference: ModelReference, tta: str = "none") -> Classifier:
@@ -100,11 +117,12 @@ def load(reference: ModelReference, tta: str = "none") -> Classifier:
     calibration = reference.calibration
     if calibration.applied and not calibration.in_weights and calibration.temperature is not None:
         apply_temperature(model, calibration.temperature)
-    return Classifier(model, classes, calibration, origin=reference.origin, tta=tta)
+    depth = image_depth(reference.file)
+    return Classifier(model, classes, calibration, origin=reference.origin, tta=tta, depth=depth)
 
 
-def decode_upload(data: bytes, size: int) -> np.ndarray:
-    """Decode and resize an uploaded image to RGB pixels, uint8 [size, size, 3].
+def decode_upload(data: bytes, size: int, depth: int = FULL_DEPTH) -> np.ndarray:
+    """Decode and resize an uploaded image to RGB pixels, uint8 [size, size, 3]; see `pipeline.inputs.decoding.pixels`.
 
     Images of more than CONCURRENT_PIXELS are decoded one at a time.
 
@@ -112,6 +130,6 @@ def decode_upload(data: bytes, size: int) -> np.ndarray:
         UndecodableError: The data is not an image, or the image has more than SAFE_PIXELS.
     """
     try:
-        return pixels(data, size, CONCURRENT_PIXELS)
+        return pixels(data, size, CONCURRENT_PIXELS, depth)
     except TooLargeError:
-        return _large_images.submit(pixels, data, size, SAFE_PIXELS).result()
+        return _large_images.submit(pixels, data, size, SAFE_PIXELS, depth).result()

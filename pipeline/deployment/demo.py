@@ -38,7 +38,7 @@ def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI
         count=len(classifier.classes),
         size=size,
         model=classifier.origin,
-        examples=[data_uri(_example_pixels(file, size)) for file in examples],
+        examples=[data_uri(_example_pixels(file, size, classifier.depth)) for file in examples],
     )
 
     @app.get("/")
@@ -68,9 +68,9 @@ def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI
     return app
 
 
-def _example_pixels(file: Path, size: int) -> np.ndarray:
+def _example_pixels(file: Path, size: int, depth: int) -> np.ndarray:
     try:
-        return decode_upload(file.read_bytes(), size)
+        return decode_upload(file.read_bytes(), size, depth)
     except (OSError, UndecodableError) as error:
         raise PipelineError(f"--examples: {file} can't be used: {error}") from error
 
@@ -89,7 +89,7 @@ def predict_upload(classifier: Classifier, data: bytes) -> dict[str, object]:
     Raises:
         UndecodableError: The bytes are not an image.
     """
-    image = decode_upload(data, classifier.image_size)
+    image = decode_upload(data, classifier.image_size, classifier.depth)
     [probabilities] = classifier.probabilities(image[np.newaxis])
     prediction = Prediction("", image, probabilities)
     [overlay] = overlays([prediction], classifier)

@@ -67,7 +67,7 @@ class ServedClassifier:
             if isinstance(upload, str):
                 upload = _from_base64(upload)
             if isinstance(upload, bytes | bytearray):
-                return decode_upload(bytes(upload), self.classifier.image_size)
+                return decode_upload(bytes(upload), self.classifier.image_size, self.classifier.depth)
             return _checked_pixels(upload, self.classifier.image_size)
         except (UndecodableError, ValueError) as error:
             raise _refused(f"Image {number} of the request: {error}") from error

@@ -1,22 +1,21 @@
 """Decoded images of a manifest."""
 
-import functools
 import hashlib
 import logging
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pipeline.inputs.decoding import UndecodableError, pixels
+from pipeline.inputs.decoding import UndecodableError, decoder_version, pixels
+from pipeline.inputs.depth import FULL_DEPTH
+from pipeline.inputs.manifest import sample_depth
 from pipeline.storage.cache import GIB, Cache
-from pipeline.storage.files import Json, file_sha256
+from pipeline.storage.files import Json
 from pipeline.storage.shards import Append, Rows, rows_bytes
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import on_all_cores
-from pipeline.system.paths import CODE
 from pipeline.system.terminal import progress
 
 log = logging.getLogger(__name__)
@@ -26,15 +25,16 @@ KIND = "images"
 """Kind of the decoded images in the cache."""
 
 
-def decoded_depends(sha256: Sequence[str], size: int) -> Json:
+def decoded_depends(sha256: Sequence[str], size: int, depth: int = FULL_DEPTH) -> Json:
     """Return everything that the arrays of images depend on.
 
     Args:
         sha256: sha256 of each image's file, in order.
         size: Side of the arrays in pixels.
+        depth: Bits from which the samples of 16-bit files are scaled.
     """
     images = hashlib.sha256("\n".join(sha256).encode()).hexdigest()
-    return {"images": images, "image_size": size, "decoder": _decoder()}
+    return {"images": images, "image_size": size, "depth": depth, "decoder": decoder_version()}
 
 
 class DecodedImages:
@@ -45,7 +45,7 @@ class DecodedImages:
 
         Args:
             folder: Base folder of the images' paths.
-            rows: Rows of a manifest, with path and sha256 of each image.
+            rows: Rows of a manifest, with path and sha256 of each image, and the depth of 16-bit files.
             size: Side of the arrays in pixels.
             cache: Cache for the decoded images.
             budget_gib: Largest size of the decoded images in the cache, in GiB.
@@ -57,7 +57,8 @@ class DecodedImages:
         self.size = size
         self._files = [folder / path for path in rows["path"]]
         self._sha256 = rows["sha256"].tolist()
-        self.depends = decoded_depends(self._sha256, size)
+        self._depth = sample_depth(rows)
+        self.depends = decoded_depends(self._sha256, size, self._depth)
         """Everything that the arrays depend on."""
         shape = (size, size, 3)
         self._cached: Rows | None = None
@@ -93,12 +94,6 @@ class DecodedImages:
             data = file.read_bytes()
             if hashlib.sha256(data).hexdigest() != self._sha256[index]:
                 raise PipelineError(f"{file} has changed since stage prepare ran; run prepare again")
-            return pixels(data, self.size)
+            return pixels(data, self.size, depth=self._depth)
         except (OSError, UndecodableError) as error:
             raise PipelineError(f"{file} can't be read any more ({error}); run prepare again") from error
-
-
-@functools.cache
-def _decoder() -> str:
-    """Return a text that identifies the decoding code and the version of Pillow."""
-    return f"{file_sha256(CODE / 'pipeline' / 'inputs' / 'decoding.py')} Pillow {version('Pillow')}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pipeline.inputs.depth import FULL_DEPTH
 from pipeline.storage.files import read_json
 
 MANIFEST = "manifest.parquet"
@@ -23,6 +24,11 @@ class Manifest:
     classes: list[str]
     """Class names, in the order of the classifier's outputs."""
 
+    @property
+    def depth(self) -> int:
+        """Bits from which the samples of 16-bit files are scaled to 8 bits."""
+        return sample_depth(self.rows)
+
     def split(self, *names: str) -> pd.DataFrame:
         """Return the rows of the named splits (train, validation or test), in the manifest's order."""
         return self.rows[self.rows["split"].isin(names)].reset_index(drop=True)
@@ -36,6 +42,12 @@ def read_manifest(folder: Path) -> Manifest:
 def class_indices(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     """Return the label of each row as an index into `classes`, int64 [n]."""
     return pd.Categorical(rows["label"], categories=pd.Index(classes)).codes.astype(np.int64)
+
+
+def sample_depth(rows: pd.DataFrame) -> int:
+    """Return the bits from which the samples of 16-bit files are scaled; 16 if a manifest has no such files."""
+    depths = rows["depth"].dropna() if "depth" in rows else ()
+    return int(max(depths)) if len(depths) else FULL_DEPTH
 
 
 def images_digest(rows: pd.DataFrame) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.inputs.depth import FULL_DEPTH
 from pipeline.system.errors import PipelineError
 
-CLASSES = "classes.json"
-"""File with the class names in the archive of a saved classifier, besides Keras's own files."""
+CLASSES, DECODING = "classes.json", "decoding.json"
+"""Files in the archive besides Keras's own: the class names, and how images are decoded."""
 
 
 def describe(
@@ -19,6 +20,7 @@ def describe(
     temperature: float | None,
     applied: bool,
     tta: dict[str, Any] | None = None,
+    depth: int = FULL_DEPTH,
 ) -> dict[str, Any]:
     """Return a description of a classifier that can be written as JSON.
 
@@ -28,17 +30,20 @@ def describe(
         temperature: Temperature fitted on the validation split, or None if it is not known.
         applied: Whether the temperature is already applied to the outputs.
         tta: Test-time augmentation of the evaluation, and the temperature of the mean over its views.
+        depth: Bits from which the samples of 16-bit images are scaled.
     """
+    largest = f", of which {2**depth - 1} becomes 255" if depth < FULL_DEPTH else ""
     return {
         "classes": list(classes),
         "image_size": image_size,
+        "depth": depth,
         "input": f"uint8 RGB [batch, {image_size}, {image_size}, 3], 0 to 255",
         "output": f"float32 probabilities [batch, {len(classes)}], in the order of classes",
         # The steps of `pipeline.inputs.decoding.pixels`, for users who decode images with other software.
         "decoding": [
             "the first frame of the file, decoded by Pillow",
             "turned and mirrored as EXIF says",
-            "16 bits a channel scaled to 8; transparency put on white; converted to RGB",
+            f"16 bits a channel scaled to 8{largest}; transparency put on white; converted to RGB",
             "stretched to the square by Pillow's Image.resize with Resampling.BILINEAR, which is antialiased",
         ],
         "calibration": {"temperature": temperature, "applied": applied} | ({"tta": tta} if tta else {}),
@@ -53,6 +58,17 @@ def classes_and_size(file: Path) -> tuple[list[str], int]:
     """
     first = read_member(file, "config.json")["config"]["layers"][0]
     return read_member(file, CLASSES), first["config"]["batch_shape"][1]
+
+
+def image_depth(file: Path) -> int:
+    """Read the bits from which a saved classifier's 16-bit images are scaled; 16 in files that do not state it.
+
+    Raises:
+        PipelineError: The file was not written by `save_classifier`.
+    """
+    with zipfile.ZipFile(file) as members:
+        stated = DECODING in members.namelist()
+    return read_member(file, DECODING)["depth"] if stated else FULL_DEPTH
 
 
 def read_member(file: Path, name: str) -> Any:

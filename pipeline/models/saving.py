@@ -9,37 +9,38 @@ from typing import Any
 
 import keras
 
-from pipeline.models.description import CLASSES, read_member
+from pipeline.models.description import CLASSES, DECODING, FULL_DEPTH, read_member
 from pipeline.storage.files import whole_file
 from pipeline.system.errors import PipelineError
 
 
-def save_classifier(model: keras.Model, classes: list[str], file: Path) -> None:
+def save_classifier(model: keras.Model, classes: list[str], file: Path, *, depth: int = FULL_DEPTH) -> None:
     """Write a classifier to a `.keras` file with class names; equal models give identical files.
 
     Args:
         model: Classifier to save.
         classes: Class names, in the order of the outputs.
         file: Output file.
+        depth: Bits from which the samples of 16-bit images are scaled.
     """
+    texts = {CLASSES: json.dumps(classes, ensure_ascii=False), DECODING: json.dumps({"depth": depth})}
     with whole_file(file) as unfinished:
         saved = unfinished.with_suffix(".keras")
         try:
             model.save(saved)
-            _repack(saved, classes, unfinished)
+            _repack(saved, texts, unfinished)
         finally:
             saved.unlink(missing_ok=True)
 
 
-def _repack(saved: Path, classes: list[str], file: Path) -> None:
-    """Copy a file that Keras saved to `file`, add the class names, and remove data that varies from save to save."""
+def _repack(saved: Path, texts: dict[str, str], file: Path) -> None:
+    """Copy a file that Keras saved to `file`, add texts by name, and remove data that varies from save to save."""
     with zipfile.ZipFile(saved) as source, zipfile.ZipFile(file, "w") as target:
         metadata = json.loads(source.read("metadata.json"))
         del metadata["date_saved"]
-        texts = {
+        texts = texts | {
             "metadata.json": json.dumps(metadata),
             "config.json": json.dumps(json.loads(source.read("config.json"), object_hook=_without_address)),
-            CLASSES: json.dumps(classes, ensure_ascii=False),
         }
         for name in sorted({*source.namelist(), *texts}):
             # A ZipInfo without a date has the constant date 1980.

@@ -29,7 +29,7 @@ def plot_samples(manifest: Manifest, folder: Path, seed: int, file: Path) -> Non
     """
     training = manifest.split("train")
     chosen = training.iloc[np.random.default_rng(seed).permutation(len(training))[:9]]
-    images = [decode((folder / path).read_bytes()).image for path in chosen["path"]]
+    images = [decode((folder / path).read_bytes(), depth=manifest.depth).image for path in chosen["path"]]
     with charting(8, 8.4) as figure:
         for axes, image, label in zip(figure.subplots(3, 3).flat, images, chosen["label"], strict=False):
             axes.imshow(image.resize((224, 224)))

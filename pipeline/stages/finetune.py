@@ -89,7 +89,7 @@ def run(
             "Fine-tuning did not improve on phase 1 on the validation images (accuracy, then loss): the model of phase "
             "1 is the better one. Try a lower finetune.learning_rate (see `python -m pipeline.find_lr`), or more images"
         )
-    save_classifier(model, classes, out / "model.keras")
+    save_classifier(model, classes, out / "model.keras", depth=manifest.depth)
     write_history(rows, np.concatenate([each.rates for each in tuned.rounds]), out)
     write_json(out / "metrics.json", metrics)
     write_preview(data, context, out / "augmentation.npz", mixed=True)

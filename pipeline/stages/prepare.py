@@ -7,11 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.data.curation import Curated, curate
+from pipeline.data.depths import depth_message
 from pipeline.data.drift import class_counts, drift, drift_warnings, imbalance
 from pipeline.data.inspection import inspect
 from pipeline.data.listing import Listing
 from pipeline.data.sources import list_source
-from pipeline.inputs.manifest import CLASSES, MANIFEST
+from pipeline.inputs.manifest import CLASSES, MANIFEST, sample_depth
 from pipeline.stages.settings import Places, PrepareSettings
 from pipeline.storage.files import Json, write_json
 
@@ -61,6 +62,8 @@ def summarise(curated: Curated, listing: Listing, counts: pd.DataFrame) -> Json:
         "median_height": float(manifest["height"].median()),
         "smallest_side": int(manifest[["width", "height"]].to_numpy().min()),
         "largest_side": int(manifest[["width", "height"]].to_numpy().max()),
+        **({"depth": sample_depth(manifest)} if curated.depths else {}),
+        "depths": curated.depths,
         "formats": manifest["format"].value_counts().sort_index().to_dict(),
         "class_counts": counts.to_dict(),
         "class_shares": (counts / counts.sum()).to_dict(),
@@ -87,6 +90,9 @@ def _log_findings(listing: Listing, curated: Curated) -> None:
             "%d images appear in more than one given split (same image or same group); %d dropped",
             found["leaked"], found["dropped"],
         )  # fmt: skip
+    if curated.depths:
+        level = logging.WARNING if len(curated.depths) > 1 else logging.INFO
+        log.log(level, depth_message(sample_depth(manifest), curated.depths))
     for split, rows in manifest.groupby("split"):
         if missing := set(listing.classes) - set(rows["label"]):
             log.warning("The %s split has no images of these classes: %s", split, ", ".join(sorted(missing)))

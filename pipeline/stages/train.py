@@ -53,7 +53,7 @@ def run(
     context = FitContext(settings.seed, settings.augment, settings.hardware, strategy, listener, checkpoints)
     fitted = fit_phase(PhaseFit(parts, data, settings.train), context)
 
-    save_classifier(model, manifest.classes, out / "model.keras")
+    save_classifier(model, manifest.classes, out / "model.keras", depth=manifest.depth)
     write_history(fitted.rows, fitted.rates, out)
     write_json(out / "metrics.json", summary(fitted.rows, fitted.kept, parts.trainable, model))
     write_preview(data, context, out / "augmentation.npz", mixed=False)

@@ -11,7 +11,7 @@ from mlflow.entities import RunTag
 
 from pipeline.config import PHASES
 from pipeline.inputs.manifest import images_digest, read_manifest
-from pipeline.models.description import classes_and_size, describe
+from pipeline.models.description import classes_and_size, describe, image_depth
 from pipeline.storage.files import Json, file_sha256, files_below, read_json
 from pipeline.system.paths import CODE
 from pipeline.tracking.metric_names import (
@@ -121,12 +121,12 @@ def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: 
         name: Name of the model in its run.
         temperature: Temperature fitted on the validation images.
         applied: Whether the logits are divided by the temperature.
-        tta: Test-time augmentation; see `pipeline.models.saving.describe`.
+        tta: Test-time augmentation; see `pipeline.models.description.describe`.
     """
     from mlflow.models import ModelSignature
     from mlflow.types.schema import AnyType, ColSpec, Map, Schema
 
-    classes, image_size = classes_and_size(file)
+    (classes, image_size), depth = classes_and_size(file), image_depth(file)
     outputs = [ColSpec("string", "class"), ColSpec("double", "probability"), ColSpec(Map("double"), "probabilities")]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # No input example is given, since MLflow would load the model again to check it.
@@ -139,7 +139,7 @@ def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: 
             model, _ = load_classifier(file)
             apply_temperature(model, temperature)
             file = Path(folder) / file.name
-            save_classifier(model, classes, file)
+            save_classifier(model, classes, file, depth=depth)
         mlflow.pyfunc.log_model(
             name=name,
             # The loader is a module instead of a pickled object, since loading pickles can run arbitrary code.
@@ -148,5 +148,5 @@ def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: 
             code_paths=[str(CODE / "pipeline")],
             signature=ModelSignature(Schema([ColSpec(AnyType(), "image")]), Schema(outputs)),
             pip_requirements=[f"{package}=={version(package)}" for package in _SERVING],
-            metadata=describe(classes, image_size, temperature=temperature, applied=applied, tta=tta),
+            metadata=describe(classes, image_size, temperature=temperature, applied=applied, tta=tta, depth=depth),
         )

@@ -19,6 +19,7 @@ from pipeline.deployment.exports.formats import Exported, Format, Predictor
 from pipeline.deployment.find_model import ModelReference, run_of
 from pipeline.deployment.predictions import expand_paths
 from pipeline.inputs.decoding import SAFE_PIXELS, UndecodableError, pixels
+from pipeline.inputs.depth import FULL_DEPTH
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import on_all_cores
 
@@ -110,8 +111,8 @@ class Agreement:
     """Accuracy of the classifier on the same images."""
 
 
-def decode_files(files: Sequence[Path], size: int) -> np.ndarray:
-    """Decode and resize images to uint8 [n, size, size, 3].
+def decode_files(files: Sequence[Path], size: int, depth: int = FULL_DEPTH) -> np.ndarray:
+    """Decode and resize images to uint8 [n, size, size, 3]; see `pipeline.inputs.decoding.pixels`.
 
     Raises:
         PipelineError: An image can't be read.
@@ -119,7 +120,7 @@ def decode_files(files: Sequence[Path], size: int) -> np.ndarray:
 
     def decode(file: Path) -> np.ndarray:
         try:
-            return pixels(file.read_bytes(), size, SAFE_PIXELS)
+            return pixels(file.read_bytes(), size, SAFE_PIXELS, depth)
         except (OSError, UndecodableError) as error:
             raise PipelineError(f"{file}, an image for the comparison of exports, can't be read: {error}") from error
 
@@ -158,7 +159,7 @@ def check_parity(
         raise PipelineError(
             f"{kind.name}: the description of the export has wrong values of {', '.join(wrong)}; nothing was written"
         )
-    images = decode_files(sample.files, classifier.image_size)
+    images = decode_files(sample.files, classifier.image_size, classifier.depth)
     agreement = compare(_predict(classifier, images), _predict(exported, images), sample.labels)
     if problem := _problem(kind, agreement, margins):
         raise PipelineError(f"{kind.name}: on {agreement.images} images the export {problem}; nothing was written")
