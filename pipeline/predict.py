@@ -79,9 +79,14 @@ def predict(args: argparse.Namespace) -> None:
     # TensorFlow takes seconds to import, so it is imported only after the classifier is found.
     from pipeline.deployment.classifier import load
     from pipeline.deployment.prediction_output import Outputs, predict_files
+    from pipeline.deployment.predictions import PassedOver
 
     outputs = Outputs(args.output, args.format, args.top, heatmaps=args.gradcam, gallery=args.html)
-    if failed := predict_files(words, load(reference, args.tta), outputs, args.batch_size):
+    passed_over = PassedOver()
+    failed = predict_files(words, load(reference, args.tta), outputs, args.batch_size, passed_over)
+    for line in passed_over.lines():
+        print(line, file=sys.stderr)
+    if failed:
         print(f"{failed} files could not be read; see the column error", file=sys.stderr)
 
 

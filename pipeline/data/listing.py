@@ -11,7 +11,15 @@ from typing import NamedTuple
 from pipeline.config import ColumnsConfig
 from pipeline.system.errors import PipelineError
 
-ENDINGS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"}
+ENDINGS = frozenset(
+    (
+        ".apng .avif .bmp .dib .gif .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpf .jpg .jpx .mpo .pbm .pgm .png .pnm "
+        ".ppm .tga .tif .tiff .webp"
+    ).split()
+)
+"""Endings of file names that are taken for images in folders, in lower case."""
+HIDDEN = "hidden"
+"""Problem of files and folders whose names start with a dot, and of `__MACOSX`."""
 SPLIT_ALIASES = {
     "train": "train",
     "training": "train",
@@ -66,6 +74,8 @@ def list_folder(folder: Path) -> Listing:
     images: list[LabelledImage] = []
     left_out: dict[str, int] = {}
     for path, problem in walk(folder):
+        if problem == HIDDEN:
+            continue
         parts = path.split("/")
         ending = os.path.splitext(path)[1].lower()
         if not problem and ending not in ENDINGS:
@@ -90,36 +100,56 @@ def list_folder(folder: Path) -> Listing:
     return Listing(images, training, left_out)
 
 
-def walk(
-    folder: str | Path, prefix: str = "", above: frozenset[tuple[int, int]] = frozenset()
-) -> Iterator[tuple[str, str | None]]:
-    """Yield all visible files in `folder` and its sub-folders, sorted by path.
+class _Found(NamedTuple):
+    """Folder or file found by `walk`."""
 
-    Links are followed, except into a folder that contains them. A folder that can't be read is yielded with a problem.
+    path: str
+    """Path relative to the folder that is searched."""
+    is_folder: bool
+    is_link: bool
+    above: frozenset[tuple[int, int]]
+    """Device and inode of each folder that contains it."""
+    linked: set[tuple[int, int]] | None
+    """Folders that were found through the same link; None outside links."""
 
-    Args:
-        folder: Folder to search.
-        prefix: Prefix of the relative paths.
-        above: Device and inode of each folder that contains `folder`.
+
+def walk(folder: str | Path) -> Iterator[tuple[str, str | None]]:
+    """Yield all files in `folder` and its sub-folders, sorted by name.
+
+    Links are followed, except into a folder that contains them. Links below a link are followed once to each folder,
+    since folders that are linked to each other have more paths than can be listed.
 
     Yields:
-        (path, problem): Relative path with forward slashes, and the reason why it can't be read, or None.
+        (path, problem): Relative path with forward slashes, and the reason why it is passed over, or None.
     """
-    try:
-        status = os.stat(folder)
-        here = (status.st_dev, status.st_ino)
-        if here in above:
-            return
-        with os.scandir(folder) as entries:
-            children = sorted((child for child in entries if not _hidden(child.name)), key=lambda child: child.name)
-    except OSError as error:
-        yield prefix.rstrip("/"), f"folder that can't be read ({error.strerror})"
-        return
-    for child in children:
-        if _is_folder(child):
-            yield from walk(child.path, f"{prefix}{child.name}/", above | {here})
-        else:
-            yield prefix + child.name, None
+    stack = [_Found("", is_folder=True, is_link=False, above=frozenset(), linked=None)]
+    while stack:
+        found = stack.pop()
+        if not found.is_folder:
+            yield found.path, HIDDEN if _hidden(found.path.rpartition("/")[2]) else None
+            continue
+        try:
+            place = os.path.join(folder, found.path)
+            status = os.stat(place)
+            here, linked = (status.st_dev, status.st_ino), found.linked
+            if here in found.above:
+                yield found.path, "link to a folder that contains it"
+                continue
+            if found.is_link:
+                if linked is not None and here in linked:
+                    yield found.path, "link to a folder that another link leads to"
+                    continue
+                linked = linked if linked is not None else set()
+                linked.add(here)
+            with os.scandir(place) as entries:
+                children = sorted(entries, key=lambda child: child.name, reverse=True)
+        except OSError as error:
+            yield found.path, f"folder that can't be read ({error.strerror})"
+            continue
+        prefix, above = f"{found.path}/" if found.path else "", found.above | {here}
+        for child in children:
+            is_folder = not _hidden(child.name) and _is_folder(child)
+            stack.append(_Found(prefix + child.name, is_folder, child.is_symlink(), above, linked))
 
 
 def _is_folder(child: os.DirEntry) -> bool:

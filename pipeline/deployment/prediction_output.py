@@ -3,10 +3,11 @@
 import csv
 import json
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from io import TextIOWrapper
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -19,6 +20,7 @@ from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.predictions import (
     STANDARD_INPUT,
     Batch,
+    PassedOver,
     Prediction,
     Unreadable,
     expand_paths,
@@ -227,7 +229,13 @@ class Gallery:
         )
 
 
-def predict_files(words: Sequence[str], classifier: Classifier, outputs: Outputs, batch_size: int) -> int:
+def predict_files(
+    words: Sequence[str],
+    classifier: Classifier,
+    outputs: Outputs,
+    batch_size: int,
+    passed_over: PassedOver | None = None,
+) -> int:
     """Predict all images given on the command line, write the outputs, and return the number of unreadable images.
 
     Args:
@@ -235,12 +243,12 @@ def predict_files(words: Sequence[str], classifier: Classifier, outputs: Outputs
         classifier: Classifier that predicts the images.
         outputs: Settings of the output.
         batch_size: Images per batch.
+        passed_over: Object that counts files in the folders that are not predicted.
     """
-    paths: Iterable[str] = expand_paths(words)
+    paths: Iterable[str] = expand_paths(words, passed_over)
     total = None
     if STANDARD_INPUT in words:
-        # Paths are bytes of the file system, independent of the locale.
-        cast(TextIOWrapper, sys.stdin).reconfigure(encoding="utf-8", errors="surrogateescape")
+        _set_encoding(cast(TextIOWrapper, sys.stdin))
     else:
         paths = list(paths)
         total = len(paths)
@@ -262,3 +270,13 @@ def predict_files(words: Sequence[str], classifier: Classifier, outputs: Outputs
     if outputs.gallery:
         gallery.write(outputs.gallery)
     return failed
+
+
+def _set_encoding(paths: TextIOWrapper) -> None:
+    """Set the encoding of a list of paths: UTF-16 if it begins with the mark of this encoding."""
+    start = cast(BufferedReader, paths.buffer).peek(2)[:2]
+    if start in (BOM_UTF16_LE, BOM_UTF16_BE):
+        paths.reconfigure(encoding="utf-16", errors="replace")
+    else:
+        # Paths are bytes of the file system, independent of the locale.
+        paths.reconfigure(encoding="utf-8", errors="surrogateescape")

@@ -142,8 +142,12 @@ def _read_png(data: bytes, max_pixels: int | None) -> _Read:
     orientation = _orientation(png.metadata) if png.metadata else 1
     if png.bits < FULL_DEPTH:
         return _Read(_opened(png.file()), "PNG", orientation, orientation)
-    upper, lower = (np.asarray(_opened(half)) for half in png.halves())
-    samples = (upper.astype(np.uint16) << 8 | lower).reshape(*upper.shape[:2], -1)
+    if png.is_grey:
+        samples = np.asarray(_opened(png.file())).astype(np.uint16)
+    else:
+        upper, lower = (np.asarray(_opened(half)) for half in png.halves())
+        samples = upper.astype(np.uint16) << 8 | lower
+    samples = samples.reshape(png.height, png.width, -1)
     if png.transparent is not None:
         opaque = (samples != png.transparent).any(axis=2, keepdims=True)
         samples = np.concatenate([samples, opaque * np.uint16(2**FULL_DEPTH - 1)], axis=2)

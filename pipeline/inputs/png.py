@@ -23,6 +23,8 @@ _ORIENTATION_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 # More data than the pixels need is tolerated up to this size, as by other decoders.
 _SURPLUS = 2**20
+# Largest uncompressed block of a zlib stream.
+_LARGEST_BLOCK = 65535
 _ONE_PIXEL = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
 
 
@@ -52,6 +54,11 @@ class Png:
         )
         if self._colour not in _CHANNELS or not self.width or not self.height:
             raise UndecodableError("damaged: the header of the PNG file is invalid")
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the file has grey levels only, of which Pillow reads all 16 bits."""
+        return self._colour == 0
 
     @property
     def stated_depth(self) -> int | None:
@@ -136,8 +143,21 @@ def _chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 def _file(header: bytes | memoryview, chunks: list[tuple[bytes, memoryview]], rows: bytes) -> bytes:
     """Return a PNG file with uncompressed rows of pixels."""
-    parts = [SIGNATURE]
-    for kind, content in ((b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b"")):
-        checksum = zlib.crc32(content, zlib.crc32(kind))
-        parts += [struct.pack(">I", len(content)), kind, content, struct.pack(">I", checksum)]
+    parts: list[bytes | memoryview] = [SIGNATURE]
+    for kind, *contents in ((b"IHDR", header), *chunks, (b"IDAT", *_uncompressed(rows)), (b"IEND",)):
+        checksum = zlib.crc32(kind)
+        for content in contents:
+            checksum = zlib.crc32(content, checksum)
+        parts += [struct.pack(">I", sum(map(len, contents))), kind, *contents, struct.pack(">I", checksum)]
     return b"".join(parts)
+
+
+def _uncompressed(data: bytes) -> Iterator[bytes | memoryview]:
+    """Yield the parts of a zlib stream of uncompressed blocks; zlib itself would copy the data several times."""
+    yield b"\x78\x01"
+    for start in range(0, len(data), _LARGEST_BLOCK):
+        block = memoryview(data)[start : start + _LARGEST_BLOCK]
+        is_last = start + len(block) == len(data)
+        yield struct.pack("<BHH", is_last, len(block), len(block) ^ 0xFFFF)
+        yield block
+    yield struct.pack(">I", zlib.adler32(data))
