@@ -13,8 +13,8 @@ def one_depth(manifest: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
             images that are scaled from these bits.
 
     Returns:
-        (manifest, counts): Table in which depth is the same for all 16-bit files, and `STATISTICS` are those of images
-        that are scaled from it; and the number of files by the bits that they use.
+        (manifest, counts): Table with the same depth for all 16-bit files, and `STATISTICS` of images that are scaled
+        from it. The counts are the number of files by the bits that they use.
     """
     used = manifest["depth"].dropna().astype("int64")
     if used.empty:

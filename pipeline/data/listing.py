@@ -11,12 +11,10 @@ from typing import NamedTuple
 from pipeline.config import ColumnsConfig
 from pipeline.system.errors import PipelineError
 
-ENDINGS = frozenset(
-    (
-        ".apng .avif .bmp .dib .gif .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpf .jpg .jpx .mpo .pbm .pgm .png .pnm "
-        ".ppm .tga .tif .tiff .webp"
-    ).split()
-)
+ENDINGS = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
+    *(".avif", ".heic", ".heif", ".hif", ".jp2", ".jpx", ".jpf", ".j2k", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"),
+}
 """Endings of file names that are taken for images in folders, in lower case."""
 HIDDEN = "hidden"
 """Problem of files and folders whose names start with a dot, and of `__MACOSX`."""

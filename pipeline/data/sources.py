@@ -11,9 +11,12 @@ from pathlib import Path
 from pipeline.config import CurationConfig, DatasetConfig
 from pipeline.data.bundled import tfds_folder, write_digits, write_tfds
 from pipeline.data.listing import Listing, list_folder, list_table
+from pipeline.inputs.decoding import heif_version
 from pipeline.storage.digests import file_digests
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
+
+_HEIF = (".heic", ".heif", ".hif")
 
 
 def image_folder(dataset: DatasetConfig) -> Path:
@@ -116,6 +119,9 @@ def listing_digest(dataset: DatasetConfig, cache: Path, *, remember: bool = True
         digests = file_digests(folder, [image.path for image in listing.images], cache, remember=remember)
         parts = [json.dumps(listing.classes)]
         parts += [json.dumps([*image, sha256]) for image, sha256 in zip(listing.images, digests, strict=True)]
+        if any(image.path.lower().endswith(_HEIF) for image in listing.images):
+            # Whether these files are quarantined depends on an optional package.
+            parts.append(str(heif_version()))
     return hashlib.sha256("\n".join([dataset.source, *parts]).encode()).hexdigest()
 
 

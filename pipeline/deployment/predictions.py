@@ -113,9 +113,12 @@ def _matches(pattern: str, passed_over: PassedOver) -> list[str]:
             if problem:
                 if problem != HIDDEN:
                     passed_over.add(folder + path, problem)
-            elif _fits(names, below) or (
-                os.path.splitext(path)[1].lower() in ENDINGS  # noqa: PTH122
-                and any(_fits(names[:end], below) for end in range(len(names)))
+            elif (
+                _fits(names, below)
+                or (
+                    os.path.splitext(path)[1].lower() in ENDINGS  # noqa: PTH122
+                    and any(_fits(names[:end], below) for end in range(len(names)))
+                )
             ):
                 found.append(folder + path)
     return sorted(found)

@@ -165,7 +165,7 @@ def _read_other(data: bytes, max_pixels: int | None) -> _Read:
     if _is_heif(data):
         _register_heif()
     with Image.open(io.BytesIO(data)) as image:
-        check_size(*image.size, max_pixels)
+        check_size(image.width, image.height, max_pixels)
         if image.format == "EPS":
             # Pillow would run the file in Ghostscript.
             raise UndecodableError("PostScript, which is not decoded because it is a program")

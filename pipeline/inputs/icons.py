@@ -1,4 +1,4 @@
-"""Checks of icon files, whose images Pillow decodes without a look at their sizes and checksums."""
+"""Checks of icon files, whose images Pillow decodes before their sizes and checksums can be checked."""
 
 from pipeline.inputs.png import SIGNATURE, Png
 from pipeline.inputs.undecodable import check_size

@@ -7,14 +7,16 @@ of the file without metadata, whose pixels are no longer compressed. That takes 
 import functools
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from pipeline.inputs.undecodable import UndecodableError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Channels and allowed bits per sample of each type of colour.
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_ALLOWED_BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 # Chunks that determine the pixels; other chunks with a wrong checksum are ignored.
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # Starts of the text chunks from which Pillow reads the orientation.
@@ -52,12 +54,12 @@ class Png:
         self.width, self.height, self.bits, self._colour, *_, self._interlaced = struct.unpack(
             ">IIBBBBB", self._first[b"IHDR"]
         )
-        if self._colour not in _CHANNELS or not self.width or not self.height:
+        if self.bits not in _ALLOWED_BITS.get(self._colour, ()) or not self.width or not self.height:
             raise UndecodableError("damaged: the header of the PNG file is invalid")
 
     @property
     def is_grey(self) -> bool:
-        """Whether the file has grey levels only, of which Pillow reads all 16 bits."""
+        """True if the file has grey levels only, of which Pillow reads all 16 bits."""
         return self._colour == 0
 
     @property
@@ -106,7 +108,9 @@ class Png:
 
         The filters of PNG work on each byte of a pixel separately, so that filtered rows can be divided as well.
         """
-        upper, lower, start = [], [], 0
+        upper: list[bytes] = []
+        lower: list[bytes] = []
+        start = 0
         for count, length in self._passes():
             rows = np.frombuffer(self._rows, np.uint8, count * length, start).reshape(count, length)
             start += count * length
@@ -141,7 +145,7 @@ def _chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         start = end + 4
 
 
-def _file(header: bytes | memoryview, chunks: list[tuple[bytes, memoryview]], rows: bytes) -> bytes:
+def _file(header: bytes | memoryview, chunks: Sequence[tuple[bytes, memoryview]], rows: bytes) -> bytes:
     """Return a PNG file with uncompressed rows of pixels."""
     parts: list[bytes | memoryview] = [SIGNATURE]
     for kind, *contents in ((b"IHDR", header), *chunks, (b"IDAT", *_uncompressed(rows)), (b"IEND",)):

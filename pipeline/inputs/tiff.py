@@ -6,7 +6,6 @@ import zlib
 
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from pipeline.inputs.undecodable import UndecodableError
 
@@ -19,6 +18,7 @@ _SAME = (_HEIGHT, _COMPRESSION, 266, _OFFSETS, 278, _COUNTS, 323, _TILE_OFFSETS,
 _PLACES = ((_OFFSETS, _TILE_OFFSETS), (_COUNTS, _TILE_COUNTS))
 _DEFLATE = (8, 32946)
 _GREY, _COLOURS, _ONE_PLANE, _HORIZONTAL, _NOT_TRANSPARENCY, _PREMULTIPLIED = 1, 2, 1, 2, (0,), (1,)
+_LONG = 4
 _BLOCK = 2**20
 
 
@@ -76,21 +76,32 @@ def colours_of_16_bits(image: Image.Image, data: bytes) -> np.ndarray | None:
     if not (image.mode in ("RGB", "RGBA") and chunky and set(bits) == {16} and tags.get(_KIND) == _COLOURS):
         return None
     channels, width, height = tags[_CHANNELS], tags[_WIDTH], tags[_HEIGHT]
-    directory = ImageFileDirectory_v2(prefix=tags.prefix)
-    for tag in _SAME:
-        if tag in tags:
-            directory[tag] = tags[tag]
-    directory.update({_WIDTH: width * channels, _BITS: 16, _KIND: _GREY, _CHANNELS: 1})
+    directory = {tag: _values(tags[tag]) for tag in _SAME if tag in tags}
+    directory |= {_WIDTH: [width * channels], _BITS: [16], _KIND: [_GREY], _CHANNELS: [1]}
     if _TILE_WIDTH in tags:
-        directory[_TILE_WIDTH] = tags[_TILE_WIDTH] * channels
-    order = "<" if tags.prefix == b"II" else ">"
-    start = len(data) + len(data) % 2
-    header = tags.prefix + struct.pack(f"{order}HI", 42, start)
-    file = b"".join([header, data[8:], bytes(start - len(data)), directory.tobytes(start)])
-    with Image.open(io.BytesIO(file)) as grey:
+        directory[_TILE_WIDTH] = [tags[_TILE_WIDTH] * channels]
+    with Image.open(io.BytesIO(_with_directory(data, directory, "<" if tags.prefix == b"II" else ">"))) as grey:
         samples = np.asarray(grey).astype(np.uint16).reshape(height, width, channels)
     if tags.get(_PREDICTOR) == _HORIZONTAL:
         for left in range(0, width, tags.get(_TILE_WIDTH, width)):
             part = samples[:, left : left + tags.get(_TILE_WIDTH, width)]
             np.cumsum(part, axis=1, dtype=np.uint16, out=part)
     return samples[:, :, :3] if extra == _NOT_TRANSPARENCY else samples
+
+
+def _with_directory(data: bytes, directory: dict[int, list[int]], order: str) -> bytes:
+    """Return a TIFF file with the values of each tag in place of its own directory, in its byte order, < or >."""
+    start = len(data) + len(data) % 2
+    place = start + 2 + 12 * len(directory) + 4
+    entries, arrays = [struct.pack(f"{order}H", len(directory))], []
+    for tag, values in sorted(directory.items()):
+        array = struct.pack(f"{order}{len(values)}I", *values)
+        entries.append(struct.pack(f"{order}HHI", tag, _LONG, len(values)))
+        if len(values) == 1:
+            entries.append(array)
+        else:
+            entries.append(struct.pack(f"{order}I", place))
+            arrays.append(array)
+            place += len(array)
+    header = data[:2] + struct.pack(f"{order}HI", 42, start)
+    return b"".join([header, data[8:], bytes(start - len(data)), *entries, bytes(4), *arrays])
