@@ -1,12 +1,14 @@
 """Images are decoded as a person sees them; what is not an image is refused with a reason."""
 
 import io
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.inputs.decoding import UndecodableError, decode, pixels
+from pipeline.inputs.decoding import _MODULES, UndecodableError, decode, heif_version, pixels
+from pipeline.system.paths import CODE
 from tests.support.images import draw
 
 
@@ -93,3 +95,25 @@ def test_pixels_are_a_square_of_the_size():
     array = pixels(encoded(Image.new("RGB", (50, 20), (1, 2, 3)), "PNG"), 32)
     assert (array.shape, array.dtype) == ((32, 32, 3), np.uint8)
     assert (array == [1, 2, 3]).all()
+
+
+HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(100)
+
+
+@pytest.mark.skipif(heif_version() is not None, reason="the package is installed")
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1", b"hevc"])
+def test_heic_names_the_package_that_reads_it(brand):
+    with pytest.raises(UndecodableError, match=r"HEIC image; to use it, install the package pillow-heif"):
+        decode(HEIC.replace(b"ftypheic", b"ftyp" + brand))
+
+
+def test_the_version_covers_all_modules_of_the_decoder():
+    """Otherwise, cached images of older code would be used."""
+    imported = {"decoding"}
+    for _ in range(3):
+        for name in tuple(imported):
+            text = (CODE / "pipeline" / "inputs" / f"{name}.py").read_text()
+            imported |= set(re.findall(r"from pipeline\.inputs\.(\w+) import", text))
+            if found := re.search(r"from pipeline\.inputs import (.+)", text):
+                imported |= set(found[1].split(", "))
+    assert imported == set(_MODULES)
