@@ -1,7 +1,6 @@
 """Decoding of image files to pixels, the same for every stage and every prediction."""
 
 import functools
-import importlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -210,7 +209,9 @@ def _is_heif(data: bytes) -> bool:
 @functools.cache
 def _register_heif() -> None:
     if heif_version():
-        importlib.import_module("pillow_heif").register_heif_opener()
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
 
 
 def _unknown(data: bytes) -> str:

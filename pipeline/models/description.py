@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.inputs.depth import FULL_DEPTH
 from pipeline.system.errors import PipelineError
 
 CLASSES, DECODING = "classes.json", "decoding.json"
 """Files in the archive besides Keras's own: the class names, and how images are decoded."""
+FULL_DEPTH = 16
+"""Bits of the samples of 16-bit images that use their whole range."""
 
 
 def describe(

@@ -85,7 +85,9 @@ def test_prepare_says_the_depth_and_warns_of_a_mixed_set(mixed, tmp_path, caplog
     assert (metrics["depth"], metrics["depths"]) == (12, {"10": 2, "12": 16})
     [said] = [record for record in caplog.records if "files of 16 bits" in record.message]
     assert said.levelno == logging.WARNING
-    assert said.message.startswith("18 files of 16 bits: 2 use 10 bits, 16 use 12 bits. All of them, and those to predict")
+    assert said.message.startswith(
+        "18 files of 16 bits: 2 use 10 bits, 16 use 12 bits. All of them, and those to predict"
+    )
 
 
 def test_one_depth_is_no_warning():

@@ -24,13 +24,13 @@ def image():
 def test_large_images_take_turns_and_others_do_not(image, monkeypatch):
     under_way, most, lock = {}, {}, threading.Lock()
 
-    def counted(data, size, limit):
+    def counted(data, size, limit, depth):
         with lock:
             under_way[limit] = under_way.get(limit, 0) + 1
             most[limit] = max(most.get(limit, 0), under_way[limit])
         try:
             time.sleep(0.02)
-            return pixels(data, size, limit)
+            return pixels(data, size, limit, depth)
         finally:
             with lock:
                 under_way[limit] -= 1

@@ -53,7 +53,7 @@ def test_each_flipped_bit_of_the_pixels_is_found(samples, interlaced):
 @pytest.mark.parametrize("cut", [1, 3, 4, 8, 40])
 def test_pixels_that_are_cut_off_are_found(cut):
     data = encode(RGB)
-    [(_, start, end)] = [each for each in chunks_of(data) if each[0] == b"IDAT"]
+    [(_, _, end)] = [each for each in chunks_of(data) if each[0] == b"IDAT"]
     with pytest.raises(UndecodableError, match="damaged: chunk IDAT of the PNG file is incomplete"):
         decode(data[: end + 4 - cut])
 
@@ -75,9 +75,7 @@ def test_pixels_that_fail_the_checksum_of_their_stream_are_damaged(pixels, reaso
         decode(SIGNATURE + header + chunk(b"IDAT", pixels) + chunk(b"IEND"))
 
 
-@pytest.mark.parametrize(
-    "header", [(0, 5, 8, 2), (5, 0, 8, 2), (5, 5, 8, 5), (5, 5, 7, 2), (5, 5, 16, 3)], ids=str
-)
+@pytest.mark.parametrize("header", [(0, 5, 8, 2), (5, 0, 8, 2), (5, 5, 8, 5), (5, 5, 7, 2), (5, 5, 16, 3)], ids=str)
 def test_an_invalid_header_is_damage(header):
     data = chunk(b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(bytes(500)))
     with pytest.raises(UndecodableError, match="damaged"):

@@ -25,7 +25,7 @@ def test_each_flipped_bit_of_deflated_pixels_is_found():
     for place in draws.integers(start, start + count, 150):
         bad = bytearray(data)
         bad[place] ^= 1 << int(draws.integers(8))
-        with pytest.raises(UndecodableError, match="damaged: the pixels can't be decompressed|damaged: decoder error"):
+        with pytest.raises(UndecodableError, match=r"damaged: the pixels can't be decompressed|damaged: decoder error"):
             decode(bytes(bad))
 
 
@@ -35,7 +35,9 @@ def test_pixels_are_turned_once(orientation):
     image.paste("red", (0, 0, 10, 10))
     found = decode(saved(image, tiffinfo={274: orientation}))
     assert found.orientation == orientation
-    corner = {1: (2, 2), 2: (-3, 2), 3: (-3, -3), 4: (2, -3), 5: (2, 2), 6: (-3, 2), 7: (-3, -3), 8: (2, -3)}[orientation]
+    corner = {1: (2, 2), 2: (-3, 2), 3: (-3, -3), 4: (2, -3), 5: (2, 2), 6: (-3, 2), 7: (-3, -3), 8: (2, -3)}[
+        orientation
+    ]
     assert found.image.size == ((40, 30) if orientation < 5 else (30, 40))
     assert found.image.getpixel([at % side for at, side in zip(corner, found.image.size, strict=True)]) == (255, 0, 0)
 
