@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.config import ColumnsConfig
+from pipeline.data.folders import HIDDEN, is_hidden, walk
 from pipeline.system.errors import PipelineError
 
 ENDINGS = {
@@ -16,8 +17,6 @@ ENDINGS = {
     *(".avif", ".heic", ".heif", ".hif", ".jp2", ".jpx", ".jpf", ".j2k", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"),
 }
 """Endings of file names that are taken for images in folders, in lower case."""
-HIDDEN = "hidden"
-"""Problem of files and folders whose names start with a dot, and of `__MACOSX`."""
 SPLIT_ALIASES = {
     "train": "train",
     "training": "train",
@@ -98,65 +97,6 @@ def list_folder(folder: Path) -> Listing:
     return Listing(images, training, left_out)
 
 
-class _Found(NamedTuple):
-    """Folder or file found by `walk`."""
-
-    path: str
-    """Path relative to the folder that is searched."""
-    is_folder: bool
-    is_link: bool
-    above: frozenset[tuple[int, int]]
-    """Device and inode of each folder that contains it."""
-    linked: set[tuple[int, int]] | None
-    """Folders that were found through the same link; None outside links."""
-
-
-def walk(folder: str | Path) -> Iterator[tuple[str, str | None]]:
-    """Yield all files in `folder` and its sub-folders, sorted by name.
-
-    Links are followed, except into a folder that contains them. Links below a link are followed once to each folder,
-    since folders that are linked to each other have more paths than can be listed.
-
-    Yields:
-        (path, problem): Relative path with forward slashes, and the reason why it is passed over, or None.
-    """
-    stack = [_Found("", is_folder=True, is_link=False, above=frozenset(), linked=None)]
-    while stack:
-        found = stack.pop()
-        if not found.is_folder:
-            yield found.path, HIDDEN if _hidden(found.path.rpartition("/")[2]) else None
-            continue
-        try:
-            place = os.path.join(folder, found.path)
-            status = os.stat(place)
-            here, linked = (status.st_dev, status.st_ino), found.linked
-            if here in found.above:
-                yield found.path, "link to a folder that contains it"
-                continue
-            if found.is_link:
-                if linked is not None and here in linked:
-                    yield found.path, "link to a folder that another link leads to"
-                    continue
-                linked = linked if linked is not None else set()
-                linked.add(here)
-            with os.scandir(place) as entries:
-                children = sorted(entries, key=lambda child: child.name, reverse=True)
-        except OSError as error:
-            yield found.path, f"folder that can't be read ({error.strerror})"
-            continue
-        prefix, above = f"{found.path}/" if found.path else "", found.above | {here}
-        for child in children:
-            is_folder = not _hidden(child.name) and _is_folder(child)
-            stack.append(_Found(prefix + child.name, is_folder, child.is_symlink(), above, linked))
-
-
-def _is_folder(child: os.DirEntry) -> bool:
-    try:
-        return child.is_dir()
-    except OSError:  # A link that refers to itself counts as an unreadable file.
-        return False
-
-
 def _split_folders(folder: Path) -> dict[str, str]:
     """Return the splits of a data set by sub-folder name; empty unless the training folder has sub-folders."""
     names = _folder_names(folder)
@@ -170,11 +110,7 @@ def _split_folders(folder: Path) -> dict[str, str]:
 
 
 def _folder_names(folder: Path) -> set[str]:
-    return {child.name for child in folder.iterdir() if child.is_dir() and not _hidden(child.name)}
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+    return {child.name for child in folder.iterdir() if child.is_dir() and not is_hidden(child.name)}
 
 
 def list_table(file: Path, columns: ColumnsConfig, groups: str | None) -> Listing:

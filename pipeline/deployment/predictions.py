@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.listing import ENDINGS, HIDDEN, walk
+from pipeline.data.folders import HIDDEN, walk
+from pipeline.data.listing import ENDINGS
 from pipeline.deployment.classifier import Classifier
 from pipeline.inputs.decoding import SAFE_PIXELS, UndecodableError, pixels
 from pipeline.system.machine import on_all_cores
