@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.jobs.work import Counts
-from pipeline.storage.cache import GIB, CacheEntry
+from pipeline.storage.cache import GIB
+from pipeline.storage.entries import Entry
 from pipeline.storage.shards import rows_bytes
 
 Needs = dict[tuple, int | None]
@@ -33,7 +34,7 @@ class Prepared:
         return sum(self.counts[split] * (1 + variants * (split == "train")) for split in splits)
 
 
-def cache_needs(config: Config, prepared: Prepared, computed: set[str], entries: list[CacheEntry]) -> Needs:
+def cache_needs(config: Config, prepared: Prepared, computed: set[str], entries: list[Entry]) -> Needs:
     """Return the sizes of the decoded images and features that the cache lacks.
 
     Args:
@@ -53,7 +54,7 @@ def cache_needs(config: Config, prepared: Prepared, computed: set[str], entries:
     return needs
 
 
-def _needs(config: Config, prepared: Prepared, splits: tuple[str, ...], size: int, entries: list[CacheEntry]) -> Needs:
+def _needs(config: Config, prepared: Prepared, splits: tuple[str, ...], size: int, entries: list[Entry]) -> Needs:
     name, needs = (prepared.key, splits, size), Needs()
     images = _digest(prepared.folder, prepared.key, splits, size) if prepared.folder else None
     present = [
@@ -83,7 +84,7 @@ def _within(size: int | None, gib: float) -> int | None:
     return 0 if size is not None and size > gib * GIB else size
 
 
-def _feature_bytes(backbone: str, size: int, entries: list[CacheEntry]) -> int | None:
+def _feature_bytes(backbone: str, size: int, entries: list[Entry]) -> int | None:
     """Return the bytes per image of the features of a backbone in the cache; None if there are none.
 
     A training writes features at two places of the backbone, so these are the two largest kinds of them.

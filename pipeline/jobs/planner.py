@@ -15,7 +15,8 @@ from pipeline.jobs.plan import Action, Found, Plan, PlannedJob, Step, estimated,
 from pipeline.jobs.results import RUN, SharedResults, read_result, resume_folder
 from pipeline.jobs.work import Counts, Earlier, earlier_results, read_counts
 from pipeline.stages import STAGES
-from pipeline.storage.cache import Cache, CacheEntry
+from pipeline.storage.cache import Cache
+from pipeline.storage.entries import Entry
 from pipeline.system.paths import resolve
 
 
@@ -37,7 +38,7 @@ class Planner:
         self._outside: dict[str, Digests] = {}
         self._counts: dict[str, Counts | None] = {}
         self._results: dict[Path, list[Earlier]] = {}
-        self._listing: list[CacheEntry] | None = None
+        self._listing: list[Entry] | None = None
         self._jobs: list[PlannedJob] = []
         self._cache = resolve("cache")
 
@@ -105,7 +106,7 @@ class Planner:
             self._results[jobs] = earlier_results(places)
         return self._results[jobs]
 
-    def _entries(self) -> list[CacheEntry]:
+    def _entries(self) -> list[Entry]:
         if self._listing is None:
             self._listing = Cache(self._cache).listing()
         return self._listing

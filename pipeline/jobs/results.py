@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from pipeline.storage.entries import Entry, unfinished
 from pipeline.storage.files import Json, file_sha256, files_below, is_writable, locked, read_json, whole_folder
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,11 @@ def resume_folder(cache: Path, stage: str, key: str) -> Path:
     return cache / f"resume-{stage}-{key}"
 
 
+def result_name(stage: str, key: str) -> str:
+    """Return the name of a result's folder in the cache."""
+    return f"{stage}-{key}"
+
+
 class SharedResults:
     """Folder `stages/` of the cache, with one complete folder per result, named by stage and key."""
 
@@ -50,12 +56,16 @@ class SharedResults:
         """
         waiting = f"{stage}: another process is computing the same result; waiting for it"
         # A read-only cache needs no lock: no process can add to it, and all its results are complete.
-        with locked(self._folder / f".{stage}-{key}.lock", waiting) if is_writable(self._folder) else nullcontext():
+        with locked(self.lock(stage, key), waiting) if is_writable(self._folder) else nullcontext():
             yield
 
     def folder(self, stage: str, key: str) -> Path:
         """Return the folder of a result, which exists only if the result is complete."""
-        return self._folder / f"{stage}-{key}"
+        return self._folder / result_name(stage, key)
+
+    def lock(self, stage: str, key: str) -> Path:
+        """Return the lock file of a result."""
+        return self._folder / f".{result_name(stage, key)}.lock"
 
     def take(self, stage: str, key: str, target: Path) -> bool:
         """Copy a result from the cache to `target`, if it exists and no file is damaged.
@@ -73,6 +83,9 @@ class SharedResults:
             return False
         with whole_folder(target) as unfinished:
             _copy_files(source, unfinished)
+        # The time of use can't be set if the result is read-only or belongs to another user.
+        with suppress(OSError):
+            os.utime(source / RUN)
         log.info("%s: result copied from the cache", stage)
         return True
 
@@ -85,6 +98,19 @@ class SharedResults:
                 _copy_files(source, unfinished)
         except OSError as error:
             log.warning("cache: the result of %s could not be added: %s", stage, error)
+
+    def listing(self) -> list[Entry]:
+        """Return all results, and those that are unfinished."""
+        entries = unfinished(self._folder)
+        for file in self._folder.glob(f"[!.]*/{RUN}"):
+            stage, key = file.parent.name.split("-", 1)
+            try:
+                made_by = read_json(file).get("made_by", "")
+                holds = {"kind": "result", "stage": stage, "made_by": made_by}
+            except (OSError, ValueError, AttributeError):
+                holds = {"kind": "damaged"}
+            entries.append(Entry.of(file.parent, self.lock(stage, key), file, holds))
+        return entries
 
 
 def _damaged_files(folder: Path) -> list[str]:

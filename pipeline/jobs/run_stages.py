@@ -10,8 +10,9 @@ from filelock import FileLock
 
 from pipeline.config import PHASES, Config
 from pipeline.jobs.background import hand_over
+from pipeline.jobs.checkpoints import checkpoint_folder
 from pipeline.jobs.identity import Experiment, read_digests
-from pipeline.jobs.stage import checkpoint_folder, execute, is_computed, is_done, run_body
+from pipeline.jobs.stage import execute, is_computed, is_done, places_of, run_body
 from pipeline.stages import STAGES
 from pipeline.stages.settings import OUTPUTS, read_config
 from pipeline.system.errors import PipelineError, UndeliveredError
@@ -57,7 +58,8 @@ def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> No
                 stage = PHASES[number - 1]
                 log.info("worker %d: %s started", worker_index(), stage)
                 with tempfile.TemporaryDirectory() as out:
-                    run_body(stage, experiment, Path(out), lambda _row: None, checkpoint_folder(stage, experiment))
+                    checkpoints = checkpoint_folder(stage, experiment)
+                    run_body(stage, experiment, places_of(experiment.config), Path(out), checkpoints=checkpoints)
             return
     with FileLock(f"{experiment.root}.lock", is_singleton=True):
         logged = _run(last, experiment, repeat=repeat)

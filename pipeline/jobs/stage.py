@@ -5,8 +5,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,24 +13,26 @@ from typing import Any
 from pipeline.config import PHASES, Config
 from pipeline.data.leaks import LeakError
 from pipeline.data.sources import image_folder, table_file
+from pipeline.jobs.checkpoints import checkpoints, save_seconds, stopwatch
 from pipeline.jobs.identity import Experiment
-from pipeline.jobs.results import RUN, SharedResults, read_result, resume_folder
+from pipeline.jobs.job_folders import record
+from pipeline.jobs.results import RUN, SharedResults, read_result, result_name
 from pipeline.jobs.work import read_counts, work_of
 from pipeline.stages import STAGES, declaration
 from pipeline.stages.settings import Places, stage_settings
-from pipeline.storage.files import file_sha256, files_below, is_writable, read_json, whole_folder, write_json
+from pipeline.storage.cache import Cache
+from pipeline.storage.files import file_sha256, files_below, read_json, whole_folder, write_json
 from pipeline.system.errors import PipelineError, PrunedError
 from pipeline.system.paths import resolve
 from pipeline.system.processes import TRIAL
 from pipeline.tracking.ledger import ledger_of
+from pipeline.tracking.new_run import RunRecord
 from pipeline.tracking.run import ExperimentRun, open_run
 from pipeline.tracking.run_finder import StageContext
 from pipeline.training import Row
 
 log = logging.getLogger(__name__)
 
-# File beside the checkpoints with the seconds of training up to the last epoch.
-_SECONDS = "seconds.json"
 # Errors that users can fix: full disk, exceeded quota, read-only file system, missing permission.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -81,19 +82,21 @@ def execute(stage: str, experiment: Experiment, *, repeat: bool = False) -> bool
                 f"{stage} needs the outputs of {name}, but {root / name} does not exist; run `dvc repro` or `python -m pipeline`"
             )
     log.info("%s: started", stage)
-    started, key, shared = perf_counter(), experiment.stage_key(stage), SharedResults(resolve(config.cache_folder))
+    cache, name = resolve(config.cache_folder), _run_name(stage, experiment)
+    started, key, shared = perf_counter(), experiment.stage_key(stage), SharedResults(cache)
     try:
-        with shared.alone_with(stage, key), _checkpoints(stage, key, experiment) as checkpoints:
-            if repeat and checkpoints:
+        record(cache, root, name, result_name(stage, key))
+        with shared.alone_with(stage, key), checkpoints(stage, key, experiment, made_by=name) as saved:
+            if repeat and saved:
                 # They remain if a process was killed after its last epoch.
-                for leftover in checkpoints.glob("*.npz"):
+                for leftover in saved.glob("*.npz"):
                     leftover.unlink()
             computed = not repeat and (is_computed(stage, experiment, key) or shared.take(stage, key, folder))
-            resumes = checkpoints is not None and any(checkpoints.glob("*.npz"))
+            resumes = saved is not None and any(saved.glob("*.npz"))
             context = StageContext(experiment.key, stage, root, needs, resumes=resumes, computed=computed)
             with open_run(context, config) as run:
                 if not computed:
-                    _compute(stage, key, experiment, run, checkpoints)
+                    _compute(stage, key, experiment, run, saved)
                     shared.add(stage, key, folder)
                 logged = run.log_stage(folder)
                 _log_later_stages(stage, experiment, run)
@@ -117,7 +120,13 @@ def _log_later_stages(stage: str, experiment: Experiment, run: ExperimentRun) ->
 
 
 def run_body(
-    stage: str, experiment: Experiment, out: Path, listener: Callable[[Row], None], checkpoints: Path | None
+    stage: str,
+    experiment: Experiment,
+    places: Places,
+    out: Path,
+    *,
+    listener: Callable[[Row], None] = lambda _row: None,
+    checkpoints: Path | None,
 ) -> dict[str, str]:
     """Run the code of a stage.
 
@@ -126,6 +135,7 @@ def run_body(
     Args:
         stage: One of `pipeline.stages.STAGES`.
         experiment: Experiment that the stage belongs to.
+        places: Folders that the stage reads, and the cache.
         out: Folder that the outputs are written to.
         listener: Function called with the metrics of each epoch.
         checkpoints: Folder of the training's checkpoints; None: the training can't be resumed.
@@ -134,7 +144,7 @@ def run_body(
         Environment that the result depends on: devices, threads and versions.
     """
     settings: Any = stage_settings(stage, experiment.config)
-    places, inputs = places_of(experiment.config), experiment.root
+    inputs = experiment.root
     if stage == "prepare":
         from pipeline.stages import prepare
 
@@ -153,14 +163,28 @@ def run_body(
     return report.run(settings, places, inputs, out)
 
 
-def places_of(config: Config) -> Places:
-    """Return the folders that stages read from, after writing the images of a bundled or downloaded data set."""
+def _run_name(stage: str, experiment: Experiment) -> str:
+    """Return the name of an experiment's run in MLflow; an automatic unfreeze depth is known after finetune."""
+    depth: int | str = experiment.config.finetune.unfreeze
+    if "finetune" in declaration(stage).needs:
+        depth = read_json(experiment.folder("finetune") / "metrics.json")["unfreeze_rounds"]
+    return RunRecord.of("", experiment.key, experiment.config).name(depth)
+
+
+def places_of(config: Config, made_by: str = "") -> Places:
+    """Return the folders that stages read from, after writing the images of a bundled or downloaded data set.
+
+    Args:
+        config: Complete configuration.
+        made_by: Name of the experiment that builds entries of the cache.
+    """
     weights = resolve(config.backbone.weights) if config.backbone.has_weights_file else None
-    return Places(image_folder(config.dataset), table_file(config.dataset), weights, resolve(config.cache_folder))
+    cache = Cache(resolve(config.cache_folder), made_by)
+    return Places(image_folder(config.dataset), table_file(config.dataset), weights, cache)
 
 
-def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, checkpoints: Path | None) -> None:
-    root = experiment.root
+def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, saved: Path | None) -> None:
+    root, name = experiment.root, _run_name(stage, experiment)
     for leftover in root.glob(f".{stage}-*"):
         # They remain from a killed process: no other process is running, since this one has locked the folder.
         shutil.rmtree(leftover, ignore_errors=True)
@@ -172,28 +196,30 @@ def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, c
 
         # The other workers wait for the number of the phase that starts.
         broadcast(PHASES.index(stage) + 1)
-    seconds = _stopwatch(checkpoints)
+    seconds, places = stopwatch(saved), places_of(experiment.config, name)
     listeners = [run.report_epoch, *_pruner()]
 
     def listen(row: Row) -> None:
-        if checkpoints:
-            write_json(checkpoints / _SECONDS, seconds())
+        if saved:
+            save_seconds(saved, seconds())
         for listener in listeners:
             listener(row)
 
     with whole_folder(root / stage) as out:
         try:
-            environment = run_body(stage, experiment, out, listen, checkpoints)
+            environment = run_body(stage, experiment, places, out, listener=listen, checkpoints=saved)
         except LeakError as error:
             # Users need this page to resolve the leak, and a failed stage leaves no outputs.
             from pipeline.reports.review_pages import write_duplicates
 
-            write_duplicates(error.duplicates, places_of(experiment.config).images, leaks_page)
+            write_duplicates(error.duplicates, places.images, leaks_page)
             raise PipelineError(f"{error}\nSee the images in {leaks_page}") from error
         state = {
             "run_id": run.run_id,
             "experiment": experiment.key,
+            "made_by": name,
             "stage_key": key,
+            "cache": sorted(places.cache.used),
             "work": work_of(stage, experiment.config, read_counts(out if stage == "prepare" else root / "prepare")),
             "seconds": round(seconds(), 3),
             "environment": environment,
@@ -203,14 +229,6 @@ def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, c
             },
         }
         write_json(out / RUN, state)
-
-
-def _stopwatch(checkpoints: Path | None) -> Callable[[], float]:
-    """Return a function that returns the seconds of the stage so far, including earlier interrupted attempts."""
-    file = checkpoints / _SECONDS if checkpoints else None
-    before: float = read_json(file) if file and file.exists() else 0.0
-    started = perf_counter()
-    return lambda: before + perf_counter() - started
 
 
 def _pruner() -> list[Callable[[Row], None]]:
@@ -240,39 +258,3 @@ def _pruner() -> list[Callable[[Row], None]]:
             )
 
     return [report]
-
-
-def checkpoint_folder(stage: str, experiment: Experiment, key: str | None = None) -> Path:
-    """Return the folder of a training's checkpoints, which is removed when the stage has finished.
-
-    Args:
-        stage: Name of the phase.
-        experiment: Experiment that the stage belongs to.
-        key: Key of the stage; None computes it.
-    """
-    return resume_folder(resolve(experiment.config.cache_folder), stage, key or experiment.stage_key(stage))
-
-
-@contextmanager
-def _checkpoints(stage: str, key: str, experiment: Experiment) -> Iterator[Path | None]:
-    """Yield the folder of a training's checkpoints, and remove it after the training.
-
-    It is None for other stages, and if the cache is not writable.
-    """
-    if stage not in PHASES:
-        yield None
-        return
-    folder = checkpoint_folder(stage, experiment, key)
-    if not is_writable(folder.parent):
-        log.warning("cache_folder: %s is not writable; %s can't be resumed if it is interrupted", folder.parent, stage)
-        yield None
-        return
-    try:
-        # With this file, `python -m pipeline.cache` lists and prunes the folder.
-        holds = {"kind": "resume", "backbone": f"{experiment.config.backbone.name} {stage}"}
-        write_json(folder / "entry.json", {"holds": holds})
-        yield folder
-        shutil.rmtree(folder)
-    finally:
-        if not any(folder.glob("*.npz")):
-            shutil.rmtree(folder, ignore_errors=True)

@@ -19,7 +19,6 @@ from pipeline.inputs.augmentation import fixed_views
 from pipeline.inputs.manifest import class_indices, read_manifest
 from pipeline.models.parts import FrozenBelow
 from pipeline.stages.settings import EvaluateSettings, Places
-from pipeline.storage.cache import Cache
 from pipeline.storage.files import Json, read_json, write_json
 from pipeline.training.features import open_images, training_data
 from pipeline.training.hardware import describe_environment, set_up
@@ -38,7 +37,7 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
     """
     evaluate, seed = settings.evaluate, settings.seed
     set_up(settings.hardware, seed)
-    cache, manifest = Cache(places.cache), read_manifest(inputs / "prepare")
+    cache, manifest = places.cache, read_manifest(inputs / "prepare")
     rows, classes = manifest.split("test"), manifest.classes
     features = open_images(rows, places.images, settings, cache, title="decoding, test")
     test = TestSet(rows, class_indices(rows, classes), features.images, classes, features)

@@ -22,7 +22,6 @@ from pipeline.models.parts import parts_for_feature_extraction
 from pipeline.models.saving import load_classifier
 from pipeline.reports.training_charts import plot_rate_range
 from pipeline.stages.settings import Places
-from pipeline.storage.cache import Cache
 from pipeline.storage.files import Json, whole_folder, write_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import progress
@@ -60,7 +59,7 @@ def run(config: Config, phase: str, places: Places, inputs: Path) -> Json:
     """
     strategy = set_up(config.hardware, config.seed)
     context = FitContext(config.seed, config.augment, config.hardware, strategy)
-    data = training_data(read_manifest(inputs / "prepare"), places.images, config, Cache(places.cache))
+    data = training_data(read_manifest(inputs / "prepare"), places.images, config, places.cache)
     with strategy.scope():
         task = _phase_1(config, data, places) if phase == "train" else _phase_2(config, data, inputs)
     find_lr = config.find_lr

@@ -14,7 +14,6 @@ from pipeline.models.classifier import BACKBONE
 from pipeline.models.freezing import batch_norm_digest
 from pipeline.models.saving import load_classifier, save_classifier
 from pipeline.stages.settings import FinetuneSettings, Places
-from pipeline.storage.cache import Cache
 from pipeline.storage.files import read_json, write_json
 from pipeline.system.errors import PipelineError
 from pipeline.training import Row
@@ -60,7 +59,7 @@ def run(
     backbone = model.get_layer(BACKBONE)
 
     def data_at(size: int) -> TrainingData:
-        return training_data(manifest, places.images, replace(settings, image_size=size), Cache(places.cache))
+        return training_data(manifest, places.images, replace(settings, image_size=size), places.cache)
 
     data = data_at(settings.image_size)
     rounds = finetune_rounds(settings.finetune, settings.backbone, backbone, len(data.train_indices))

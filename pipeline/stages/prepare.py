@@ -31,7 +31,7 @@ def run(settings: PrepareSettings, places: Places, out: Path) -> dict[str, str]:
     """
     dataset = settings.dataset
     listing = list_source(dataset, places.images, places.table)
-    inspected = inspect(places.images, listing.images, places.cache, dataset.max_pixels)
+    inspected = inspect(places.images, listing.images, places.cache.folder, dataset.max_pixels)
     curated = curate(inspected, listing.classes, dataset, settings.seed)
     manifest = curated.manifest
     counts, drifted = class_counts(manifest, listing.classes), drift(manifest, listing.classes)

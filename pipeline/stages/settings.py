@@ -17,6 +17,7 @@ from pipeline.config import (
     experiment_settings,
 )
 from pipeline.config.validate import check
+from pipeline.storage.cache import Cache
 from pipeline.storage.files import Json, whole_file
 from pipeline.system.errors import PipelineError
 
@@ -40,8 +41,8 @@ class Places:
     """CSV file that lists the images; None if the source has none. Only prepare reads it."""
     weights: Path | None
     """File with the backbone's weights; None if `backbone.weights` names no file."""
-    cache: Path
-    """Folder of decoded images and cached features."""
+    cache: Cache
+    """Cache of decoded images and features."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from pipeline.models.classifier import build_classifier
 from pipeline.models.parts import parts_for_feature_extraction
 from pipeline.models.saving import save_classifier
 from pipeline.stages.settings import Places, TrainSettings
-from pipeline.storage.cache import Cache
 from pipeline.storage.files import write_json
 from pipeline.training import Row
 from pipeline.training.features import training_data
@@ -45,7 +44,7 @@ def run(
     """
     strategy = set_up(settings.hardware, settings.seed)
     manifest = read_manifest(inputs / "prepare")
-    data = training_data(manifest, places.images, settings, Cache(places.cache))
+    data = training_data(manifest, places.images, settings, places.cache)
     with strategy.scope():
         size, count = settings.image_size, len(manifest.classes)
         model = build_classifier(settings.backbone, settings.train, size, count, weights=places.weights)

@@ -8,12 +8,11 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
+from pipeline.storage.entries import Entry, unfinished
 from pipeline.storage.files import Json, is_writable, locked, read_json, whole_folder, write_json
 from pipeline.storage.shards import Append, Rows, open_shards, rows_bytes, write_shards
 from pipeline.system.errors import PipelineError
@@ -25,29 +24,22 @@ GIB = 2**30
 _ENTRY = "entry.json"
 
 
-@dataclass(frozen=True)
-class CacheEntry:
-    """Description of a cache entry, for the list of `python -m pipeline.cache`."""
-
-    folder: Path
-    """Folder of the entry's files."""
-    size: int
-    """Size in bytes."""
-    used: float
-    """Time of the last use, in seconds since the epoch."""
-    holds: Json
-    """Kind of the entry, values that it depends on, and number, shape and dtype of its rows."""
-
-
 class Cache:
     """Folder of cache entries, each named by the sha256 of all values that it depends on.
 
     Deleting the folder loses no results; its entries are built again when needed.
     """
 
-    def __init__(self, folder: Path):
-        """Open the cache in `folder`, which is created when the first entry is built."""
-        self.folder = folder
+    def __init__(self, folder: Path, made_by: str = ""):
+        """Open the cache in `folder`, which is created when the first entry is built.
+
+        Args:
+            folder: Folder of the entries.
+            made_by: Name of the experiment that builds entries, for the list of `python -m pipeline.cache`.
+        """
+        self.folder, self._made_by = folder, made_by
+        self.used: set[str] = set()
+        """Names of the entries that were opened."""
 
     def has(self, kind: str, depends: Json) -> bool:
         """Return whether an entry exists, without checking it for damage."""
@@ -72,7 +64,7 @@ class Cache:
         if not is_writable(self.folder):
             # No lock can be created, and none is needed, since all entries are complete.
             try:
-                return _open(folder)
+                return self._open(folder)
             except (OSError, ValueError, KeyError) as error:
                 raise PipelineError(
                     f"cache_folder: {self.folder} can't be written to, and the {kind} in {folder.name} are damaged or missing ({error}); "
@@ -81,7 +73,7 @@ class Cache:
         with locked(self._lock(folder.name), f"cache: waiting for another process that builds {folder.name}"):
             if folder.exists():
                 try:
-                    return _open(folder)
+                    return self._open(folder)
                 except (OSError, ValueError, KeyError) as error:
                     log.warning("cache: the %s in %s are damaged (%s); building them again", kind, folder, error)
                     shutil.rmtree(folder)
@@ -92,9 +84,15 @@ class Cache:
                 shards = write_shards(unfinished, shape, dtype, build)
                 count = sum(shard["rows"] for shard in shards)
                 holds = {"kind": kind, **depends, "rows": count, "shape": "x".join(map(str, shape)), "dtype": dtype}
-                entry = {"holds": holds, "shape": list(shape), "dtype": dtype, "shards": shards}
+                entry = {
+                    "holds": holds,
+                    "made_by": self._made_by,
+                    "shape": list(shape),
+                    "dtype": dtype,
+                    "shards": shards,
+                }
                 write_json(unfinished / _ENTRY, entry)
-            return _open(folder, verify=False)
+            return self._open(folder, verify=False)
 
     def array(
         self,
@@ -132,40 +130,31 @@ class Cache:
         self.folder.mkdir(parents=True, exist_ok=True)
         return needed <= shutil.disk_usage(self.folder).free
 
-    def listing(self) -> list[CacheEntry]:
-        """Return all entries, beginning with the most recently used."""
-        entries = []
-        for file in self.folder.glob(f"*/{_ENTRY}"):
+    def listing(self) -> list[Entry]:
+        """Return all entries, also unfinished ones, with `made_by` in what they hold."""
+        entries = unfinished(self.folder)
+        for file in self.folder.glob(f"[!.]*/{_ENTRY}"):
             try:
-                holds = read_json(file)["holds"]
-                size = sum(each.stat().st_size for each in file.parent.iterdir())
-                entries.append(CacheEntry(file.parent, size, file.stat().st_mtime, holds))
-            except (OSError, ValueError, KeyError):
-                entries.append(CacheEntry(file.parent, 0, 0.0, {"kind": "damaged"}))
-        return sorted(entries, key=lambda entry: entry.used, reverse=True)
+                entry = read_json(file)
+                holds = entry["holds"] | {"made_by": entry.get("made_by", "")}
+            except (OSError, ValueError, KeyError, TypeError):
+                holds = {"kind": "damaged"}
+            entries.append(Entry.of(file.parent, self._lock(file.parent.name), file, holds))
+        return entries
 
-    def prune(self, size: int) -> list[CacheEntry]:
-        """Remove the least recently used entries until the cache is not larger than `size` bytes.
+    def _open(self, folder: Path, *, verify: bool = True) -> Rows:
+        """Open an entry.
 
-        Entries that are being built or opened are not removed.
-
-        Returns:
-            The removed entries.
+        Raises:
+            OSError, ValueError, KeyError: The entry is damaged or missing.
         """
-        entries = self.listing()
-        total, removed = sum(entry.size for entry in entries), []
-        for entry in reversed(entries):
-            if total <= size:
-                break
-            try:
-                with FileLock(self._lock(entry.folder.name), timeout=0):
-                    # Processes that have mapped its files into memory can still read them.
-                    shutil.rmtree(entry.folder)
-            except Timeout:
-                continue
-            total -= entry.size
-            removed.append(entry)
-        return removed
+        entry = read_json(folder / _ENTRY)
+        rows = open_shards(folder, tuple(entry["shape"]), entry["dtype"], entry["shards"], verify=verify)
+        self.used.add(folder.name)
+        # The time of use can't be set if the entry is read-only or belongs to another user.
+        with suppress(OSError):
+            os.utime(folder / _ENTRY)
+        return rows
 
     def _lock(self, name: str) -> Path:
         return self.folder / f".{name}.lock"
@@ -173,17 +162,3 @@ class Cache:
 
 def _name(kind: str, depends: Json) -> str:
     return f"{kind}-{hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]}"
-
-
-def _open(folder: Path, *, verify: bool = True) -> Rows:
-    """Open an entry.
-
-    Raises:
-        OSError, ValueError, KeyError: The entry is damaged or missing.
-    """
-    entry = read_json(folder / _ENTRY)
-    rows = open_shards(folder, tuple(entry["shape"]), entry["dtype"], entry["shards"], verify=verify)
-    # The time of use can't be set if the entry is read-only or belongs to another user.
-    with suppress(OSError):
-        os.utime(folder / _ENTRY)
-    return rows

@@ -41,12 +41,17 @@ def own() -> str:
     return "/".join((*_place(), str(os.getpid()), _started(os.getpid())))
 
 
+def machine() -> str:
+    """Return the name of this machine, as in `own`."""
+    return _place()[0]
+
+
 def is_dead(process: str) -> bool:
     """Return whether the process with an identity from `own` has certainly ended; False if this is unknown."""
     *place, number, started = process.split("/")
-    machine, boot, namespace = _place()
+    here, boot, namespace = _place()
     # Another boot id means that this machine has been restarted since.
-    return place[:1] == [machine] and (place[1] != boot or (place[2] == namespace and _started(int(number)) != started))
+    return place[:1] == [here] and (place[1] != boot or (place[2] == namespace and _started(int(number)) != started))
 
 
 def is_alive(process: str) -> bool:
@@ -85,12 +90,12 @@ def _started(number: int) -> str:
 
 
 def _place() -> tuple[str, str, str]:
-    machine = f"{socket.gethostname()}-{_read('/etc/machine-id')[:8]}"
+    name = f"{socket.gethostname()}-{_read('/etc/machine-id')[:8]}"
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         namespace = ""
-    return machine, _read("/proc/sys/kernel/random/boot_id")[:8] or str(int(psutil.boot_time())), namespace
+    return name, _read("/proc/sys/kernel/random/boot_id")[:8] or str(int(psutil.boot_time())), namespace
 
 
 def _read(file: str) -> str:

@@ -18,7 +18,8 @@ from pipeline.config import TrackingConfig
 from pipeline.storage.database import sqlite_address
 from pipeline.storage.files import Json, is_writable
 from pipeline.system.errors import PipelineError
-from pipeline.system.paths import main_checkout, resolve
+from pipeline.system.paths import main_checkout
+from pipeline.tracking.local_files import artifact_folder, local_database
 from pipeline.tracking.metric_names import by_path, metrics_of_now
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
         MlflowException: The store can't be used.
         PipelineError: The experiment was deleted.
     """
-    uri, database = store_uri(tracking), _database(tracking)
+    uri, database = store_uri(tracking), local_database(tracking)
     mlflow.set_tracking_uri(uri)
     lock = Path(f"{database or main_checkout() / 'mlflow.db'}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,7 @@ def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
         client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name(tracking.experiment)
         if experiment is None:
-            artifacts = _artifacts(database) if database else None
+            artifacts = artifact_folder(database).as_uri() if database else None
             # With this tag, MLflow's user interface shows the pages for model training.
             tags = {"mlflow.experimentKind": "custom_model_development"}
             try:
@@ -159,11 +160,6 @@ def mask_secrets(text: object) -> str:
     return masked
 
 
-def _artifacts(database: Path) -> str:
-    """Return the address of the folder in which the runs of a local database keep their files."""
-    return (database.parent / "mlartifacts").as_uri()
-
-
 # Columns of MLflow's database that hold addresses of files.
 _ADDRESSES = {
     "runs": "artifact_uri",
@@ -178,7 +174,7 @@ def follow_moved_artifacts(database: Path) -> None:
     MLflow stores absolute addresses. New runs write beside the database from now on, and old runs are read there, if
     their files are there too; other runs keep their addresses.
     """
-    here = _artifacts(database)
+    here = artifact_folder(database).as_uri()
     with closing(sqlite3.connect(database, timeout=60)) as connection:
         try:
             found = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
@@ -208,16 +204,9 @@ def follow_moved_artifacts(database: Path) -> None:
                 log.info("tracking: files of runs are now read and written in %s, no longer in %s", here, old)
 
 
-def _database(tracking: TrackingConfig) -> Path | None:
-    """Return the database file of the store; None if it is a server."""
-    uri = tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    # A relative path would depend on the working folder, which may be a copy that DVC deletes.
-    return resolve(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-
-
 def store_uri(tracking: TrackingConfig) -> str:
     """Return the address of the store: `tracking.uri`, MLFLOW_TRACKING_URI, or mlflow.db in the main checkout."""
-    if database := _database(tracking):
+    if database := local_database(tracking):
         return sqlite_address(database)
     uri = tracking.uri or os.environ["MLFLOW_TRACKING_URI"]
     if not uri.startswith("http") or (parts := urlsplit(uri)).password is None:

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from pipeline.storage.cache import Cache
 from tests.support.training import fit, places
 
 
 def feature_entries(config) -> int:
-    return sum(entry.holds["kind"] == "frozen" for entry in Cache(places(config).cache).listing())
+    return sum(entry.holds["kind"] == "frozen" for entry in places(config).cache.listing())
 
 
 @pytest.mark.parametrize(

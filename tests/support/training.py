@@ -27,7 +27,7 @@ from pipeline.training.hardware import set_up
 
 def places(config: Config) -> Places:
     """The folders of a configuration; the backbone's weights are no file."""
-    return Places(image_folder(config.dataset), table_file(config.dataset), None, resolve(config.cache_folder))
+    return Places(image_folder(config.dataset), table_file(config.dataset), None, Cache(resolve(config.cache_folder)))
 
 
 def run_stages(config: Config, root: Path, *stages: str) -> None:
@@ -47,7 +47,7 @@ def run_stages(config: Config, root: Path, *stages: str) -> None:
 
 def prepared(config: Config) -> Manifest:
     """The configuration's data set, prepared beside the cache where it is not."""
-    root = places(config).cache.parent
+    root = places(config).cache.folder.parent
     run_stages(config, root, "prepare")
     return read_manifest(root / "prepare")
 
@@ -55,7 +55,7 @@ def prepared(config: Config) -> Manifest:
 def data_of(config: Config, size: int | None = None) -> TrainingData:
     """The training data at `size` pixels; None: at the configuration's."""
     sized = replace(config, image_size=size or config.image_size)
-    return training_data(prepared(config), places(config).images, sized, Cache(places(config).cache))
+    return training_data(prepared(config), places(config).images, sized, places(config).cache)
 
 
 def classifier(config: Config, classes: int = 3) -> keras.Model:

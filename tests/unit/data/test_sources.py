@@ -87,6 +87,7 @@ def test_a_table_is_prepared_like_a_folder(tmp_path, configure):
 
     from pipeline.stages import prepare
     from pipeline.stages.settings import Places, stage_settings
+    from pipeline.storage.cache import Cache
     from tests.support.images import draw
 
     rows = ["path,label,patient"]
@@ -96,7 +97,7 @@ def test_a_table_is_prepared_like_a_folder(tmp_path, configure):
     config = configure()
     config.dataset = table_dataset(tmp_path, "\n".join([*rows, "gone.png,a,p99"]) + "\n", "dataset.groups=patient")
     (tmp_path / "prepare").mkdir()
-    places = Places(tmp_path, table_file(config.dataset), weights=None, cache=tmp_path / "cache")
+    places = Places(tmp_path, table_file(config.dataset), weights=None, cache=Cache(tmp_path / "cache"))
     prepare.run(stage_settings("prepare", config), places, tmp_path / "prepare")
     manifest = pd.read_parquet(tmp_path / "prepare" / "manifest.parquet")
     assert len(manifest) == 60

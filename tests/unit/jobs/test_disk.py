@@ -9,7 +9,7 @@ from pipeline.config.compose import composed
 from pipeline.config.validate import check
 from pipeline.inputs.images import decoded_depends
 from pipeline.jobs.disk import Prepared, cache_needs, free_space
-from pipeline.storage.cache import CacheEntry
+from pipeline.storage.entries import Entry
 from pipeline.storage.files import write_json
 
 COUNTS = {"all": 100, "train": 60, "validation": 20, "test": 20}
@@ -22,11 +22,11 @@ def needs(*overrides: str, computed=ALL, counts=COUNTS, folder=None, entries=())
     return list(cache_needs(config, Prepared("k", counts, folder), computed, list(entries)).values())
 
 
-def entry(**holds) -> CacheEntry:
-    return CacheEntry(Path("entry"), 0, 0.0, holds)
+def entry(**holds) -> Entry:
+    return Entry(Path("entry"), Path("lock"), 0, 0.0, holds)
 
 
-def features(shape: str, dtype: str, **more) -> CacheEntry:
+def features(shape: str, dtype: str, **more) -> Entry:
     return entry(kind="frozen", backbone="VGG16", image_size=32, shape=shape, dtype=dtype, **more)
 
 

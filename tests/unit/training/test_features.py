@@ -10,7 +10,6 @@ from pipeline.config import Config
 from pipeline.inputs.augmentation import Variants
 from pipeline.inputs.batches import FeatureInputs
 from pipeline.models.parts import FrozenPart
-from pipeline.storage.cache import Cache
 from tests.support.training import classifier, context_of, data_of, extraction_parts, finetuning_parts, places
 
 INDICES = np.arange(5, 25)
@@ -54,7 +53,7 @@ def load(config: Config, part: FrozenPart, indices=INDICES, variant_count=1, int
 
 def computed(config: Config) -> int:
     """How many sets of features were computed: each is an entry of the cache."""
-    return sum(entry.holds["kind"] == "frozen" for entry in Cache(places(config).cache).listing())
+    return sum(entry.holds["kind"] == "frozen" for entry in places(config).cache.listing())
 
 
 def outputs(inputs: FeatureInputs) -> np.ndarray:
