@@ -131,7 +131,8 @@ class Config:
     image_size: int = at_least(1)
     """Side in pixels of the square to which every image is resized."""
     cache_folder: str
-    """Folder of decoded images, cached features and checkpoints. A relative path is relative to the checkout."""
+    """Folder of decoded images, features, results of stages and checkpoints. A relative path is relative to the
+    checkout."""
     plan: bool
     """Print a plan of what the command would compute, and run nothing. DVC ignores it."""
     dataset: DatasetConfig

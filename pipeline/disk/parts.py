@@ -53,7 +53,9 @@ def _stored(tracking: TrackingConfig) -> list[Part]:
     database = local_database(tracking)
     if database is None or not database.exists():
         return []
-    folders = [(each, folder_size(each.folder)) for each in artifact_folders(database)]
+    sizes = [(each, folder_size(each.folder)) for each in artifact_folders(database)]
+    # `mlflow gc` leaves empty folders.
+    folders = [(each, size) for each, size in sizes if size]
     stored = [Part("MLflow: database", database.stat().st_size)]
     for name, is_model in (("MLflow: models", True), ("MLflow: files of runs", False)):
         chosen = [(each.needed, size) for each, size in folders if each.is_model == is_model]
@@ -63,7 +65,6 @@ def _stored(tracking: TrackingConfig) -> list[Part]:
 
 def _cached(cache: Path, found: Sequence[Content]) -> list[Part]:
     cached = []
-    # Kinds that have no name of their own here may be those of later versions.
     for name in dict.fromkeys([*PARTS.values(), *(content.part for content in found)]):
         chosen = [(content.jobs > 0, content.entry.size) for content in found if content.part == name]
         cached.append(Part(f"cache: {name}", *_summary(chosen)))

@@ -39,6 +39,9 @@ def prune(cache: Path, found: Sequence[Content], budget: int, *, dry_run: bool) 
     """
     if not is_writable(cache):
         raise PipelineError(f"{cache} can't be written to, so no entries can be removed; make it writable")
+    for file, job in recorded(cache).items():
+        if job.is_gone and not dry_run:
+            file.unlink(missing_ok=True)
     pruned = Pruned(folder_size(cache))
     for content in sorted(found, key=lambda content: (content.jobs > 0, content.entry.used)):
         if pruned.size <= budget:
@@ -48,8 +51,4 @@ def prune(cache: Path, found: Sequence[Content], budget: int, *, dry_run: bool) 
             pruned.size -= content.entry.size
         else:
             pruned.in_use.append(content)
-    if not dry_run:
-        for file, job in recorded(cache).items():
-            if job.is_gone:
-                file.unlink(missing_ok=True)
     return pruned

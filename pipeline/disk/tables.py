@@ -1,5 +1,6 @@
 """Tables of disk space for the terminal, at most 100 characters wide."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,13 +34,12 @@ def print_parts(parts: Sequence[Part], cache: Path) -> None:
     table.add_row(
         "total", "", decimal(sum(each.size for each in parts)), decimal(sum(each.unused or 0 for each in parts))
     )
-    console = _console()
-    console.print(table)
-    console.print(f"\nThe cache is {cache}{'' if is_writable(cache) else ', which is read-only'}.")
+    _print(table)
+    print(f"\nThe cache is {cache}{'' if is_writable(cache) else ', which is read-only'}.")
     if any(part.name.startswith("cache") for part in unused):
-        console.print("Unused in the cache: no job folder refers to it. --prune SIZE removes this first.")
+        print("Unused in the cache: no job folder refers to it. --prune SIZE removes this first.")
     if any(part.name.startswith("MLflow") for part in unused):
-        console.print("Unused in MLflow: files of deleted runs. See docs/sweeps.md, Disk space.")
+        print("Unused in MLflow: files of deleted runs. See docs/sweeps.md, Disk space.")
 
 
 def print_contents(found: Sequence[Content], limit: int | None) -> None:
@@ -48,7 +48,7 @@ def print_contents(found: Sequence[Content], limit: int | None) -> None:
         return
     table = _table()
     table.add_column("in the cache", no_wrap=True, overflow="ellipsis", max_width=28)
-    table.add_column("experiment", no_wrap=True)
+    table.add_column("experiment", no_wrap=True, overflow="ellipsis")
     for heading in ("size", "used ago", "jobs"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("id", no_wrap=True)
@@ -58,36 +58,36 @@ def print_contents(found: Sequence[Content], limit: int | None) -> None:
         # Names may have square brackets, which rich would take for styles.
         what, name = Text(content.what), Text(_name(content.experiments))
         table.add_row(what, name, decimal(entry.size), _age(entry.used), str(content.jobs), identity)
-    console = _console()
-    console.print("", table, sep="\n")
+    print()
+    _print(table)
     if limit is not None and len(found) > limit:
-        console.print(f"{len(found) - limit:,} more, used longer ago; --all lists them.")
+        print(f"{len(found) - limit:,} more; --all lists them.")
 
 
 def print_pruned(pruned: Pruned, budget: int, *, limit: int | None, dry_run: bool) -> None:
     """Print the outcome of pruning."""
     print_contents(pruned.removed, limit)
-    console = _console()
     verb = "would be removed" if dry_run else "removed"
     for part in dict.fromkeys(content.part for content in pruned.removed):
         sizes = [content.entry.size for content in pruned.removed if content.part == part]
-        console.print(f"{part}: {len(sizes):,} {verb}, {decimal(sum(sizes))}")
+        print(f"{part}: {len(sizes):,} {verb}, {decimal(sum(sizes))}")
     if not pruned.removed:
-        console.print("Nothing is removed.")
+        print("Nothing is removed.")
     if pruned.in_use:
-        console.print(f"Running processes use {len(pruned.in_use):,} more, which stay.")
-    console.print(f"The cache {'would then have' if dry_run else 'now has'} {decimal(pruned.size)}.")
+        print(f"Running processes use {len(pruned.in_use):,} more, which stay.")
+    print(f"The cache {'would then have' if dry_run else 'now has'} {decimal(pruned.size)}.")
     if pruned.size > budget:
-        console.print("This is more than the budget: digests of images, records, and what is in use always stay.")
-    console.print("Job folders, outputs/ and MLflow are never pruned. What is missing is computed again when needed.")
+        print("This is more than the budget: digests of images, records, and what is in use always stay.")
+    print("Job folders, outputs/ and MLflow are never pruned. What is missing is computed again when needed.")
 
 
 def _table() -> Table:
     return Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
 
 
-def _console() -> Console:
-    return Console(width=_WIDTH, highlight=False, markup=False, soft_wrap=False)
+def _print(table: Table) -> None:
+    width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 0)).columns)
+    Console(width=width, highlight=False, markup=False).print(table)
 
 
 def _name(experiments: Sequence[str]) -> str:

@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 
 from pipeline.jobs.stage import is_done
+from pipeline.stages import STAGES
 from pipeline.storage.cache import Cache
+from pipeline.storage.files import files_below
 from pipeline.system.errors import PipelineError
+from tests.support.checkouts import Checkout
 from tests.support.experiments import run_stages
-from tests.support.images import small_arguments
+from tests.support.images import small_arguments, write_images
 
 ROWS = np.arange(60, dtype=np.float32).reshape(20, 3)
 
@@ -88,11 +91,32 @@ def test_training_reads_what_a_read_only_cache_holds_and_computes_the_rest(confi
     assert sorted(place.rglob("*")) == left
 
 
+@pytest.mark.parametrize(
+    ("command", "stages"),
+    [("pipeline.train", STAGES[:2]), pytest.param("pipeline", STAGES, marks=pytest.mark.slow)],
+)
+def test_another_checkout_takes_all_results_from_a_read_only_share(configure, disk, tmp_path, command, stages):
+    place, settings = disk("rw"), ["backbone=scratch_cnn", "train.epochs=1", "finetune.epochs=1"]
+    first = run_stages(configure(f"cache_folder={place}/cache", *settings), tmp_path / "first", stages[-1])
+    left = {file: file.stat().st_mtime_ns for file in place.rglob("*")}
+    disk("ro")
+    second = Checkout(tmp_path / "second", write_images(tmp_path / "copy"))
+    threads = ["hardware.intra_op_threads=2", "hardware.inter_op_threads=2"]
+    printed = second.python(command, f"cache_folder={place}/cache", *settings, *threads)
+    assert [stage for stage in STAGES if f"{stage}: result copied from the cache" in printed] == list(stages)
+    taken = second.folder / "runs" / first.key
+    for file in files_below(tmp_path / "first"):
+        assert (taken / file.relative_to(tmp_path / "first")).read_bytes() == file.read_bytes()
+    assert {file: file.stat().st_mtime_ns for file in place.rglob("*")} == left
+
+
 def test_a_cache_that_cannot_be_written_to_is_listed_and_not_pruned(command, disk):
     cache = Cache(disk("rw") / "cache")
     entry(cache, lambda append: append(ROWS))
     disk("ro")
-    assert "1 entry" in command("pipeline.cache", "--folder", str(cache.folder)).stdout
+    listed = command("pipeline.cache", "--folder", str(cache.folder))
+    assert "numbers" in listed.stdout, listed.stderr
+    assert f"The cache is {cache.folder}, which is read-only." in listed.stdout
     pruned = command("pipeline.cache", "--folder", str(cache.folder), "--prune", "0 B")
     assert pruned.returncode == 1
     assert "can't be written to, so no entries can be removed" in pruned.stderr

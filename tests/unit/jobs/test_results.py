@@ -1,12 +1,13 @@
 """Results of stages shared through the cache folder."""
 
+import os
 import threading
 import time
 from hashlib import sha256
 from pathlib import Path
 
 from pipeline.jobs.results import SharedResults
-from pipeline.storage.files import write_json
+from pipeline.storage.files import read_json, write_json
 
 
 def result(folder: Path, text: str = "figures") -> Path:
@@ -74,3 +75,26 @@ def test_of_two_that_need_the_same_result_one_waits(tmp_path):
     for each in threads:
         each.join()
     assert order == ["first", "second"]
+
+
+def test_results_are_listed_with_their_last_use_and_their_maker(tmp_path):
+    shared = SharedResults(tmp_path / "cache")
+    assert shared.listing() == []
+    shared.add("train", "k", result(tmp_path / "a" / "train"))
+    file = tmp_path / "cache" / "stages" / "train-k" / "run.json"
+    write_json(file, read_json(file) | {"experiment": "vgg16 flowers"})
+    os.utime(file, (1, 1))
+    [listed] = shared.listing()
+    assert listed.holds == {"kind": "result", "stage": "train", "made_by": "vgg16 flowers"}
+    assert listed.used == 1
+    assert shared.take("train", "k", tmp_path / "b" / "train")
+    assert shared.listing()[0].used > 1
+
+
+def test_a_result_that_is_being_computed_or_taken_stays(tmp_path):
+    shared = SharedResults(tmp_path / "cache")
+    shared.add("train", "k", result(tmp_path / "a" / "train"))
+    with shared.alone_with("train", "k"):
+        assert not shared.listing()[0].remove()
+    assert shared.listing()[0].remove()
+    assert shared.listing() == []

@@ -1,4 +1,4 @@
-"""Entries are whole, verified, built once, and can be pruned."""
+"""Entries are whole, verified, built once, and can be listed."""
 
 import os
 import signal
@@ -9,10 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from pipeline import cache as cache_command
 from pipeline.storage import shards
 from pipeline.storage.cache import Cache
-from tests.support.in_process import call
 
 ROWS = np.arange(60, dtype=np.float32).reshape(20, 3)
 
@@ -144,18 +142,35 @@ def test_a_killed_builder_holds_nobody_up_and_leaves_nothing_behind(cache, comma
     assert not list(cache.folder.glob(".numbers-*/"))
 
 
-def test_what_was_used_longest_ago_is_pruned_first(cache):
-    for number in range(3):
-        entry(cache, build, a=number)
-        time.sleep(0.02)
-    entry(cache, never, a=0)
-    listed = cache.listing()
-    assert [each.holds["a"] for each in listed] == [0, 2, 1]
-    assert all(each.size > 240 for each in listed)
-    removed = cache.prune(sum(each.size for each in listed) - 1)
-    assert [each.holds["a"] for each in removed] == [1]
-    entry(cache, never, a=0)
-    entry(cache, never, a=2)
+def test_entries_are_listed_with_their_last_use_and_their_maker(cache):
+    entry(Cache(cache.folder, "vgg16 flowers"), build, a=1)
+    [made] = cache.listing()
+    assert (made.holds["kind"], made.holds["made_by"], made.holds["a"]) == ("numbers", "vgg16 flowers", 1)
+    assert made.size > 240
+    os.utime(made.folder / "entry.json", (1, 1))
+    assert [each.used for each in cache.listing()] == [1]
+    entry(cache, never, a=1)
+    assert cache.listing()[0].used > 1
+
+
+def test_opened_entries_are_known(cache):
+    entry(cache, build, a=1)
+    entry(cache, build, a=2)
+    again = Cache(cache.folder)
+    entry(again, never, a=2)
+    assert len(cache.used) == 2
+    assert again.used < cache.used
+
+
+def test_an_entry_that_is_being_built_is_listed_and_stays(cache):
+    def building(append):
+        build(append)
+        [unfinished] = cache.listing()
+        assert unfinished.holds == {"kind": "unfinished"}
+        assert not unfinished.remove()
+
+    entry(cache, building)
+    assert [each.holds["kind"] for each in cache.listing()] == ["numbers"]
 
 
 def test_what_does_not_fit_is_known_before_it_is_built(cache):
@@ -163,21 +178,3 @@ def test_what_does_not_fit_is_known_before_it_is_built(cache):
     assert cache.fits("numbers", {}, count=20, shape=(3,), dtype="float32", gib=gib)
     assert not cache.fits("numbers", {}, count=21, shape=(3,), dtype="float32", gib=gib)
     assert not cache.fits("numbers", {}, count=2**40, shape=(3,), dtype="float32", gib=2**30)
-
-
-def test_the_command_lists_and_prunes(cache, command, capsys):
-    entry(cache, build)
-    [file] = cache.folder.glob("numbers-*/entry.json")
-    # By a clock that was set back since.
-    tomorrow = time.time() + 86400
-    os.utime(file, (tomorrow, tomorrow))
-    ran = command("pipeline.cache", f"cache_folder={cache.folder}")
-    assert ran.returncode == 0, ran.stderr
-    assert "numbers" in ran.stdout
-    assert "1 entry" in ran.stdout
-    assert "0:00:00 ago" in ran.stdout
-    assert call(cache_command.main, "--folder", str(cache.folder), "--prune", "0 MiB") is None
-    assert "removed entries: 1" in capsys.readouterr().out
-    assert not list(cache.folder.glob("numbers-*"))
-    assert call(cache_command.main, "--folder", str(cache.folder), "--prune", "many") == 2
-    assert "'many'" in capsys.readouterr().err
