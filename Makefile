@@ -4,6 +4,7 @@
 # make test-all   the slow tests too, and those that start servers and clusters; all 42 backbones: ARGS="-m every_backbone"
 # make lint       style, types, import rules and prose
 # make ui         this checkout's runs in MLflow, on port 5000
+# make experiments  DVC's experiments: changed parameters, headline metrics, and the end of each run's name in MLflow
 # make serve      MLflow's scoring server with the champion, on PORT=5001; without one, the best model so far
 # make demo       a page on this machine: drop an image, see its classes and the heat map
 # make bench      the pipeline against the source article's recipe, on IMAGES=<folder with train/ and test/>; over an hour
@@ -21,7 +22,7 @@ LOCK := $(if $(GPU),requirements-gpu.lock,requirements.lock)
 # each process would compile them again, and TensorFlow's import would take 18 seconds instead of 5.
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes
 
-.PHONY: setup repro test test-all lint ui serve demo bench lock
+.PHONY: setup repro test test-all lint ui experiments serve demo bench lock
 
 setup: $(VENV)/.installed-$(LOCK)
 
@@ -46,6 +47,10 @@ ui: $(VENV)/.installed-$(LOCK)
 	@# The user interface also opens if a server that has to be synchronised is unreachable.
 	-python -m pipeline.sync
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+experiments: $(VENV)/.installed-$(LOCK)
+	@# Without the hashes of dependencies, and what a table of 200 columns has no room for.
+	dvc exp show --only-changed --keep 'accuracy$$' --drop '(conf|params\.yaml|.*\.lock)$$|.*/|accuracy_|Executor'
 
 serve: $(VENV)/.installed-$(LOCK)
 	python -m pipeline.register --unless-champion

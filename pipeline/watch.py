@@ -3,9 +3,18 @@
 DVC always runs this stage, so its imports are few and fast.
 """
 
-from pipeline.jobs.identity import outside_digests, write_digests
+from pipeline.jobs.identity import outside_digests, write_digests, write_key
 from pipeline.stages.settings import read_config
 from pipeline.system.cli import run_command
 
+
+def watch() -> None:
+    """Write the digests, and the experiment's key, which follows from them."""
+    config = read_config()
+    digests = outside_digests(config)
+    write_digests(digests)
+    write_key(config, digests)
+
+
 if __name__ == "__main__":
-    run_command(lambda: write_digests(outside_digests(read_config())))
+    run_command(watch)

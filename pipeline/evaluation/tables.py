@@ -96,6 +96,12 @@ def confusion_table(results: dict[str, PhaseResult], test: TestSet) -> pd.DataFr
     return pd.concat(tables)
 
 
+def predicted_classes_table(results: dict[str, PhaseResult], test: TestSet) -> pd.DataFrame:
+    """Return the true class of each test image (column true), and the class that each phase predicts (its column)."""
+    names = np.asarray(test.classes, object)
+    return pd.DataFrame({"true": names[test.labels], **{phase: names[results[phase].predicted] for phase in PHASES}})
+
+
 def reliability_table(result: PhaseResult, test: TestSet, evaluate: EvaluateConfig) -> pd.DataFrame:
     """Tabulate reliability before and after temperature scaling.
 

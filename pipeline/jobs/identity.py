@@ -43,7 +43,13 @@ def write_digests(digests: Digests) -> None:
 
 def read_digests() -> Digests:
     """Read the digests that stage watch wrote."""
-    return {file.stem: read_json(file)["sha256"] for file in sorted(_WATCH.glob("*.json"))}
+    return {name: read_json(_WATCH / f"{name}.json")["sha256"] for name in ("images", "weights")}
+
+
+def write_key(config: Config, digests: Digests) -> None:
+    """Write the experiment's key, so that DVC's table of experiments names their runs in MLflow."""
+    # As short as at the end of the run's name.
+    write_json(_WATCH / "experiment.json", {"mlflow": experiment_key(config, digests)[:6]})
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pipeline.config import PHASES
 from pipeline.evaluation import tables
 from pipeline.evaluation.calibration import calibration_metrics
 from pipeline.evaluation.corruptions import COLUMNS, accuracy_under_corruptions, corruption_metrics
+from pipeline.evaluation.headline import headline
 from pipeline.evaluation.metrics import prior_adjusted_accuracy
 from pipeline.evaluation.phase_model import PhaseModel
 from pipeline.evaluation.phase_result import PhaseResult, TestSet, check_saved_model, evaluate_phase
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> dict[str, str]:
-    """Write metrics.json, predictions.parquet, and the tables of the report to `out`; see dvc.yaml for all files.
+    """Write metrics.json, headline.json, predictions.parquet, and the tables of charts to `out`; dvc.yaml lists all.
 
     Returns:
         Environment that the result depends on, for run.json.
@@ -64,12 +65,14 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
         metrics["corrupted"] = corruption_metrics(robustness, hits, evaluate, seed)
 
     write_json(out / "metrics.json", metrics)
+    write_json(out / "headline.json", headline(metrics))
     write_json(out / "calibration.json", _temperatures(results, settings))
     write_json(out / "speed.json", {"prediction_milliseconds": milliseconds, "passes": passes})
     tables.predictions_table(results, best, test).to_parquet(out / "predictions.parquet", index=False)
     for name, table in {
         "per_class": tables.per_class_table(results, test, evaluate.confidence),
         "confusion": tables.confusion_table(results, test),
+        "predicted_classes": tables.predicted_classes_table(results, test),
         "reliability": tables.reliability_table(results[best], test, evaluate),
         "curves": tables.curves_table(results[best], test),
         "corruptions": robustness,

@@ -18,6 +18,15 @@ def main_checkout() -> Path:
     return Path(os.environ.get("DVC_ROOT") or CODE).resolve()
 
 
+def lasting(path: Path) -> Path:
+    """Return the absolute path under which a file or folder is found later.
+
+    In the copy of a DVC experiment, it is the same path in the main checkout, where `dvc exp apply` puts the result.
+    """
+    path = path.resolve()
+    return main_checkout() / path.relative_to(CODE) if path.is_relative_to(CODE) else path
+
+
 def resolve(path: str | Path) -> Path:
     """Return an absolute path: relative paths are relative to the main checkout, and `~` is the home folder."""
     return (main_checkout() / Path(path).expanduser()).resolve()

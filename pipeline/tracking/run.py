@@ -1,6 +1,7 @@
 """MLflow run of an experiment, found or created by the experiment's key, to which the stages log one after another."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from requests import RequestException
 from pipeline.config import Config
 from pipeline.system import processes
 from pipeline.system.errors import DivergedError
-from pipeline.system.paths import resolve
+from pipeline.system.paths import lasting, resolve
 from pipeline.system.processes import defer_interrupts, interrupted
 from pipeline.tracking.ledger import PendingLog, ledger_of, pending_run_id
 from pipeline.tracking.metric_names import epoch_metrics, reported_epochs
@@ -108,7 +109,11 @@ class ExperimentRun:
         """
         # Epochs that the store has are not sent again.
         self._reported |= reported_epochs(self._client, self.run_id)
-        tags = {processes.TAG: processes.own(), "folder": str(context.root.resolve())}
+        tags = {processes.TAG: processes.own()} | self._dvc_experiments()
+        folder = context.root.resolve()
+        if folder == lasting(folder):
+            # DVC deletes the folder of a queued experiment. Its name in DVC stays.
+            tags["folder"] = str(folder)
         if not context.computed:
             tags[f"{context.stage}.computed_by"] = BEGUN
         self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
@@ -136,6 +141,13 @@ class ExperimentRun:
             log.warning("tracking: the run could not be marked as %s: %s", status, mask_secrets(error))
             self._pending.status = status
         self._outbox.close()
+
+    def _dvc_experiments(self) -> dict[str, str]:
+        """Return a tag with the names of the DVC experiments that the run belongs to, this process's one included."""
+        if not (name := os.environ.get("DVC_EXP_NAME")):
+            return {}
+        names = self._client.get_run(self.run_id).data.tags.get("dvc_experiment", "").split()
+        return {"dvc_experiment": " ".join(dict.fromkeys([*names, name]))}
 
     def _log(self, folder: Path) -> None:
         # Some functions of MLflow only log to the active run.

@@ -13,7 +13,7 @@ from pipeline.config import PHASES
 from pipeline.inputs.manifest import images_digest, read_manifest
 from pipeline.models.description import classes_and_size, describe, image_depth
 from pipeline.storage.files import Json, file_sha256, files_below, read_json
-from pipeline.system.paths import CODE
+from pipeline.system.paths import CODE, lasting
 from pipeline.tracking.metric_names import (
     BATCH,
     epoch_metrics,
@@ -26,7 +26,7 @@ from pipeline.tracking.new_run import RunRecord
 
 # Files of stages that are logged in another form, or are of no use to readers.
 _NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "metrics.json", "run.json", "speed.json", "summary.md"}
-_NOT_ARTIFACTS |= {"augmentation.npz", "gallery.npz"}
+_NOT_ARTIFACTS |= {"headline.json", "predicted_classes.csv", "augmentation.npz", "gallery.npz"}
 # Packages that are needed to load a logged model; this package's errors need hydra-core.
 _SERVING = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "Pillow", "hydra-core")
 
@@ -92,7 +92,7 @@ class StageLog:
         from mlflow.data.meta_dataset import MetaDataset
         from mlflow.data.sources import LocalArtifactDatasetSource
 
-        source, digest = LocalArtifactDatasetSource(str(manifest.resolve())), file_sha256(manifest)[:36]
+        source, digest = LocalArtifactDatasetSource(str(lasting(manifest))), file_sha256(manifest)[:36]
         mlflow.log_input(MetaDataset(source, name=self._run.dataset, digest=digest), context="training")
         prepared = read_manifest(manifest.parent)
         self._client.set_tag(self._run_id, "test_data", images_digest(prepared.split("test")))

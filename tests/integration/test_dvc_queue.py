@@ -43,7 +43,15 @@ def test_queued_experiments_land_in_this_checkouts_store(checkout):
     assert all(
         Path(run.info.artifact_uri.removeprefix("file://"), "report", "plots", "curves.png").exists() for run in queued
     )
+    # DVC has deleted the folder that an experiment ran in; what a run names is in this checkout.
+    assert not any("folder" in run.data.tags for run in queued)
+    manifest = str(checkout.folder / "outputs" / "prepare" / "manifest.parquet")
+    assert all(manifest in each.dataset.source for run in queued for each in run.inputs.dataset_inputs)
     shown = checkout.dvc("exp", "show", "--csv")
+    # Each side names the other one's experiment.
+    for run in queued:
+        [row] = [line for line in shown.splitlines() if run.data.tags["dvc_experiment"] in line.split(",")]
+        assert run.info.run_name.split()[-1] in row.split(",")
     assert "scratch_cnn" in shown
     assert "efficientnet_lite0" in shown
     # What was read, decoded and computed went to this checkout's cache, not to the folders that DVC throws away.

@@ -35,8 +35,8 @@ FILES = {
     },
     "finetune": {"model.keras", "history.csv", "rates.csv", "metrics.json", "augmentation.npz", "run.json"},
     "evaluate": {
-        "metrics.json", "predictions.parquet", "per_class.csv", "confusion.csv", "reliability.csv", "curves.csv",
-        "corruptions.csv", "gallery.csv", "gallery.npz", "calibration.json", "speed.json", "run.json",
+        "metrics.json", "headline.json", "predictions.parquet", "per_class.csv", "confusion.csv", "predicted_classes.csv", "reliability.csv",
+        "curves.csv", "corruptions.csv", "gallery.csv", "gallery.npz", "calibration.json", "speed.json", "run.json",
     },
     "report": {"report.html", "summary.md", "duplicates.html", "label_issues.html", "plots", "run.json"},
 }  # fmt: skip
@@ -121,6 +121,20 @@ def test_predictions_are_in_manifest_order_with_probabilities_in_class_order(exp
     assert [manifest.classes[index] for index in probabilities.argmax(axis=1)] == predictions["prediction"].tolist()
     metrics = experiment.json("evaluate", "metrics.json")
     assert (predictions["prediction"] == predictions["label"]).mean() == metrics[metrics["best"]]["accuracy"]
+
+
+def test_dvcs_metrics_and_confusions_are_those_of_the_predictions(experiment):
+    figures, metrics = experiment.json("evaluate", "headline.json"), experiment.json("evaluate", "metrics.json")
+    predictions = pd.read_parquet(experiment.root / "evaluate" / "predictions.parquet")
+    assert (
+        figures["accuracy"]
+        == metrics[metrics["best"]]["accuracy"]
+        == figures[f"accuracy_phase{1 + PHASES.index(metrics['best'])}"]
+    )
+    assert figures["images"] == len(predictions)
+    classes = pd.read_csv(experiment.root / "evaluate" / "predicted_classes.csv")
+    assert classes["true"].tolist() == predictions["label"].tolist()
+    assert classes[metrics["best"]].tolist() == predictions["prediction"].tolist()
 
 
 def test_the_report_is_one_file_that_loads_nothing_and_shows_the_result(experiment):

@@ -74,6 +74,18 @@ def test_a_run_is_called_by_the_depth_that_was_chosen(experiment):
     assert run.info.run_name == f"efficientnet_lite0 colours all {experiment.key[:6]}"
 
 
+def test_a_run_names_the_experiments_that_it_has_in_dvc(configure, tmp_path, monkeypatch):
+    config = configure()
+    for name in ("calm-fox", "bold-owl", "calm-fox"):
+        monkeypatch.setenv("DVC_EXP_NAME", name)
+        run_stages(config, tmp_path / name, "prepare")
+    monkeypatch.delenv("DVC_EXP_NAME")
+    run_stages(config, tmp_path / "job", "prepare")
+    [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
+    assert run.data.tags["dvc_experiment"] == "calm-fox bold-owl"
+    assert run.data.tags["folder"] == str(tmp_path / "job")
+
+
 def test_the_logged_model_predicts_like_the_saved_one(experiment):
     mlflow.set_tracking_uri(experiment.config.tracking.uri)
     best = experiment.json("finetune", "metrics.json")["best"]

@@ -8,7 +8,14 @@ from statsmodels.stats.proportion import proportion_confint
 
 from pipeline.config.compose import composed
 from pipeline.config.validate import check
-from pipeline.evaluation.tables import confusion_table, curves, gallery_indices, per_class, summarise
+from pipeline.evaluation.tables import (
+    confusion_table,
+    curves,
+    gallery_indices,
+    per_class,
+    predicted_classes_table,
+    summarise,
+)
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PROBABILITIES = np.array(
@@ -89,3 +96,10 @@ def test_confusions_are_the_pairs_that_occur():
     assert table["phase"].tolist() == ["train"] * 4 + ["finetune"] * 2
     assert table["count"].tolist() == [3, 1, 2, 4, 6, 4]
     assert table["predicted"].tolist() == ["a", "b", "c", "b", "a", "b"]
+
+
+def test_the_classes_that_each_phase_predicts():
+    test = SimpleNamespace(labels=np.array([0, 1, 1]), classes=["a", "b"])
+    train, finetune = (SimpleNamespace(predicted=np.array(predicted)) for predicted in ([0, 0, 1], [1, 1, 1]))
+    table = predicted_classes_table({"train": train, "finetune": finetune}, test)
+    assert table.to_dict("list") == {"true": ["a", "b", "b"], "train": ["a", "a", "b"], "finetune": ["b", "b", "b"]}
