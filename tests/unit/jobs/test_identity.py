@@ -13,10 +13,18 @@ from pipeline.config import Config
 from pipeline.config.compose import composed, from_hydra
 from pipeline.config.validate import check
 from pipeline.jobs import identity
-from pipeline.jobs.identity import Digests, Experiment, experiment_key, outside_digests
+from pipeline.jobs.identity import (
+    Digests,
+    Experiment,
+    experiment_key,
+    outside_digests,
+    read_digests,
+    write_digests,
+    write_key,
+)
 from pipeline.stages import COMPUTING, STAGES, declaration, settings
 from pipeline.stages.settings import write_settings
-from pipeline.storage.files import files_below
+from pipeline.storage.files import files_below, read_json
 from pipeline.system.paths import CODE
 from tests.support.experiments import declared_outputs
 
@@ -235,3 +243,11 @@ def test_a_weights_file_is_known_by_its_content(tmp_path, images, root):
         keys.append({"experiment": experiment_key(config, digests), **stages})
     assert keys[0] == keys[1]
     assert {name for name, key in keys[2].items() if key != keys[0][name]} == {"experiment", "train"}
+
+
+def test_dvc_keeps_the_digests_and_the_beginning_of_the_key(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_digests(DIGESTS)
+    write_key(config, DIGESTS)
+    assert read_digests() == DIGESTS
+    assert read_json(Path("outputs/watch/experiment.json")) == {"mlflow": experiment_key(config, DIGESTS)[:6]}
