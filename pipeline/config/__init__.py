@@ -7,6 +7,7 @@ from pipeline.config.dataset import ColumnsConfig as ColumnsConfig
 from pipeline.config.dataset import CurationConfig as CurationConfig
 from pipeline.config.dataset import DriftConfig as DriftConfig
 from pipeline.config.dataset import NearDuplicatesConfig as NearDuplicatesConfig
+from pipeline.config.dataset import SplitFoldersConfig as SplitFoldersConfig
 from pipeline.config.limits import above, at_least, between, bounded, fraction, one_of
 from pipeline.config.training import OPTIMIZERS as OPTIMIZERS
 from pipeline.config.training import BackboneConfig, FinetuneConfig, HardwareConfig, TrainConfig

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.config.limits import at_least, between, bounded, fraction, one_of, positive_fraction
+from pipeline.config.limits import at_least, between, bounded, fraction, limited, one_of, positive_fraction
 
 
 @dataclass(kw_only=True)
@@ -15,6 +15,19 @@ class ColumnsConfig:
     """Column with the class of each image."""
     split: str | None
     """Optional column with the split of each image: train, validation or test. Null: no column is read."""
+
+
+@dataclass(kw_only=True)
+class SplitFoldersConfig:
+    """Folders of the splits, relative to `dataset.path`, if they are not recognized; other folders are left out."""
+
+    train: str | None
+    """Folder of the training split, which contains class folders. `.` is the folder itself: then its folders are classes
+    and no splits. Null: recognized by names, such as `train` or `seg_train`, and content."""
+    validation: str | None
+    """Folder of the validation split."""
+    test: str | None
+    """Folder of the test split."""
 
 
 @dataclass(kw_only=True)
@@ -55,6 +68,14 @@ class CurationConfig:
     """Name and version of a data set of TensorFlow Datasets, such as `tf_flowers:3.0.1`. Null: for other sources."""
     columns: ColumnsConfig
     """Columns of the CSV file."""
+    images: str | None
+    """Pattern of the images' paths, if the CSV file has ids or partial paths: `images/*.jpg` with a star for the id, or
+    `images/*.*` for any ending. It is relative to the folder of the CSV file. Null: the column has paths."""
+    splits: SplitFoldersConfig
+    """Folders of the splits."""
+    class_level: str | None = limited("top, leaf, or null", {"enum": ["top", "leaf", None]})
+    """Level of the class folders. top: the folders of each split. leaf: the innermost folders, which contain the images.
+    Null: top, with an error or a warning where this may not be meant."""
     groups: str | None
     """Groups of images that are not divided between splits, such as those of a patient or a product. With a CSV file:
     name of a column. With folders: regular expression on the path, whose first group, or else whole match, names the

@@ -11,7 +11,7 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from pipeline.data.listing import SPLIT_ALIASES
+from pipeline.data.split_names import split_of
 from pipeline.storage.files import whole_folder
 from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import progress
@@ -98,7 +98,7 @@ def _write_tfds(name: str, downloads: Path, folder: Path) -> None:
     image, label = builder.info.supervised_keys
     # Class names become folder names, which can't contain slashes.
     names = [each.replace("/", "_") for each in builder.info.features[label].names]
-    splits = {name: SPLIT_ALIASES[name] for name in builder.info.splits if name in SPLIT_ALIASES}
+    splits = {name: split for name in builder.info.splits if name.isalpha() and (split := split_of(name))}
     single = set(splits.values()) == {"train"}
     for name, split in splits.items():
         home = folder if single else folder / split

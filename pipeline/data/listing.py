@@ -1,32 +1,25 @@
-"""Listing of a data set's images with their labels, from a folder or from a CSV file with one row per image."""
+"""Listing of a data set's images with their labels, from a folder of class folders."""
 
-import csv
-import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.config import ColumnsConfig
-from pipeline.data.folders import HIDDEN, is_hidden, walk
+from pipeline.config import SplitFoldersConfig
+from pipeline.data.class_names import canonical, check_class_names, spellings
+from pipeline.data.layout import find_layout
+from pipeline.data.tree import Folder, read_tree, shown
 from pipeline.system.errors import PipelineError
+from pipeline.system.wording import some
 
 ENDINGS = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
     *(".avif", ".heic", ".heif", ".hif", ".jp2", ".jpx", ".jpf", ".j2k", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"),
 }
 """Endings of file names that are taken for images in folders, in lower case."""
-SPLIT_ALIASES = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-}
-"""Map from the names of splits in data sets, in lower case, to train, validation or test."""
+NO_SPLITS = SplitFoldersConfig(train=None, validation=None, test=None)
+"""Configuration that names no folders of splits."""
 
 
 class LabelledImage(NamedTuple):
@@ -52,149 +45,87 @@ class Listing:
     """Sorted class names, including classes without an image."""
     left_out: dict[str, int]
     """Number of skipped files by reason."""
+    remarks: list[str] = field(default_factory=list)
+    """Sentences about readings that may not be meant."""
+    absent: str = ""
+    """Error message if none of the listed files is there."""
 
 
-def list_folder(folder: Path) -> Listing:
+def list_folder(folder: Path, splits: SplitFoldersConfig = NO_SPLITS, class_level: str | None = None) -> Listing:
     """List all images below `folder`, sorted by path.
 
-    If a folder `train/` has class sub-folders, the sub-folders named in `SPLIT_ALIASES` are splits, such as `test/` and
-    `val/`. Otherwise each sub-folder is a class. A class may have nested folders.
+    Args:
+        folder: Folder of class folders, or of splits with class folders.
+        splits: Folder of each split. If it names none, the layout of the folders decides, see `pipeline.data.layout`.
+        class_level: top if the folders of a split are classes, leaf if the innermost ones are. None is top, with errors
+            and remarks where that may not be meant.
 
     Raises:
-        PipelineError: There are no images, fewer than two classes, classes that differ only in case, or contradictory
+        PipelineError: There are no images, fewer than two classes, classes that look alike, or unclear or contradictory
             splits.
     """
-    split_folders = _split_folders(folder)
-    depth = 2 if split_folders else 1
-    classes = {split: _folder_names(folder / home) for home, split in split_folders.items()}
-    training = sorted(classes["train"] if split_folders else _folder_names(folder))
+    tree = read_tree(folder, ENDINGS)
+    layout = find_layout(tree, folder, splits, class_level)
     images: list[LabelledImage] = []
-    left_out: dict[str, int] = {}
-    for path, problem in walk(folder):
-        if problem == HIDDEN:
-            continue
-        parts = path.split("/")
-        ending = os.path.splitext(path)[1].lower()
-        if not problem and ending not in ENDINGS:
-            problem = f"ending {ending or '(none)'}"
-        if not problem and (len(parts) <= depth or (split_folders and parts[0] not in split_folders)):
-            problem = "outside the class folders"
-        if problem:
-            left_out[problem] = left_out.get(problem, 0) + 1
-        else:
-            images.append(LabelledImage(path, parts[depth - 1], split_folders.get(parts[0])))
+    places: dict[str, str] = {}
+    classes: dict[str | None, set[str]] = {}
+    spelled: list[str] = []
+    for split, home in layout.homes.items():
+        for each in _class_folders(home, leaf=class_level == "leaf"):
+            label = canonical(each.name)
+            places.setdefault(label, f"{shown(each.path)}/")
+            classes.setdefault(split, set()).add(label)
+            spelled.append(each.name)
+            images += [LabelledImage(path, label, split) for path in _images_of(each, leaf=class_level == "leaf")]
     if not images:
-        raise PipelineError(
-            f"{folder} has no images in class sub-folders; allowed endings are {' '.join(sorted(ENDINGS))}"
-        )
-    _check_classes(str(folder), training, "sub-folder")
+        raise PipelineError(_without_images(folder, tree))
+    check_class_names(str(folder), places, "sub-folder")
+    training = classes.get("train") or classes.get(None, set())
     for split, names in classes.items():
-        extra = sorted(names - set(training))
+        extra = [repr(name) for name in sorted(names - training)]
         if extra:
             raise PipelineError(
-                f"{folder}: {split}/ has classes that train/ lacks: {', '.join(map(repr, extra))}; rename or remove them"
+                f"{folder}: {split}/ has classes that train/ lacks: {some(extra)}; rename or remove them"
             )
-    return Listing(images, training, left_out)
+    left_out = sum((each.left_out for each in tree.below()), Counter())
+    for reason, count in _outside(tree, [*layout.homes.values()]):
+        left_out[reason] += count
+    return Listing(sorted(images), sorted(training), dict(left_out), layout.remarks + spellings(spelled))
 
 
-def _split_folders(folder: Path) -> dict[str, str]:
-    """Return the splits of a data set by sub-folder name; empty unless the training folder has sub-folders."""
-    names = _folder_names(folder)
-    splits = {name: SPLIT_ALIASES[name.lower()] for name in sorted(names) if name.lower() in SPLIT_ALIASES}
-    if not any(_folder_names(folder / name) for name, split in splits.items() if split == "train"):
-        return {}
-    twice = sorted(name for name, split in splits.items() if list(splits.values()).count(split) > 1)
-    if twice:
-        raise PipelineError(f"{folder}: {' and '.join(twice)} are names of the same split; keep one of these folders")
-    return splits
+def _class_folders(home: Folder, *, leaf: bool) -> Iterator[Folder]:
+    for each in home.folders:
+        if leaf:
+            yield from (inner for inner in each.below() if inner.images or not inner.folders)
+        else:
+            yield each
 
 
-def _folder_names(folder: Path) -> set[str]:
-    return {child.name for child in folder.iterdir() if child.is_dir() and not is_hidden(child.name)}
+def _images_of(folder: Folder, *, leaf: bool) -> Iterator[str]:
+    for each in [folder] if leaf else folder.below():
+        yield from each.image_paths()
 
 
-def list_table(file: Path, columns: ColumnsConfig, groups: str | None) -> Listing:
-    """List the images of a CSV file, sorted by path.
-
-    Args:
-        file: CSV file with one row per image.
-        columns: Names of its columns; the split column is optional.
-        groups: Name of the column with groups, or None.
-
-    Raises:
-        PipelineError: Columns or values are missing, a path occurs twice, or the classes can't be used.
-    """
-    images, problems = [], []
-    for number, row in _rows(file, [columns.path, columns.label, *filter(None, [groups])]):
-        path, label = row[columns.path] or "", row[columns.label] or ""
-        split_name = row.get(columns.split) or None if columns.split else None
-        split = SPLIT_ALIASES.get(split_name.lower()) if split_name else None
-        if not path or not label:
-            problems.append(f"row {number} has no {columns.label if path else columns.path}")
-        elif split_name and split is None:
-            problems.append(f"row {number} has the split {split_name!r}; allowed splits are {', '.join(SPLIT_ALIASES)}")
-        elif groups and not row[groups]:
-            problems.append(f"row {number} has no {groups}")
-        images.append(LabelledImage(path, label, split, row[groups] if groups else None))
-    if not images:
-        problems.append("the file has no rows")
-    problems += [
-        f"{path!r} occurs in {count} rows" for path, count in Counter(p.path for p in images).items() if count > 1
-    ]
-    without = [image.path for image in images if image.split is None]
-    if 0 < len(without) < len(images):
-        problems.append(
-            f"{len(without)} rows have no {columns.split}, such as {without[0]!r}; fill in this column in all rows or in none"
-        )
-    training = {image.label for image in images if image.split in (None, "train")}
-    extra = sorted({image.label for image in images} - training)
-    if extra and not problems:
-        problems.append(f"no training row has these classes: {', '.join(map(repr, extra))}")
-    if problems:
-        more = f"\n  and {len(problems) - 10} more" * (len(problems) > 10)
-        raise PipelineError(f"{file} can't be used:\n" + "\n".join(f"  - {each}" for each in problems[:10]) + more)
-    _check_classes(str(file), sorted(training), "row")
-    return Listing(sorted(images), sorted(training), {})
+def _outside(folder: Folder, homes: list[Folder]) -> Iterator[tuple[str, int]]:
+    """Yield the numbers of images that are in no class folder, with the reason."""
+    if folder.images:
+        yield "outside the class folders", len(folder.images)
+    if folder in homes:
+        return
+    for each in folder.folders:
+        if any(f"{home.path}/".startswith(f"{each.path}/") for home in homes):
+            yield from _outside(each, homes)
+        elif each.total:
+            yield f"in {shown(each.path)}/, which is not one of the splits", each.total
 
 
-def _rows(file: Path, needed: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield each row of a CSV file with its row number; the header is row 1."""
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
-            missing = [name for name in needed if name not in (reader.fieldnames or ())]
-            if missing:
-                raise PipelineError(
-                    f"{file} has no column {', '.join(map(repr, missing))}; its columns are {', '.join(reader.fieldnames or ()) or 'none'}. "
-                    "Set the names in dataset.columns and dataset.groups"
-                )
-            yield from enumerate(reader, start=2)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise PipelineError(f"{file} is not a CSV file in UTF-8: {error}") from error
-
-
-def _check_classes(where: str, names: list[str], home: str) -> None:
-    """Check that there are at least two training classes, and that their names are distinct and printable.
-
-    Args:
-        where: Name of the data set for error messages.
-        names: Class names, sorted.
-        home: Source of the class names for error messages, sub-folder or row.
-
-    Raises:
-        PipelineError: There are fewer than two classes, names that differ only in case, or names that can't be printed.
-    """
-    if len(names) < 2:
-        raise PipelineError(
-            f"{where} has only one class ({', '.join(names)}); a classifier needs {home}s of at least two classes"
-        )
-    by_case: dict[str, str] = {}
-    for name in names:
-        twin = by_case.setdefault(name.casefold(), name)
-        if twin != name:
-            raise PipelineError(
-                f"{where}: the classes {twin!r} and {name!r} differ only in case; rename or merge these classes"
-            )
-    unreadable = [name for name in names if not name.isprintable()]
-    if unreadable:
-        raise PipelineError(f"{where}: these class names can't be printed: {unreadable!a}; rename the classes")
+def _without_images(folder: Path, tree: Folder) -> str:
+    found = "it has no images"
+    if tree.total:
+        found = f"its {tree.total} images are not in them"
+    elif other := sum((each.left_out for each in tree.below()), Counter()):
+        found = "it has " + some([f"{count} files with {reason}" for reason, count in other.most_common()], 3)
+    return (
+        f"{folder} has no images in class sub-folders: {found}. Expected <class>/<image> or train/<class>/<image>, with "
+        f"the endings {' '.join(sorted(ENDINGS))}"
+    )

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pipeline.config import CurationConfig, DatasetConfig
 from pipeline.data.bundled import tfds_folder, write_digits, write_tfds
-from pipeline.data.listing import Listing, list_folder, list_table
+from pipeline.data.listing import Listing, list_folder
+from pipeline.data.tables import list_table
 from pipeline.inputs.decoding import heif_version
 from pipeline.storage.digests import file_digests
 from pipeline.system.errors import PipelineError
@@ -56,6 +57,23 @@ def list_images(dataset: DatasetConfig) -> Listing:
     return list_source(dataset, image_folder(dataset), table_file(dataset))
 
 
+def check_images(dataset: DatasetConfig) -> None:
+    """Check that the configured images are there, before anything is computed.
+
+    Raises:
+        PipelineError: See `list_images`; or none of the listed files is there.
+    """
+    # The images of other sources are made or downloaded by the first job.
+    if dataset.source in ("folder", "csv"):
+        refuse_absent(list_images(dataset))
+
+
+def refuse_absent(listing: Listing) -> None:
+    """Raise an error if none of the listed files is there."""
+    if listing.absent:
+        raise PipelineError(listing.absent)
+
+
 def list_source(dataset: CurationConfig, folder: Path, table: Path | None) -> Listing:
     """List all images of a data set, sorted by path.
 
@@ -68,8 +86,8 @@ def list_source(dataset: CurationConfig, folder: Path, table: Path | None) -> Li
         PipelineError: There are no images or only one class, or labels, splits or groups contradict each other.
     """
     if table is not None:
-        return list_table(table, dataset.columns, dataset.groups)
-    listing = list_folder(folder)
+        return list_table(table, dataset.columns, dataset.groups, dataset.images)
+    listing = list_folder(folder, dataset.splits, dataset.class_level)
     return listing if dataset.groups is None else _with_groups(listing, dataset.groups)
 
 

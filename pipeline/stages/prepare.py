@@ -11,10 +11,11 @@ from pipeline.data.depths import depth_message
 from pipeline.data.drift import class_counts, drift, drift_warnings, imbalance
 from pipeline.data.inspection import inspect
 from pipeline.data.listing import Listing
-from pipeline.data.sources import list_source
+from pipeline.data.sources import list_source, refuse_absent
 from pipeline.inputs.manifest import CLASSES, MANIFEST, sample_depth
 from pipeline.stages.settings import Places, PrepareSettings
 from pipeline.storage.files import Json, write_json
+from pipeline.system.wording import some
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,9 @@ def run(settings: PrepareSettings, places: Places, out: Path) -> dict[str, str]:
     """
     dataset = settings.dataset
     listing = list_source(dataset, places.images, places.table)
+    refuse_absent(listing)
+    for remark in listing.remarks:
+        log.warning(remark)
     inspected = inspect(places.images, listing.images, places.cache.folder, dataset.max_pixels)
     curated = curate(inspected, listing.classes, dataset, settings.seed)
     manifest = curated.manifest
@@ -95,7 +99,7 @@ def _log_findings(listing: Listing, curated: Curated) -> None:
         log.log(level, depth_message(sample_depth(manifest), curated.depths))
     for split, rows in manifest.groupby("split"):
         if missing := set(listing.classes) - set(rows["label"]):
-            log.warning("The %s split has no images of these classes: %s", split, ", ".join(sorted(missing)))
+            log.warning("The %s split has no images of these classes: %s", split, some(sorted(missing)))
     log.info(
         "%d images of %d classes: %s", len(manifest), len(listing.classes), manifest["split"].value_counts().to_dict()
     )

@@ -126,7 +126,7 @@ def test_splits_groups_and_other_names_of_columns(tmp_path):
         ("name,label\nx,y\n", "has no column 'path'; its columns are name, label. Set the names in dataset.columns"),
         ("path,label\n1.png,\n,dog\n", "row 2 has no label"),
         ("path,label\n1.png,a\n1.png,b\n", "'1.png' occurs in 2 rows"),
-        ("path,label,split\n1.png,a,train\n2.png,b,dev\n", "row 3 has the split 'dev'; allowed splits are train"),
+        ("path,label,split\n1.png,a,train\n2.png,b,other\n", "row 3 has the split 'other'; allowed splits are train"),
         ("path,label,split\n1.png,a,train\n2.png,b,\n", "1 rows have no split, such as '2.png'"),
         ("path,label,split\n1.png,a,train\n2.png,b,train\n3.png,c,test\n", "no training row has these classes: 'c'"),
         ("path,label\n1.png,a\n2.png,a\n", "has only one class"),

@@ -1,0 +1,179 @@
+"""Files that the rows of a table name by paths, partial paths or ids."""
+
+import os
+import posixpath
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from pipeline.data.listing import ENDINGS
+from pipeline.data.tree import is_tools_folder
+from pipeline.system.errors import PipelineError
+from pipeline.system.wording import setting, some
+
+ANY_ENDING = ".*"
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
+# Numbers of rows and of files that are compared for a suggestion.
+_SAMPLE, _MOST_FILES = 200, 200_000
+
+
+def find_files(table: Path, column: str, names: Sequence[str], pattern: str | None) -> tuple[list[str], str]:
+    """Find the file of each row.
+
+    A name is read as it is, or else without blanks at its ends, or else with backslashes as separators.
+
+    Args:
+        table: CSV file.
+        column: Name of the column with the names.
+        names: Path, partial path or id of each row.
+        pattern: Path with a star for the name (`dataset.images`); None: names are paths.
+
+    Returns:
+        (paths, problem): Path of each file relative to the folder of the table, with forward slashes, and an error
+        message if none of the files is there, else an empty text.
+
+    Raises:
+        PipelineError: An id belongs to several files.
+    """
+    files = _Files(table.parent)
+    found = [files.find(name, pattern) for name in names]
+    problem = "" if any(found) or not names else _all_missing(table, column, names, pattern)
+    return [path or _readings(name, pattern)[-1] for path, name in zip(found, names, strict=True)], problem
+
+
+class _Files:
+    """Files by path; each folder is read once."""
+
+    def __init__(self, base: Path):
+        self._base = base
+        self._folders: dict[str, dict[str, str]] = {}
+
+    def find(self, name: str, pattern: str | None) -> str | None:
+        """Return the path of the file that a name stands for, or None if it is not there."""
+        return next(filter(None, map(self._path, _readings(name, pattern))), None)
+
+    def _path(self, path: str) -> str | None:
+        home, _, name = path.rpartition("/")
+        if home not in self._folders:
+            self._folders[home] = {unicodedata.normalize("NFC", each): each for each in self._names(path, home)}
+        there = self._folders[home]
+        if path.endswith(ANY_ENDING):
+            stem = unicodedata.normalize("NFC", name.removesuffix(ANY_ENDING))
+            several = [there[stem + end] for end in _all_endings() if stem + end in there]
+            if len(several) > 1:
+                raise PipelineError(
+                    f"dataset.images: {path!r} stands for several files: {some(several)}; use a pattern with an ending"
+                )
+            return posixpath.join(home, several[0]) if several else None
+        if found := there.get(unicodedata.normalize("NFC", name)):
+            return path[: len(path) - len(name)] + found
+        # Not all file systems distinguish upper and lower case.
+        return path if there and self._exists(path) else None
+
+    def _names(self, path: str, home: str) -> list[str]:
+        try:
+            return os.listdir(self._base / (home or ("/" if path.startswith("/") else ".")))
+        except (OSError, ValueError):
+            return []
+
+    def _exists(self, path: str) -> bool:
+        try:
+            return (self._base / path).is_file()
+        except (OSError, ValueError):
+            return False
+
+
+def _all_endings() -> list[str]:
+    return sorted(ENDINGS) + sorted(ending.upper() for ending in ENDINGS)
+
+
+def _readings(name: str, pattern: str | None) -> list[str]:
+    """Return the paths that a name may stand for, the most literal one first."""
+    literal = list(dict.fromkeys([name, name.strip(), name.strip().replace("\\", "/")]))
+    paths = literal if pattern is None else [pattern.replace("*", each, 1) for each in literal]
+    return [path if _ADDRESS.match(path) else posixpath.normpath(path) for path in paths]
+
+
+def _all_missing(table: Path, column: str, names: Sequence[str], pattern: str | None) -> str:
+    first = _readings(names[0], pattern)[-1]
+    hint = _suggestion(table, column, names) or f"correct the column {column}, or set dataset.images=<folder>/*<ending>"
+    if _ADDRESS.match(names[0]):
+        hint = f"download the images, and write their paths into the column {column}"
+    return (
+        f"{table}: {len(names):,} of {len(names):,} files are not there, first {first!r}; looked in {table.parent}. "
+        f"{hint[0].upper()}{hint[1:]}"
+    )
+
+
+def _suggestion(table: Path, column: str, names: Sequence[str]) -> str | None:
+    """Return how the names become paths of files beside the table, or in the folder above, if they can."""
+    step = max(1, len(names) // _SAMPLE)
+    sample = [_readings(name, None)[-1] for name in names[::step]]
+    for above in ("", "../"):
+        by_name = _files_by_name(table.parent / above, above)
+        patterns, prefixes, cases = Counter[str](), Counter[tuple[str, str]](), Counter[str]()
+        for name in sample:
+            for path in by_name.get(posixpath.basename(name).casefold(), ()):
+                stem = path if path.endswith(name) else posixpath.splitext(path)[0]
+                if stem.endswith(name):
+                    patterns[f"{stem.removesuffix(name)}*{path.removeprefix(stem)}"] += 1
+                elif path.casefold().endswith(name.casefold()):
+                    cases[path] += 1
+                elif posixpath.basename(name) in (posixpath.basename(path), posixpath.basename(stem)):
+                    prefixes[
+                        _prefixes(name, stem if stem != path and not path.endswith(posixpath.basename(name)) else path)
+                    ] += 1
+        for pattern in _best(patterns):
+            files = _Files(table.parent)
+            count = sum(files.find(name, pattern) is not None for name in names)
+            if count:
+                return f"{setting('dataset.images', pattern)} finds {count:,} of them"
+        if cases:
+            return f"{next(iter(cases))!r} is there: use the same upper and lower case in the column {column}"
+        if prefixes:
+            (old, new), _ = prefixes.most_common(1)[0]
+            by = f"replace it by {new!r}" if new else "remove it"
+            return f"Without {old!r} at the start, files are there: {by} in the column {column}"
+    return None
+
+
+def _best(patterns: Counter[str]) -> Iterator[str]:
+    """Yield the patterns to try: one for all endings if files of one folder differ in them, then the most frequent one."""
+    if not patterns:
+        return
+    [(most, _)] = patterns.most_common(1)
+    home = most.partition("*")[0]
+    if len({each for each in patterns if each.partition("*")[0] == home}) > 1:
+        yield f"{home}*{ANY_ENDING}"
+    yield most
+
+
+def _prefixes(name: str, path: str) -> tuple[str, str]:
+    """Return what precedes the common end of a name in a table and the path of a file."""
+    parts, others = name.split("/"), path.split("/")
+    same = 0
+    while same < min(len(parts), len(others)) and parts[-1 - same] == others[-1 - same]:
+        same += 1
+    old, new = parts[: len(parts) - same], others[: len(others) - same]
+    return "".join(f"{part}/" for part in old), "".join(f"{part}/" for part in new)
+
+
+def _files_by_name(folder: Path, prefix: str) -> dict[str, list[str]]:
+    """Return the first image files below a folder, by their names and by their names without endings, in lower case."""
+    found: dict[str, list[str]] = {}
+    for path in islice(_image_paths(folder, prefix), _MOST_FILES):
+        name = posixpath.basename(path).casefold()
+        for key in {name, posixpath.splitext(name)[0]}:
+            found.setdefault(key, []).append(path)
+    return found
+
+
+def _image_paths(folder: Path, prefix: str) -> Iterator[str]:
+    for home, inner, files in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not is_tools_folder(name))
+        relative = Path(home).relative_to(folder).as_posix()
+        start = prefix if relative == "." else f"{prefix}{relative}/"
+        yield from (start + name for name in sorted(files) if posixpath.splitext(name)[1].lower() in ENDINGS)

@@ -1,0 +1,149 @@
+"""Tree of the folders below a data set's folder, with the images in each of them."""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from pipeline.system.wording import some
+
+# Folders that file servers and tools create beside images, in lower case; so are all whose names start with a dot.
+_TOOLS = {
+    "__macosx", "@eadir", "@recycle", "@recently-snapshot", "@sharebin", "@sharesnap", "@tmp", "@appstore", "#recycle",
+    "#snapshot", "~snapshot", "lost+found", "$recycle.bin", "recycler", "recycled", "found.000",
+    "system volume information", "network trash folder", "temporary items", "__pycache__", "_gsdata_", "cvs",
+}  # fmt: skip
+# Tools' folders that are not counted, since they may hold copies of everything.
+_UNCOUNTED = {"#snapshot", "~snapshot", "@recently-snapshot", "@sharesnap"} | {
+    f".{name}" for name in ("snapshot", "snapshots", "zfs", "git", "dvc", "hg", "svn", "venv")
+}
+_DEEPEST = 100
+_LINES, _ITEMS = 5, 3
+# A few images may be beside the folders that hold the others.
+_STRAY = 0.1
+
+
+@dataclass
+class Folder:
+    """Folder with the images and folders in it, without folders of file servers and tools."""
+
+    name: str
+    path: str
+    """Path relative to the data set's folder, with forward slashes; empty for the folder itself."""
+    images: list[str] = field(default_factory=list)
+    """Names of the image files directly in the folder, sorted."""
+    folders: list["Folder"] = field(default_factory=list)
+    """Sub-folders, sorted by name."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Number of other files directly in the folder, and of images in folders of tools, by reason."""
+
+    @cached_property
+    def total(self) -> int:
+        """Number of images in the folder and below."""
+        return len(self.images) + sum(each.total for each in self.folders)
+
+    @property
+    def filled(self) -> list["Folder"]:
+        """Sub-folders that contain images."""
+        return [each for each in self.folders if each.total]
+
+    @property
+    def holds_folders(self) -> bool:
+        """Whether the images are in sub-folders, apart from a few."""
+        return bool(self.filled) and len(self.images) <= _STRAY * self.total
+
+    def below(self) -> Iterator["Folder"]:
+        """Yield the folder, and all folders below it."""
+        yield self
+        for each in self.folders:
+            yield from each.below()
+
+    def image_paths(self) -> Iterator[str]:
+        """Yield the relative paths of the images directly in the folder."""
+        return (f"{self.path}/{name}" if self.path else name for name in self.images)
+
+
+def read_tree(folder: Path, endings: Collection[str]) -> Folder:
+    """Read all folders below `folder`.
+
+    Links are followed, except into a folder that contains them. Hidden files are skipped.
+
+    Args:
+        folder: Folder to search.
+        endings: Endings of image files, in lower case.
+    """
+    return _read(os.fspath(folder), Folder(folder.name, ""), endings, frozenset())
+
+
+def _read(place: str, folder: Folder, endings: Collection[str], above: frozenset[tuple[int, int]]) -> Folder:
+    """Fill a folder from its place on disk.
+
+    Args:
+        place: Absolute path.
+        folder: Empty folder.
+        endings: Endings of image files.
+        above: Device and inode of each folder that contains this one.
+    """
+    try:
+        status = os.stat(place)
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            return folder
+        if len(above) > _DEEPEST:
+            folder.left_out[f"folder below {_DEEPEST} others"] += 1
+            return folder
+        with os.scandir(place) as entries:
+            children = sorted(entries, key=lambda child: child.name)
+    except OSError as error:
+        folder.left_out[f"folder that can't be read ({error.strerror})"] += 1
+        return folder
+    for child in children:
+        ending = os.path.splitext(child.name)[1].lower()  # noqa: PTH122 (pathlib takes ten times as long)
+        if _is_folder(child):
+            inner = Folder(child.name, f"{folder.path}/{child.name}" if folder.path else child.name)
+            if not is_tools_folder(child.name):
+                folder.folders.append(_read(child.path, inner, endings, above | {here}))
+            elif child.name.lower() not in _UNCOUNTED:
+                if hidden := _read(child.path, inner, endings, above | {here}).total:
+                    folder.left_out[f"in {shown(child.name)}/, a hidden folder or one of a tool"] += hidden
+        elif child.name.startswith("."):
+            continue
+        elif ending in endings:
+            folder.images.append(child.name)
+        else:
+            folder.left_out[f"ending {shown(ending) or '(none)'}"] += 1
+    return folder
+
+
+def is_tools_folder(name: str) -> bool:
+    """Return whether a folder is hidden, or one that file servers and tools create beside images."""
+    return name.startswith(".") or name.lower() in _TOOLS
+
+
+def _is_folder(child: os.DirEntry) -> bool:
+    try:
+        return child.is_dir()
+    except OSError:  # A link that refers to itself counts as an unreadable file.
+        return False
+
+
+def shown(name: str) -> str:
+    """Return a name as it is shown in messages, with escapes for what can't be printed."""
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
+def sketch(folder: Folder) -> str:
+    """Draw the first folders and their sub-folders, with numbers of images, one line per folder."""
+    lines = [f"  {shown(each.name)}/: {_content(each)}" for each in folder.folders[:_LINES]]
+    if len(folder.folders) > _LINES:
+        lines.append(f"  and {len(folder.folders) - _LINES} more folders")
+    return "\n".join(lines)
+
+
+def _content(folder: Folder) -> str:
+    parts = [some([f"{shown(each.name)}/ ({each.total})" for each in folder.filled], _ITEMS)] if folder.filled else []
+    if folder.images or not parts:
+        parts.append(f"{len(folder.images)} images")
+    return ", ".join(parts)

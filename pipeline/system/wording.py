@@ -1,0 +1,22 @@
+"""Lists and settings in messages."""
+
+import re
+import shlex
+from collections.abc import Iterable
+
+_PLAIN = re.compile(r"[\w./*-]+", re.ASCII)
+
+
+def some(items: Iterable[str], most: int = 5) -> str:
+    """Join the first items of a list, and count the others: `a, b and 8 more`."""
+    items = list(items)
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
+
+
+def setting(key: str, value: str) -> str:
+    """Return `key=value` as it is typed on a command line, with quotes where the shell or Hydra needs them."""
+    if _PLAIN.fullmatch(value):
+        return f"{key}={value}"
+    escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", r"\'")
+    return shlex.quote(f"{key}='{escaped}'")
