@@ -2,9 +2,10 @@
 
 from dataclasses import asdict, dataclass
 
-from pipeline.config.dataset import AugmentConfig, DatasetConfig
+from pipeline.config.dataset import AugmentConfig
 from pipeline.config.dataset import ColumnsConfig as ColumnsConfig
 from pipeline.config.dataset import CurationConfig as CurationConfig
+from pipeline.config.dataset import DatasetConfig as DatasetConfig
 from pipeline.config.dataset import DriftConfig as DriftConfig
 from pipeline.config.dataset import NearDuplicatesConfig as NearDuplicatesConfig
 from pipeline.config.dataset import SplitFoldersConfig as SplitFoldersConfig

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import Config
+from pipeline.config import Config, DatasetConfig
 from pipeline.config.validate import ConfigError, check, find_problems, known_keys, unknown
 from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
@@ -99,6 +99,16 @@ def check_choices(overrides: Sequence[str]) -> None:
             problems += error.problems
     if problems:
         raise ConfigError(problems)
+
+
+def datasets(overrides: Sequence[str]) -> list[DatasetConfig]:
+    """Return the distinct data sets of all jobs of a command, whose configurations are valid."""
+    parsed = _parse(overrides)
+    # Only these can change the data set, so that few configurations are composed in a large sweep.
+    relevant = [each for each in parsed if re.match(r"(dataset|experiment)\b", each.key_or_group)]
+    schema = OmegaConf.structured(DatasetConfig)
+    found = [OmegaConf.to_object(OmegaConf.merge(schema, composed(each).dataset)) for each in sweep_trials(relevant)]
+    return [each for place, each in enumerate(found) if each not in found[:place]]
 
 
 def sweep_trials(overrides: Sequence[Override]) -> Iterator[list[str]]:

@@ -22,8 +22,8 @@ class SplitFoldersConfig:
     """Folders of the splits, relative to `dataset.path`, if they are not recognized; other folders are left out."""
 
     train: str | None
-    """Folder of the training split, which contains class folders. `.` is the folder itself: then its folders are classes
-    and no splits. Null: recognized by names, such as `train` or `seg_train`, and content."""
+    """Folder of the training split, which contains class folders. `.` is the folder itself: then its folders are
+    classes, and not splits. Null: recognized by names, such as `train` or `seg_train`, and content."""
     validation: str | None
     """Folder of the validation split."""
     test: str | None
@@ -74,8 +74,8 @@ class CurationConfig:
     splits: SplitFoldersConfig
     """Folders of the splits."""
     class_level: str | None = limited("top, leaf, or null", {"enum": ["top", "leaf", None]})
-    """Level of the class folders. top: the folders of each split. leaf: the innermost folders, which contain the images.
-    Null: top, with an error or a warning where this may not be meant."""
+    """Level of the class folders. top: the folders of each split. leaf: the innermost folders, which contain the
+    images. Null: top, with an error or a warning where this may not be meant."""
     groups: str | None
     """Groups of images that are not divided between splits, such as those of a patient or a product. With a CSV file:
     name of a column. With folders: regular expression on the path, whose first group, or else whole match, names the

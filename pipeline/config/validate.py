@@ -155,6 +155,16 @@ def _data_contradictions(dataset: DictConfig) -> Iterator[str]:
         yield f"dataset.tfds: invalid value {dataset.tfds!r} with dataset={name}; use dataset=tfds"
     if source == "digits" and dataset.test == "validation":
         yield f"dataset.test: invalid value 'validation' with dataset={name}, which has no validation split of its own; use auto"
+    if dataset.images is not None and source != "csv":
+        yield f"dataset.images: invalid value {dataset.images!r} with dataset={name}; it is for tables, use dataset=csv or null"
+    elif dataset.images is not None and not re.fullmatch(r"[^*]*\*[^*]*|[^*]*\*\.\*", dataset.images):
+        yield f"dataset.images: invalid value {dataset.images!r}; expected a path with one star for the id, such as images/*.jpg or images/*.*"
+    splits = dataset.splits
+    named = [key for key in ("validation", "test") if splits[key]]
+    if (splits.train or named) and source != "folder":
+        yield f"dataset.splits: is for folders, not for dataset={name}; use dataset=folder or remove it"
+    elif named and splits.train in (None, "."):
+        yield f"dataset.splits.train: invalid value {splits.train!r} with dataset.splits.{named[0]}; name the folder of the training split"
     if dataset.groups is not None and source != "csv":
         try:
             re.compile(dataset.groups)

@@ -11,9 +11,12 @@ _FILLERS = set("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uff
 # Joiners and variation selectors form letters of some scripts and emoji; tags form flags.
 _FORMING = set("\u200c\u200d") | {chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0020, 0xE0080))}
 _INVISIBLE_KINDS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-# Letters, dashes and quotation marks that look like those of ASCII.
+# Cyrillic and Greek letters, dashes and quotation marks that look like characters of ASCII.
 _LOOKALIKES = str.maketrans(
-    "АВСЕНІЈКМОРЅТХасеіјорѕхуΑΒΕΖΗΙΚΜΝΟΡΤΥΧο‐‑‒–—−‘’′“”",
+    "\u0410\u0412\u0421\u0415\u041d\u0406\u0408\u041a\u041c\u041e\u0420\u0405\u0422\u0425\u0430"
+    "\u0441\u0435\u0456\u0458\u043e\u0440\u0455\u0445\u0443\u0391\u0392\u0395\u0396\u0397\u0399"
+    "\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bf\u2010\u2011\u2012\u2013\u2014\u2212"
+    "\u2018\u2019\u2032\u201c\u201d",
     "ABCEHIJKMOPSTXaceijopsxyABEZHIKMNOPTYXo------'''\"\"",
 )
 _MOST_POINTS = 12
@@ -25,7 +28,7 @@ def canonical(name: str) -> str:
 
 
 def check_class_names(where: str, places: Mapping[str, str], home: str) -> None:
-    """Check that there are at least two classes, with names that can be printed and told apart.
+    """Check that there are at least two classes, with names that can be printed and distinguished.
 
     Args:
         where: Name of the data set for error messages.

@@ -34,6 +34,18 @@ _TYPES = {"label": "str", "split": "str", "width": "int64", "height": "int64", "
 _QUARANTINE_COLUMNS = ["path", "reason", "sha256"]
 
 
+class TooFewImagesError(PipelineError):
+    """Error for a data set with too few images for its splits, after some were excluded."""
+
+    def __init__(self, message: str, quarantined: pd.DataFrame):
+        """Create the error from its message and the excluded images, with the columns of quarantine.csv."""
+        self.quarantined = quarantined
+        super().__init__(message, quarantined)
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
 @dataclass(frozen=True)
 class Curated:
     """Curated data set, with the problems that were found in it."""
@@ -71,7 +83,7 @@ def curate(inspection: Inspection, classes: list[str], dataset: CurationConfig, 
 
     Raises:
         LeakError: The data set's own splits share images, and `dataset.on_leak` is fail.
-        PipelineError: A split has no readable image, or a missing split can't be created.
+        TooFewImagesError: A split has no readable image, or a missing split can't be created.
     """
     images, rows = _usable_images(inspection.table, dataset.test)
     pairs = find_pairs(images, inspection.hashes[rows], inspection.mirrored[rows], dataset.near_duplicates)
@@ -100,7 +112,10 @@ def curate(inspection: Inspection, classes: list[str], dataset: CurationConfig, 
         counts["dropped"] = len(leaks.removable)
         images = images.drop(index=images.index[leaks.removable]).reset_index(drop=True)
     images["label"] = pd.Categorical(images["label"], categories=classes)
-    images["split"] = cut_splits(images, dataset, seed)
+    try:
+        images["split"] = cut_splits(images, dataset, seed)
+    except PipelineError as error:
+        raise TooFewImagesError(str(error), quarantined) from error
     images["group"] = group_names(images["unit"].to_numpy(), images["path"], images["group"])
     manifest, depths = one_depth(images[COLUMNS].astype(_TYPES))
     return Curated(manifest, quarantined.sort_values("path", ignore_index=True), duplicates, leaks, counts, depths)
@@ -117,7 +132,10 @@ def _usable_images(table: pd.DataFrame, test: str) -> tuple[pd.DataFrame, np.nda
     unreadable = set(table["split"].dropna()) - set(images["split"].dropna())
     if unreadable:
         splits = " and ".join(sorted(unreadable))
-        raise PipelineError(f"No image of the {splits} split can be read; repair the files or remove the split")
+        raise TooFewImagesError(
+            f"No image of the {splits} split can be read; repair the files or remove the split",
+            table.loc[table["reason"].notna(), _QUARANTINE_COLUMNS],
+        )
     images["original_split"] = images["split"]
     images["split"] = assign_given_splits(images["split"], test)
     used = images["split"].notna().to_numpy()

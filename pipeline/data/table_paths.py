@@ -32,8 +32,8 @@ def find_files(table: Path, column: str, names: Sequence[str], pattern: str | No
         pattern: Path with a star for the name (`dataset.images`); None: names are paths.
 
     Returns:
-        (paths, problem): Path of each file relative to the folder of the table, with forward slashes, and an error
-        message if none of the files is there, else an empty text.
+        (paths, problem): Path of each file relative to the folder of the table, with forward slashes. The problem is an
+        error message if none of the files is there, else empty.
 
     Raises:
         PipelineError: An id belongs to several files.
@@ -75,7 +75,8 @@ class _Files:
 
     def _names(self, path: str, home: str) -> list[str]:
         try:
-            return os.listdir(self._base / (home or ("/" if path.startswith("/") else ".")))
+            with os.scandir(self._base / (home or ("/" if path.startswith("/") else "."))) as entries:
+                return [entry.name for entry in entries]
         except (OSError, ValueError):
             return []
 
@@ -99,7 +100,7 @@ def _readings(name: str, pattern: str | None) -> list[str]:
 
 def _all_missing(table: Path, column: str, names: Sequence[str], pattern: str | None) -> str:
     first = _readings(names[0], pattern)[-1]
-    hint = _suggestion(table, column, names) or f"correct the column {column}, or set dataset.images=<folder>/*<ending>"
+    hint = _suggestion(table, column, names) or f"correct the column {column}, or use dataset.images=<folder>/*<ending>"
     if _ADDRESS.match(names[0]):
         hint = f"download the images, and write their paths into the column {column}"
     return (
@@ -130,7 +131,7 @@ def _suggestion(table: Path, column: str, names: Sequence[str]) -> str | None:
             files = _Files(table.parent)
             count = sum(files.find(name, pattern) is not None for name in names)
             if count:
-                return f"{setting('dataset.images', pattern)} finds {count:,} of them"
+                return f"use {setting('dataset.images', pattern)}, which finds {count:,} of them"
         if cases:
             return f"{next(iter(cases))!r} is there: use the same upper and lower case in the column {column}"
         if prefixes:
@@ -141,7 +142,7 @@ def _suggestion(table: Path, column: str, names: Sequence[str]) -> str | None:
 
 
 def _best(patterns: Counter[str]) -> Iterator[str]:
-    """Yield the patterns to try: one for all endings if files of one folder differ in them, then the most frequent one."""
+    """Yield the patterns to try: one for all endings if files of a folder differ in them, then the commonest one."""
     if not patterns:
         return
     [(most, _)] = patterns.most_common(1)

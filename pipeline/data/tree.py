@@ -51,7 +51,7 @@ class Folder:
 
     @property
     def holds_folders(self) -> bool:
-        """Whether the images are in sub-folders, apart from a few."""
+        """True if the images are in sub-folders, apart from a few."""
         return bool(self.filled) and len(self.images) <= _STRAY * self.total
 
     def below(self) -> Iterator["Folder"]:
@@ -87,7 +87,7 @@ def _read(place: str, folder: Folder, endings: Collection[str], above: frozenset
         above: Device and inode of each folder that contains this one.
     """
     try:
-        status = os.stat(place)
+        status = Path(place).stat()
         here = (status.st_dev, status.st_ino)
         if here in above:
             return folder
@@ -103,11 +103,13 @@ def _read(place: str, folder: Folder, endings: Collection[str], above: frozenset
         ending = os.path.splitext(child.name)[1].lower()  # noqa: PTH122 (pathlib takes ten times as long)
         if _is_folder(child):
             inner = Folder(child.name, f"{folder.path}/{child.name}" if folder.path else child.name)
+            if child.name.lower() in _UNCOUNTED:
+                continue
+            _read(child.path, inner, endings, above | {here})
             if not is_tools_folder(child.name):
-                folder.folders.append(_read(child.path, inner, endings, above | {here}))
-            elif child.name.lower() not in _UNCOUNTED:
-                if hidden := _read(child.path, inner, endings, above | {here}).total:
-                    folder.left_out[f"in {shown(child.name)}/, a hidden folder or one of a tool"] += hidden
+                folder.folders.append(inner)
+            elif inner.total:
+                folder.left_out[f"in {shown(child.name)}/, a hidden folder or one of a tool"] += inner.total
         elif child.name.startswith("."):
             continue
         elif ending in endings:

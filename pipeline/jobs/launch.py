@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config import compose
+from pipeline.data.sources import check_images
 from pipeline.jobs.identity import Experiment, experiment_key, read_digests
 from pipeline.jobs.job import JobResult, JobStatus, reason, run_job
 from pipeline.jobs.progress import SweepJob, workers
@@ -88,6 +89,7 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
     complete = compose.with_params(overrides)
     if not prints:
         compose.check_choices(complete)
+        _check_images(complete)
         if not sweeps and _plans(complete):
             _print_plan(stage, complete, lambda experiment: folder if named else folder / experiment)
             return
@@ -118,6 +120,15 @@ def _print_plan(stage: str | None, overrides: Sequence[str], folder_of: Callable
     planner = Planner(stage, sweep=False, remember=False)
     planner.add("", compose.check(compose.composed(overrides)), folder_of)
     print_plan(planner.plan())
+
+
+def _check_images(overrides: Sequence[str]) -> None:
+    """Check that the images of each distinct data set are there, so that no job of a sweep starts without them."""
+    if "hydra/launcher=ray" in overrides and os.environ.get("RAY_ADDRESS"):
+        # The folders may be on the machines of the cluster alone.
+        return
+    for dataset in compose.datasets(overrides):
+        check_images(dataset)
 
 
 class HydraJob:
@@ -152,6 +163,10 @@ class HydraJob:
             except Exception as error:
                 if interrupted():
                     raise KeyboardInterrupt from error
+                if not sweep and isinstance(error, PipelineError):
+                    # Hydra would print it among advice that concerns its own errors.
+                    print(f"\n{error}", file=sys.stderr)
+                    sys.exit(1)
                 if not sweep:
                     raise
                 log.error("%s failed: %s", folder, reason(error), exc_info=not isinstance(error, PipelineError))

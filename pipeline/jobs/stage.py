@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from pipeline.config import PHASES, Config
+from pipeline.data.curation import TooFewImagesError
 from pipeline.data.leaks import LeakError
 from pipeline.data.sources import image_folder, table_file
 from pipeline.jobs.checkpoints import checkpoints, save_seconds, stopwatch
@@ -188,8 +189,9 @@ def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, s
     for leftover in root.glob(f".{stage}-*"):
         # They remain from a killed process: no other process is running, since this one has locked the folder.
         shutil.rmtree(leftover, ignore_errors=True)
-    leaks_page = root / "leaks.html"
+    leaks_page, quarantine = root / "leaks.html", root / "quarantine.csv"
     leaks_page.unlink(missing_ok=True)
+    quarantine.unlink(missing_ok=True)
     if stage in PHASES and experiment.config.hardware.strategy == "multi_worker":
         # TensorFlow is imported only when a training needs it.
         from pipeline.training.hardware import broadcast
@@ -214,6 +216,12 @@ def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, s
 
             write_duplicates(error.duplicates, places.images, leaks_page)
             raise PipelineError(f"{error}\nSee the images in {leaks_page}") from error
+        except TooFewImagesError as error:
+            if error.quarantined.empty:
+                raise
+            error.quarantined.to_csv(quarantine, index=False)
+            count = len(error.quarantined)
+            raise PipelineError(f"{error}\n{count} files were excluded, with reasons in {quarantine}") from error
         state = {
             "run_id": run.run_id,
             "experiment": experiment.key,

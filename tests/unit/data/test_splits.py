@@ -70,17 +70,50 @@ def test_it_must_be_given_for_that():
 
 
 def test_a_class_that_is_too_small_is_named_with_its_count():
-    with pytest.raises(PipelineError, match=r"at least 5 per class are needed, but 'y' has 2; add images"):
+    with pytest.raises(PipelineError, match=r"at least 5 per class are needed, but 'y' has 2; add images, or"):
         assign_splits(table({(None, "x"): 9, (None, "y"): 2}), dataset(), 1)
     with pytest.raises(PipelineError, match="'y' has 0"):
         assign_splits(table({(None, "x"): 9}), dataset(), 1)
 
 
-def test_a_split_that_can_not_be_stratified_is_refused():
+def test_each_class_is_in_each_split_even_if_the_fraction_is_too_small_for_that(caplog):
+    images = table({("train", "x"): 3, ("train", "y"): 3, ("test", "x"): 3})
+    split = assign_splits(images, dataset(least=3), 1)
+    assert counted(images, split) == {
+        ("test", "x"): 3, ("train", "x"): 2, ("train", "y"): 2, ("validation", "x"): 1, ("validation", "y"): 1,
+    }  # fmt: skip
+    assert "The validation split has 2 of 6 images (33 % instead of 15 %)" in caplog.text
+    alone = {(None, "x"): 400, (None, "y"): 3}
+    found = counted(table(alone), assign_splits(table(alone), dataset(least=3), 1))
+    assert {each: found[each, "y"] for each in ("train", "validation", "test")} == dict.fromkeys(
+        ("train", "validation", "test"), 1
+    )
+    assert (found["test", "x"], found["validation", "x"]) == (80, 48)
+
+
+@pytest.mark.parametrize("per_class", [3, 4, 5, 7, 10])
+@pytest.mark.parametrize("classes", [2, 10, 150])
+def test_few_images_of_many_classes_are_divided(per_class, classes):
+    labels = pd.Categorical(np.repeat([f"c{number:03}" for number in range(classes)], per_class))
+    images = pd.DataFrame({"label": labels, "split": "train", "unit": range(len(labels))})
+    split = cut_splits(images, replace(FOLDER, min_images_per_class=3), 1)
+    assert (pd.crosstab(images["label"], split) > 0).all(axis=None)
+
+
+def test_a_fraction_that_leaves_nothing_is_refused_with_one_that_works():
+    images = table({(None, "x"): 6, (None, "y"): 6})
+    with pytest.raises(PipelineError, match=r"No test split of 90% can be created .*Use a fraction of 0\.66 or less"):
+        cut_splits(images.assign(split="train", unit=range(12)), replace(FOLDER, test_fraction=0.9), 1)
+    split = cut_splits(images.assign(split="train", unit=range(12)), replace(FOLDER, test_fraction=0.66), 1)
+    assert (pd.crosstab(images["label"], split) > 0).all(axis=None)
+
+
+def test_copies_count_once():
+    images = unit_table({"x": [1] * 9, "y": [3, 3]})
     with pytest.raises(
-        PipelineError, match=r"No validation split of 15% can be created .* change dataset.validation_fraction"
+        PipelineError, match="each class needs 3 different images, but 'y' has 2; duplicates count once"
     ):
-        assign_splits(table({("train", "x"): 3, ("train", "y"): 3, ("test", "x"): 3}), dataset(least=3), 1)
+        cut_splits(images, FOLDER, 1)
 
 
 def unit_table(units: dict[str, list[int]]) -> pd.DataFrame:
