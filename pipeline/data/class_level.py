@@ -53,9 +53,7 @@ def _innermost(folder: Folder) -> Folder:
 def _level_too_many(home: Folder, homes: Mapping[str | None, Folder], where: Path) -> LayoutError:
     inner = _innermost(home)
     names = some([f"{shown(each.name)}/" for each in inner.filled], 3)
-    problem = (
-        f"there is a level too many: all images of {shown(home.path) or 'it'} are in {shown(inner.path)}/ ({names})"
-    )
+    problem = f"there is a level too many: all images are in {shown(inner.path)}/ ({names})"
     use = setting("dataset.path", str(where / inner.path))
     if None not in homes:
         use = settings({split: _innermost(each) for split, each in homes.items()})

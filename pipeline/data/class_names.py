@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 
 from pipeline.system.errors import PipelineError
-from pipeline.system.wording import some
+from pipeline.system.wording import short, some
 
 # Characters without a glyph that are not of the category "format".
 _FILLERS = set("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0")
@@ -45,18 +45,19 @@ def check_class_names(where: str, places: Mapping[str, str], home: str) -> None:
     twins = _twins(places)
     if twins:
         first, second = twins[0]
-        kind = "differ only in case" if first.casefold() == second.casefold() else "look alike"
+        in_case = first.casefold() == second.casefold()
+        one, other = (short(each) if in_case else _with_points(each) for each in (first, second))
         more = f" (and {len(twins) - 1} more such pairs)" if len(twins) > 1 else ""
         raise PipelineError(
-            f"{where}: the classes {_described(first)} in {places[first]} and {_described(second)} in {places[second]} "
-            f"{kind}{more}; rename or merge these classes"
+            f"{where}: the classes {one} in {places[first]} and {other} in {places[second]} "
+            f"{'differ only in case' if in_case else 'look alike'}{more}; rename or merge these classes"
         )
     if unreadable:
-        listed = some(map(_described, unreadable), 3)
+        listed = some(map(_with_points, unreadable), 3)
         raise PipelineError(f"{where}: these class names have characters that can't be printed: {listed}; rename them")
     if len(places) < 2:
         raise PipelineError(
-            f"{where} has only one class ({', '.join(places)}); a classifier needs {home}s of at least two classes"
+            f"{where} has only one class ({some(map(short, places))}); a classifier needs {home}s of at least two classes"
         )
 
 
@@ -73,7 +74,7 @@ def spellings(names: Iterable[str]) -> list[str]:
         if name not in known:
             known.append(name)
     several = [each for each in found.values() if len(each) > 1]
-    return [f"{' and '.join(map(_described, each))} are read as one class" for each in several[:3]] + (
+    return [f"{' and '.join(map(_with_points, each))} are read as one class" for each in several[:3]] + (
         [f"{len(several) - 3} more classes are spelled in several ways, and are read as one each"] * (len(several) > 3)
     )
 
@@ -100,9 +101,7 @@ def _is_invisible(character: str) -> bool:
     return character in _FILLERS or (kind in _INVISIBLE_KINDS and character not in _FORMING)
 
 
-def _described(name: str) -> str:
-    """Return a name in quotes, with its code points if it has others than those of ASCII, or blanks."""
-    if name.isascii() and name.isprintable() and name == name.strip():
-        return repr(name)
+def _with_points(name: str) -> str:
+    """Return a name in quotes with its code points."""
     points = " ".join(f"U+{ord(each):04X}" for each in name[:_MOST_POINTS]) + " ..." * (len(name) > _MOST_POINTS)
-    return f"{name!r} ({points})"
+    return f"{short(name)} ({points})"

@@ -101,12 +101,14 @@ def _own_splits(tree: Folder, where: Path) -> dict[str | None, Folder]:
 def _no_training_split(tree: Folder, where: Path, names: Mapping[str, str]) -> LayoutError:
     listed = some([f"{shown(name)}/" for name in names])
     if not any(each.holds_folders for each in tree.filled):
-        problem = f"{listed} look like splits, but have no class folders"
+        problem = f"there are folders of splits ({listed}), but they have no class folders"
         remedy = f"sort the images into class folders, or list them in a table (dataset=csv); {_AS_CLASSES}"
         return LayoutError(where, tree, problem, remedy)
     others = [setting(f"dataset.splits.{split}", name) for name, split in names.items() if split != "train"]
     remedy = f"name the splits: dataset.splits.train=<folder> {' '.join(others[:2])}; {_AS_CLASSES}"
-    return LayoutError(where, tree, f"{listed} look like splits, but no training split has class folders", remedy)
+    return LayoutError(
+        where, tree, f"there are folders of splits ({listed}), but no training split with class folders", remedy
+    )
 
 
 def _is_labelled(split: Folder) -> bool:

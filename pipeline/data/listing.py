@@ -116,7 +116,7 @@ def _outside(folder: Folder, homes: list[Folder]) -> Iterator[tuple[str, int]]:
         if any(f"{home.path}/".startswith(f"{each.path}/") for home in homes):
             yield from _outside(each, homes)
         elif each.total:
-            yield f"in {shown(each.path)}/, which is not one of the splits", each.total
+            yield f"in {shown(each.path)}/, which is not read as a split", each.total
 
 
 def _without_images(folder: Path, tree: Folder) -> str:

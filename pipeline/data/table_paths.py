@@ -10,14 +10,14 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.data.listing import ENDINGS
-from pipeline.data.tree import is_tools_folder
+from pipeline.data.tree import is_folder, is_tools_folder
 from pipeline.system.errors import PipelineError
-from pipeline.system.wording import setting, some
+from pipeline.system.wording import setting, short, some
 
 ANY_ENDING = ".*"
 _ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
-# Numbers of rows and of files that are compared for a suggestion.
-_SAMPLE, _MOST_FILES = 200, 200_000
+# Numbers of rows that are compared with files for a suggestion, and of files and folders beside the table and above it.
+_SAMPLE, _MOST_BESIDE, _MOST_ABOVE = 200, 200_000, 20_000
 
 
 def find_files(table: Path, column: str, names: Sequence[str], pattern: str | None) -> tuple[list[str], str]:
@@ -76,7 +76,7 @@ class _Files:
     def _names(self, path: str, home: str) -> list[str]:
         try:
             with os.scandir(self._base / (home or ("/" if path.startswith("/") else "."))) as entries:
-                return [entry.name for entry in entries]
+                return [entry.name for entry in entries if not is_folder(entry)]
         except (OSError, ValueError):
             return []
 
@@ -104,7 +104,7 @@ def _all_missing(table: Path, column: str, names: Sequence[str], pattern: str | 
     if _ADDRESS.match(names[0]):
         hint = f"download the images, and write their paths into the column {column}"
     return (
-        f"{table}: {len(names):,} of {len(names):,} files are not there, first {first!r}; looked in {table.parent}. "
+        f"{table}: {len(names):,} of {len(names):,} files are not there, first {short(first)}; looked in {table.parent}. "
         f"{hint[0].upper()}{hint[1:]}"
     )
 
@@ -113,8 +113,8 @@ def _suggestion(table: Path, column: str, names: Sequence[str]) -> str | None:
     """Return how the names become paths of files beside the table, or in the folder above, if they can."""
     step = max(1, len(names) // _SAMPLE)
     sample = [_readings(name, None)[-1] for name in names[::step]]
-    for above in ("", "../"):
-        by_name = _files_by_name(table.parent / above, above)
+    for above, most in (("", _MOST_BESIDE), ("../", _MOST_ABOVE)):
+        by_name = _files_by_name(table.parent / above, above, most)
         patterns, prefixes, cases = Counter[str](), Counter[tuple[str, str]](), Counter[str]()
         for name in sample:
             for path in by_name.get(posixpath.basename(name).casefold(), ()):
@@ -130,8 +130,9 @@ def _suggestion(table: Path, column: str, names: Sequence[str]) -> str | None:
         for pattern in _best(patterns):
             files = _Files(table.parent)
             count = sum(files.find(name, pattern) is not None for name in names)
-            if count:
-                return f"use {setting('dataset.images', pattern)}, which finds {count:,} of them"
+            # Files elsewhere may have the same names by chance.
+            if count == len(names) or (count and not above):
+                return f"use {setting('dataset.images', pattern)}, which finds {count:,} of {len(names):,}"
         if cases:
             return f"{next(iter(cases))!r} is there: use the same upper and lower case in the column {column}"
         if prefixes:
@@ -162,19 +163,20 @@ def _prefixes(name: str, path: str) -> tuple[str, str]:
     return "".join(f"{part}/" for part in old), "".join(f"{part}/" for part in new)
 
 
-def _files_by_name(folder: Path, prefix: str) -> dict[str, list[str]]:
+def _files_by_name(folder: Path, prefix: str, most: int) -> dict[str, list[str]]:
     """Return the first image files below a folder, by their names and by their names without endings, in lower case."""
     found: dict[str, list[str]] = {}
-    for path in islice(_image_paths(folder, prefix), _MOST_FILES):
-        name = posixpath.basename(path).casefold()
-        for key in {name, posixpath.splitext(name)[0]}:
-            found.setdefault(key, []).append(path)
+    for path in islice(_paths_below(folder, prefix), most):
+        stem, ending = posixpath.splitext(posixpath.basename(path).casefold())
+        if ending in ENDINGS:
+            for key in (stem, stem + ending):
+                found.setdefault(key, []).append(path)
     return found
 
 
-def _image_paths(folder: Path, prefix: str) -> Iterator[str]:
+def _paths_below(folder: Path, prefix: str) -> Iterator[str]:
     for home, inner, files in os.walk(folder):
         inner[:] = sorted(name for name in inner if not is_tools_folder(name))
         relative = Path(home).relative_to(folder).as_posix()
         start = prefix if relative == "." else f"{prefix}{relative}/"
-        yield from (start + name for name in sorted(files) if posixpath.splitext(name)[1].lower() in ENDINGS)
+        yield from (start + name for name in [*inner, *sorted(files)])

@@ -12,7 +12,7 @@ from pipeline.data.listing import LabelledImage, Listing
 from pipeline.data.split_names import split_of
 from pipeline.data.table_paths import find_files
 from pipeline.system.errors import PipelineError
-from pipeline.system.wording import some
+from pipeline.system.wording import short, some
 
 _DELIMITERS = ",;\t|"
 _MOST_PROBLEMS = 10
@@ -50,7 +50,7 @@ def list_table(file: Path, columns: ColumnsConfig, groups: str | None, pattern: 
     _check_splits(rows, columns, problems)
     paths, absent = find_files(file, columns.path, [row.path for row in rows], pattern)
     counts = Counter(path for path, row in zip(paths, rows, strict=True) if row.path.strip())
-    problems += [f"{path!r} occurs in {count} rows" for path, count in counts.items() if count > 1]
+    problems += [f"{short(path)} occurs in {count} rows" for path, count in counts.items() if count > 1]
     if problems:
         more = f"\n  and {len(problems) - _MOST_PROBLEMS} more" * (len(problems) > _MOST_PROBLEMS)
         listed = "\n".join(f"  - {each}" for each in problems[:_MOST_PROBLEMS])
@@ -79,7 +79,7 @@ def _row(
         problems.append(f"row {number} has a null character in {columns.path}")
     elif split_name and row.split is None:
         allowed = "allowed splits are train, validation, test and their usual names"
-        problems.append(f"row {number} has the split {split_name!r}; {allowed}")
+        problems.append(f"row {number} has the split {short(split_name)}; {allowed}")
     elif groups and not row.group:
         problems.append(f"row {number} has no {groups}")
     return row
@@ -89,12 +89,12 @@ def _check_splits(rows: Sequence[_Row], columns: ColumnsConfig, problems: list[s
     without = [row for row in rows if row.split is None]
     if 0 < len(without) < len(rows) and not problems:
         problems.append(
-            f"{len(without)} rows have no {columns.split}, such as {without[0].path!r}; fill in this column in all rows or in none"
+            f"{len(without)} rows have no {columns.split}, such as {short(without[0].path)}; fill in this column in all rows or in none"
         )
     training = {row.label for row in rows if row.split in (None, "train")}
     extra = sorted({row.label for row in rows} - training)
     if extra and not problems:
-        problems.append(f"no training row has these classes: {some(map(repr, extra))}")
+        problems.append(f"no training row has these classes: {some(map(short, extra))}")
 
 
 def _values(file: Path, needed: Sequence[str], optional: str | None) -> Iterator[tuple[int, dict]]:

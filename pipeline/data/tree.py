@@ -101,7 +101,7 @@ def _read(place: str, folder: Folder, endings: Collection[str], above: frozenset
         return folder
     for child in children:
         ending = os.path.splitext(child.name)[1].lower()  # noqa: PTH122 (pathlib takes ten times as long)
-        if _is_folder(child):
+        if is_folder(child):
             inner = Folder(child.name, f"{folder.path}/{child.name}" if folder.path else child.name)
             if child.name.lower() in _UNCOUNTED:
                 continue
@@ -124,7 +124,8 @@ def is_tools_folder(name: str) -> bool:
     return name.startswith(".") or name.lower() in _TOOLS
 
 
-def _is_folder(child: os.DirEntry) -> bool:
+def is_folder(child: os.DirEntry) -> bool:
+    """Return whether an entry is a folder, or a link to one."""
     try:
         return child.is_dir()
     except OSError:  # A link that refers to itself counts as an unreadable file.

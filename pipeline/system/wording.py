@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
+_LONG = 100
 _PLAIN = re.compile(r"[\w./*-]+", re.ASCII)
 
 
@@ -19,4 +20,11 @@ def setting(key: str, value: str) -> str:
     if _PLAIN.fullmatch(value):
         return f"{key}={value}"
     escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", r"\'")
-    return shlex.quote(f"{key}='{escaped}'")
+    text = f"{key}='{escaped}'"
+    # Double quotes are easier to read, but a shell replaces some characters in them.
+    return f'"{text}"' if not re.search(r'[\\"$`!]', text) else shlex.quote(text)
+
+
+def short(text: str) -> str:
+    """Return a text in quotes, without its middle if it is long."""
+    return repr(text if len(text) <= _LONG else f"{text[: _LONG // 2]}...{text[-_LONG // 4 :]}")
