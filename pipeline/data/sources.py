@@ -36,11 +36,12 @@ def image_folder(dataset: DatasetConfig) -> Path:
     if dataset.source == "csv":
         if not path.is_file():
             raise PipelineError(
-                f"dataset.path: {dataset.path!r} is not a file ({path}); expected a CSV file with one row per image"
+                f"dataset.path: {dataset.path!r} is not a file ({path}); expected a CSV file with one row per image, or "
+                "use dataset=folder for a folder"
             )
         return path.parent
     if not path.is_dir():
-        kind = "is a file" if path.exists() else "does not exist"
+        kind = "is a file; use dataset=csv for a table" if path.exists() else "does not exist"
         raise PipelineError(
             f"dataset.path: {dataset.path!r} {kind} ({path}); expected a folder with one sub-folder of images per class"
         )

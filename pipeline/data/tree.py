@@ -21,8 +21,6 @@ _UNCOUNTED = {"#snapshot", "~snapshot", "@recently-snapshot", "@sharesnap"} | {
 }
 _DEEPEST = 100
 _LINES, _ITEMS = 5, 3
-# A few images may be beside the folders that hold the others.
-_STRAY = 0.1
 
 
 @dataclass
@@ -51,8 +49,8 @@ class Folder:
 
     @property
     def holds_folders(self) -> bool:
-        """True if the images are in sub-folders, apart from a few."""
-        return bool(self.filled) and len(self.images) <= _STRAY * self.total
+        """True if most of the images are in sub-folders."""
+        return 2 * len(self.images) < self.total
 
     def below(self) -> Iterator["Folder"]:
         """Yield the folder, and all folders below it."""

@@ -127,8 +127,14 @@ def _check_images(overrides: Sequence[str]) -> None:
     if "hydra/launcher=ray" in overrides and os.environ.get("RAY_ADDRESS"):
         # The folders may be on the machines of the cluster alone.
         return
+    problems = []
     for dataset in compose.datasets(overrides):
-        check_images(dataset)
+        try:
+            check_images(dataset)
+        except PipelineError as error:
+            problems.append(str(error))
+    if problems:
+        raise PipelineError("\n\n".join(problems))
 
 
 class HydraJob:
