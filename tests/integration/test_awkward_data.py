@@ -128,7 +128,7 @@ def test_a_thousand_classes_of_ten(configure, tmp_path, caplog):
     manifest, _ = prepared(configure, tmp_path, "dataset=folder", f"dataset.path={tmp_path}/images")
     assert (pd.crosstab(manifest["label"], manifest["split"]) > 0).all(axis=None)
     assert len([each for each in caplog.records if each.levelname == "WARNING"]) <= 2
-    assert max(len(each.getMessage()) for each in caplog.records) < 500
+    assert max((len(each.getMessage()) for each in caplog.records), default=0) < 500
 
 
 LETTERS = ["a", "b", "e", "o", "A", "é", "e\u0301", " ", "\u00a0", "\u200b", "\ufeff", "\u00ad", "\u200d", "猫", "ع", "🐈", "\ufe0f",

@@ -56,7 +56,7 @@ def test_names_stand_for_files(tmp_path, names, files, pattern):
             "Without 'train/' at the start, files are there",
         ),
         (["C:\\d\\x\\1.jpg", "C:\\d\\x\\2.jpg"], ["x/1.jpg", "x/2.jpg"], "", "Without 'C:/d/' at the start"),
-        (["/home/al/x/1.jpg", "/home/al/x/2.jpg"], ["i/x/1.jpg", "i/x/2.jpg"], "", "replace it by 'i/'"),
+        (["/data/al/x/1.jpg", "/data/al/x/2.jpg"], ["i/x/1.jpg", "i/x/2.jpg"], "", "replace it by 'i/'"),
         (["https://h.org/1.jpg", "s3://h/2.jpg"], ["1.jpg", "2.jpg"], "", "Download the images"),
         (
             ["IMG_1.JPG", "IMG_2.JPG"],
