@@ -111,34 +111,34 @@ def _all_missing(table: Path, column: str, names: Sequence[str], pattern: str | 
 
 def _suggestion(table: Path, column: str, names: Sequence[str]) -> str | None:
     """Return how the names become paths of files beside the table, or in the folder above, if they can."""
-    step = max(1, len(names) // _SAMPLE)
-    sample = [_readings(name, None)[-1] for name in names[::step]]
+    sample = [_readings(name, None)[-1] for name in names[:: max(1, len(names) // _SAMPLE)]]
     for above, most in (("", _MOST_BESIDE), ("../", _MOST_ABOVE)):
         by_name = _files_by_name(table.parent / above, above, most)
-        patterns, prefixes, cases = Counter[str](), Counter[tuple[str, str]](), Counter[str]()
-        for name in sample:
-            for path in by_name.get(posixpath.basename(name).casefold(), ()):
-                stem = path if path.endswith(name) else posixpath.splitext(path)[0]
-                if stem.endswith(name):
-                    patterns[f"{stem.removesuffix(name)}*{path.removeprefix(stem)}"] += 1
-                elif path.casefold().endswith(name.casefold()):
-                    cases[path] += 1
-                elif posixpath.basename(name) in (posixpath.basename(path), posixpath.basename(stem)):
-                    prefixes[
-                        _prefixes(name, stem if stem != path and not path.endswith(posixpath.basename(name)) else path)
-                    ] += 1
-        for pattern in _best(patterns):
-            files = _Files(table.parent)
+        pairs = [
+            (name, path) for name in sample for path in by_name.get(posixpath.basename(name).casefold(), ())
+        ]  # fmt: skip
+        files = _Files(table.parent)
+        for pattern in _best(Counter(filter(None, (_pattern(*pair) for pair in pairs)))):
             count = sum(files.find(name, pattern) is not None for name in names)
             # Files elsewhere may have the same names by chance.
             if count == len(names) or (count and not above):
                 return f"use {setting('dataset.images', pattern)}, which finds {count:,} of {len(names):,}"
-        if cases:
-            return f"{next(iter(cases))!r} is there: use the same upper and lower case in the column {column}"
-        if prefixes:
-            (old, new), _ = prefixes.most_common(1)[0]
+        for name, path in pairs:
+            if above or _pattern(name, path) is not None:
+                continue
+            if path.casefold().endswith(name.casefold()):
+                return f"{short(path)} is there: use the same upper and lower case in the column {column}"
+            old, new = _prefixes(name, path)
             by = f"replace it by {new!r}" if new else "remove it"
-            return f"Without {old!r} at the start, files are there: {by} in the column {column}"
+            return f"without {old!r} at the start, files are there: {by} in the column {column}"
+    return None
+
+
+def _pattern(name: str, path: str) -> str | None:
+    """Return the pattern that turns a name into a path, if the path ends with the name, with or without an ending."""
+    for end in ("", posixpath.splitext(path)[1]):
+        if path.endswith(name + end):
+            return f"{path.removesuffix(name + end)}*{end}"
     return None
 
 
@@ -154,9 +154,9 @@ def _best(patterns: Counter[str]) -> Iterator[str]:
 
 
 def _prefixes(name: str, path: str) -> tuple[str, str]:
-    """Return what precedes the common end of a name in a table and the path of a file."""
+    """Return what precedes the common end of a name in a table and the path of a file: the file's name at least."""
     parts, others = name.split("/"), path.split("/")
-    same = 0
+    same = 1
     while same < min(len(parts), len(others)) and parts[-1 - same] == others[-1 - same]:
         same += 1
     old, new = parts[: len(parts) - same], others[: len(others) - same]

@@ -13,6 +13,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from pipeline.config import Config, DatasetConfig, ExportConfig
+from pipeline.data.class_names import canonical
 from pipeline.data.sources import image_folder, list_images
 from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.exports.formats import Exported, Format, Predictor
@@ -73,7 +74,7 @@ def experiment_sample(reference: ModelReference, classes: list[str], config: Con
 def folder_sample(folder: Path, classes: list[str], export: ExportConfig) -> Sample:
     """Sample images in `folder` and its subfolders; the name of an image's folder is its label if it is a class."""
     files = [path for path in expand_paths([str(folder)]) if Path(path).is_file()]
-    images = _shuffled([(path, Path(path).parent.name) for path in files])
+    images = _shuffled([(path, canonical(Path(path).parent.name)) for path in files])
     compared, left = images[: export.images], images[export.images :]
     if len(left) < export.int8_images:
         # Images are used for both purposes, because ranges from very few images would be unreliable.

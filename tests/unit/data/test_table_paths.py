@@ -64,6 +64,7 @@ def test_names_stand_for_files(tmp_path, names, files, pattern):
             "",
             "'img_1.jpg' is there: use the same upper and lower",
         ),
+        (["1.jpg", "2.jpg"], ["../i/1.jpg"], "", "Correct the column path, or use dataset.images="),
         (["1.jpg", "2.jpg"], [], "", "Correct the column path, or use dataset.images=<folder>/*<ending>"),
         (["x" * 5000, "y"], [], "", "Correct the column path"),
     ],
