@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 HIDDEN = "hidden"
-"""Problem of files and folders whose names start with a dot, and of `__MACOSX`."""
+"""Problem of files and folders whose names start with a dot, and of folders of file servers and tools."""
+# Folders that file servers and tools create beside images, in lower case; so are all whose names start with a dot.
+_TOOLS = {
+    "__macosx", "@eadir", "@recycle", "@recently-snapshot", "@sharebin", "@sharesnap", "@tmp", "@appstore", "#recycle",
+    "#snapshot", "~snapshot", "lost+found", "$recycle.bin", "recycler", "recycled", "found.000",
+    "system volume information", "network trash folder", "temporary items", "__pycache__", "_gsdata_", "cvs",
+}  # fmt: skip
 
 
 class _Folder(NamedTuple):
@@ -62,14 +68,15 @@ def _children(root: str | Path, folder: _Folder) -> list[_Folder | tuple[str, st
         path = prefix + child.name
         if is_hidden(child.name):
             found.append((path, HIDDEN))
-        elif _is_folder(child):
+        elif is_folder(child):
             found.append(_Folder(path, child.is_symlink(), above, linked))
         else:
             found.append((path, None))
     return found
 
 
-def _is_folder(child: os.DirEntry) -> bool:
+def is_folder(child: os.DirEntry) -> bool:
+    """Return whether an entry is a folder, or a link to one."""
     try:
         return child.is_dir()
     except OSError:  # A link that refers to itself counts as an unreadable file.
@@ -77,5 +84,5 @@ def _is_folder(child: os.DirEntry) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether the name of a file or folder is that of a hidden one."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Return whether a file or folder is hidden, or one that file servers and tools create beside images."""
+    return name.startswith(".") or name.lower() in _TOOLS

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from pipeline.data.folders import is_folder, is_hidden
 from pipeline.data.listing import ENDINGS
-from pipeline.data.tree import is_folder, is_tools_folder
 from pipeline.system.errors import PipelineError
 from pipeline.system.wording import setting, short, some
 
@@ -176,7 +176,7 @@ def _files_by_name(folder: Path, prefix: str, most: int) -> dict[str, list[str]]
 
 def _paths_below(folder: Path, prefix: str) -> Iterator[str]:
     for home, inner, files in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not is_tools_folder(name))
+        inner[:] = sorted(name for name in inner if not is_hidden(name))
         relative = Path(home).relative_to(folder).as_posix()
         start = prefix if relative == "." else f"{prefix}{relative}/"
         yield from (start + name for name in [*inner, *sorted(files)])

@@ -7,14 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from pipeline.data.folders import is_folder, is_hidden
 from pipeline.system.wording import some
 
-# Folders that file servers and tools create beside images, in lower case; so are all whose names start with a dot.
-_TOOLS = {
-    "__macosx", "@eadir", "@recycle", "@recently-snapshot", "@sharebin", "@sharesnap", "@tmp", "@appstore", "#recycle",
-    "#snapshot", "~snapshot", "lost+found", "$recycle.bin", "recycler", "recycled", "found.000",
-    "system volume information", "network trash folder", "temporary items", "__pycache__", "_gsdata_", "cvs",
-}  # fmt: skip
 # Tools' folders that are not counted, since they may hold copies of everything.
 _UNCOUNTED = {"#snapshot", "~snapshot", "@recently-snapshot", "@sharesnap"} | {
     f".{name}" for name in ("snapshot", "snapshots", "zfs", "git", "dvc", "hg", "svn", "venv")
@@ -66,24 +61,31 @@ class Folder:
 def read_tree(folder: Path, endings: Collection[str]) -> Folder:
     """Read all folders below `folder`.
 
-    Links are followed, except into a folder that contains them. Hidden files are skipped.
+    Links are followed, except into a folder that contains them. Links below a link are followed once to each folder.
+    Hidden files are skipped.
 
     Args:
         folder: Folder to search.
         endings: Endings of image files, in lower case.
     """
-    return _read(os.fspath(folder), Folder(folder.name, ""), endings, frozenset())
+    return _read(os.fspath(folder), Folder(folder.name, ""), endings, _Way(frozenset(), None))
 
 
-def _read(place: str, folder: Folder, endings: Collection[str], above: frozenset[tuple[int, int]]) -> Folder:
-    """Fill a folder from its place on disk.
+@dataclass(frozen=True)
+class _Way:
+    """Way to a folder from the data set's folder."""
 
-    Args:
-        place: Absolute path.
-        folder: Empty folder.
-        endings: Endings of image files.
-        above: Device and inode of each folder that contains this one.
-    """
+    above: frozenset[tuple[int, int]]
+    """Device and inode of each folder on the way."""
+    linked: set[tuple[int, int]] | None
+    """Folders that were found through the same link; None outside links."""
+    is_link: bool = False
+    """Whether the way ends with a link."""
+
+
+def _read(place: str, folder: Folder, endings: Collection[str], way: _Way) -> Folder:
+    """Fill an empty folder from its place on disk."""
+    above, linked = way.above, way.linked
     try:
         status = Path(place).stat()
         here = (status.st_dev, status.st_ino)
@@ -92,6 +94,12 @@ def _read(place: str, folder: Folder, endings: Collection[str], above: frozenset
         if len(above) > _DEEPEST:
             folder.left_out[f"folder below {_DEEPEST} others"] += 1
             return folder
+        if way.is_link:
+            # Folders that are linked to each other have more paths than can be read.
+            linked = set() if linked is None else linked
+            if here in linked:
+                return folder
+            linked.add(here)
         with os.scandir(place) as entries:
             children = sorted(entries, key=lambda child: child.name)
     except OSError as error:
@@ -103,8 +111,8 @@ def _read(place: str, folder: Folder, endings: Collection[str], above: frozenset
             inner = Folder(child.name, f"{folder.path}/{child.name}" if folder.path else child.name)
             if child.name.lower() in _UNCOUNTED:
                 continue
-            _read(child.path, inner, endings, above | {here})
-            if not is_tools_folder(child.name):
+            _read(child.path, inner, endings, _Way(above | {here}, linked, child.is_symlink()))
+            if not is_hidden(child.name):
                 folder.folders.append(inner)
             elif inner.total:
                 folder.left_out[f"in {shown(child.name)}/, a hidden folder or one of a tool"] += inner.total
@@ -115,19 +123,6 @@ def _read(place: str, folder: Folder, endings: Collection[str], above: frozenset
         else:
             folder.left_out[f"ending {shown(ending) or '(none)'}"] += 1
     return folder
-
-
-def is_tools_folder(name: str) -> bool:
-    """Return whether a folder is hidden, or one that file servers and tools create beside images."""
-    return name.startswith(".") or name.lower() in _TOOLS
-
-
-def is_folder(child: os.DirEntry) -> bool:
-    """Return whether an entry is a folder, or a link to one."""
-    try:
-        return child.is_dir()
-    except OSError:  # A link that refers to itself counts as an unreadable file.
-        return False
 
 
 def shown(name: str) -> str:

@@ -1,6 +1,7 @@
 """Start a stage: under DVC with the settings that stage configure wrote, or from the command line through Hydra."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
