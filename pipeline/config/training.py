@@ -93,7 +93,8 @@ class PhaseConfig:
     label_smoothing: float = fraction()
     """Fraction of each training label that is spread evenly over all classes. Validation and test use plain labels."""
     diverged_above: float = above(1)
-    """Training loss at which the training is stopped as diverged, as a multiple of the loss of random guessing."""
+    """Training loss at which the training is stopped as diverged, as a multiple of the loss of random guessing, or of
+    the loss at its start if that is higher."""
     early_stopping_patience: int | None = at_least(0)
     """Number of epochs without improvement of `monitor` after which training stops. Null: no early stopping."""
     monitor: str = one_of("val_loss", "val_accuracy")

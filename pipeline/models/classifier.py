@@ -89,13 +89,18 @@ def with_input_size(model: keras.Model, size: int) -> keras.Model:
 def build_head(train: TrainConfig, features: int, class_count: int) -> keras.Model:
     """Build the head, which consists of dropout, a hidden layer if configured, and softmax in float32.
 
-    It maps features, [b, features], to class probabilities, [b, class_count].
+    It maps features, [b, features], to class probabilities, [b, class_count]. The last layer starts from zero weights,
+    so that a new head guesses, whatever the scale of the features is.
+
+    Source:
+        A. Kolesnikov et al., Big Transfer (BiT): General Visual Representation Learning, 2020.
     """
     penalty = regularizers.L2(train.l2) if train.l2 else None
     head = keras.Sequential([layers.Input((features,)), layers.Dropout(train.dropout, name="dropout")], name=HEAD)
     if train.hidden_units:
         head.add(layers.Dense(train.hidden_units, "relu", kernel_regularizer=penalty, name="hidden"))
-    head.add(layers.Dense(class_count, "softmax", kernel_regularizer=penalty, dtype="float32", name="probabilities"))
+    last = {"kernel_initializer": "zeros", "kernel_regularizer": penalty, "dtype": "float32"}
+    head.add(layers.Dense(class_count, "softmax", name="probabilities", **last))
     return head
 
 

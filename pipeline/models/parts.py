@@ -12,6 +12,7 @@ from keras import layers
 
 from pipeline.config import BackboneConfig
 from pipeline.models.classifier import BACKBONE, HEAD, POOLING, PREPROCESSING
+from pipeline.models.feature_scale import FeatureScale
 from pipeline.models.folding import folded
 from pipeline.models.freezing import all_layers, first_trainable, unfreeze
 from pipeline.models.fused_training import absorb_frozen_batch_norm, branch_rates
@@ -165,7 +166,8 @@ def parts_for_feature_extraction(model: keras.Model, backbone: BackboneConfig, p
     network.trainable = False
     intermediate = FrozenPart(preprocessing, split_below(network, above)[0], arithmetic)
     # Compiling a separate model keeps the compile settings out of the saved head.
-    trainable = keras.Model(head.inputs[0], head.outputs[0], name="trainable")
+    separate = keras.Model(head.inputs[0], head.outputs[0])
+    trainable = keras.Sequential([layers.Input(head.input_shape[1:]), FeatureScale(), separate], name="trainable")
     frozen = FrozenPart(preprocessing, network, arithmetic, pooled=True)
     return Parts(frozen, trainable, None, Arithmetic("float32"), intermediate)
 

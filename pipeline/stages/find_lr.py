@@ -26,7 +26,7 @@ from pipeline.storage.files import Json, whole_folder, write_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import progress
 from pipeline.training.features import TrainingData, training_data
-from pipeline.training.fit import FitContext, PhaseFit, compile_network, make_inputs, training_batches
+from pipeline.training.fit import FitContext, PhaseFit, compile_network, in_training, make_inputs, training_batches
 from pipeline.training.hardware import set_up
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def _losses(task: PhaseFit, context: FitContext, find_lr: FindLrConfig) -> list[
     rising = keras.optimizers.schedules.ExponentialDecay(find_lr.low, steps - 1, find_lr.high / find_lr.low)
     epochs = range(math.ceil(steps / math.ceil(len(task.data.train_indices) / task.phase.batch_size)))
     losses: list[float] = []
-    with parts.in_their_arithmetic(), context.strategy.scope(), progress("learning rate", steps) as advance:
+    with in_training(network_inputs, parts), context.strategy.scope(), progress("learning rate", steps) as advance:
         compile_network(network, task, rising, jit=context.hardware.jit_compile)
         for images, targets in training_batches(network_inputs, task, context, epochs).take(steps):
             network.reset_metrics()

@@ -48,7 +48,7 @@ def run(
         Environment that the result depends on, for run.json.
 
     Raises:
-        DivergedError: The loss is not finite, or far above that of random guessing.
+        DivergedError: The loss is not finite, or far above that at the start and that of guessing.
         PipelineError: A frozen BatchNormalization layer has changed, or an unfreeze depth is unknown.
     """
     strategy = set_up(settings.hardware, settings.seed)

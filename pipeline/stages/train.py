@@ -40,7 +40,7 @@ def run(
         Environment that the result depends on, for run.json.
 
     Raises:
-        DivergedError: The loss is not finite, or far above that of random guessing.
+        DivergedError: The loss is not finite, or far above that at the start and that of guessing.
     """
     strategy = set_up(settings.hardware, settings.seed)
     manifest = read_manifest(inputs / "prepare")

@@ -29,8 +29,8 @@ class EpochRecorder(keras.callbacks.Callback):
         epochs: range,
         *,
         images: int,
-        batch_size: int,
-        diverged_above: float,
+        phase: PhaseConfig,
+        loss_of_guessing: float,
     ):
         """Create a recorder without rows.
 
@@ -39,14 +39,15 @@ class EpochRecorder(keras.callbacks.Callback):
                 `pipeline.system.terminal.progress`.
             epochs: Numbers of the epochs of this fit, counted over both phases from 0.
             images: Number of images in an epoch.
-            batch_size: Number of images in a batch.
-            diverged_above: Training loss above which the fit counts as diverged.
+            phase: Settings of the phase. The fit has diverged if its mean loss is `diverged_above` times as high as at
+                its start, and as that of guessing.
+            loss_of_guessing: Training loss of a network that gives all classes the same probability.
         """
         super().__init__()
         self.rows: list[Row] = []
         """Metrics of each completed epoch."""
-        self._advance, self._epochs = advance, epochs
-        self._images, self._batch_size, self._diverged_above = images, batch_size, diverged_above
+        self._advance, self._epochs, self._images, self._phase = advance, epochs, images, phase
+        self._guessing = self._start = loss_of_guessing
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Stop if the process was interrupted or the loss has diverged; `logs` has the epoch's mean loss so far."""
@@ -54,10 +55,15 @@ class EpochRecorder(keras.callbacks.Callback):
             # The original exception is lost if it was raised in a callback from a library's C code.
             raise KeyboardInterrupt
         assert logs is not None
-        self._advance(min(self._batch_size, self._images - batch * self._batch_size))
-        if not np.isfinite(logs["loss"]) or (batch >= _MIN_BATCHES and logs["loss"] > self._diverged_above):
-            epoch = self._epochs.start + len(self.rows) + 1
-            raise _diverged(epoch, f"training loss {logs['loss']:.4g} after {batch + 1} batches")
+        size, loss = self._phase.batch_size, logs["loss"]
+        self._advance(min(size, self._images - batch * size))
+        if batch == 0:
+            # A resumed fit has the rows of its first epochs, and so the same start.
+            self._start = self.rows[0]["loss"] if self.rows else loss
+        limit = self._phase.diverged_above * max(self._start, self._guessing)
+        if not np.isfinite(loss) or (batch >= _MIN_BATCHES and loss > limit):
+            figures = f"training loss {loss:.4g} after {batch + 1} batches, {self._start:.4g} at the start"
+            raise _diverged(self._epochs.start + len(self.rows) + 1, figures)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Record and log the epoch's metrics."""

@@ -2,28 +2,32 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.utils.class_weight import compute_class_weight
 
-from pipeline.config import AugmentConfig, FinetuneConfig, HardwareConfig, PhaseConfig
+from pipeline.config import AugmentConfig, HardwareConfig, PhaseConfig
 from pipeline.inputs.augmentation import Mixing, Variants, mixes, varies
 from pipeline.inputs.batches import ImageInputs, Inputs, Labels, Plan, balanced, batches, in_order, shuffled
+from pipeline.models.feature_scale import unit_scale
 from pipeline.models.parts import AtTwoSizes, FrozenBelow, Parts
-from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import progress
 from pipeline.training import Row
 from pipeline.training.callbacks import EarlyStoppingWithEma, EpochRecorder, EpochSeeds
 from pipeline.training.checkpoint import EpochCheckpoint
+from pipeline.training.class_weights import class_weights
 from pipeline.training.features import TrainingData
 from pipeline.training.optimizers import Rates, make_optimizer
 
 log = logging.getLogger(__name__)
+
+# Number of images whose features show the scale of all.
+_EXAMPLES = 64
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
     """Fit a classifier's trainable part; it ends with the weights of the best or the last epoch, as `task.phase` sets.
 
     Raises:
-        DivergedError: The loss is not a number, or far above that of random guessing.
+        DivergedError: The loss is not a number, or far above that at the start and that of guessing.
     """
     parts, data, phase = task.parts, task.data, task.phase
     inputs = make_inputs(parts, data, phase, context)
@@ -104,11 +108,20 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
     steps = math.ceil(count / batch_size)
     rates = Rates(phase, steps)
     weights = class_weights(phase, data.labels[data.train_indices], data.classes)
-    with parts.in_their_arithmetic(), context.strategy.scope(), progress("epoch 1", phase.epochs * count) as advance:
+    with (
+        in_training(inputs, parts),
+        context.strategy.scope(),
+        progress("epoch 1", phase.epochs * count) as advance,
+    ):
         compile_network(network, task, rates, jit=context.hardware.jit_compile)
         loss_of_guessing = math.log(max(2, len(data.classes))) * max(weights.values() if weights else [1.0])
-        limit = phase.diverged_above * (loss_of_guessing + float(sum(network.losses)))
-        recorder = EpochRecorder(advance, epochs, images=count, batch_size=batch_size, diverged_above=limit)
+        recorder = EpochRecorder(
+            advance,
+            epochs,
+            images=count,
+            phase=phase,
+            loss_of_guessing=loss_of_guessing + float(sum(network.losses)),
+        )
         stopping = EarlyStoppingWithEma(phase)
         file = context.checkpoints / f"after_epoch_{task.epochs_before}.npz" if context.checkpoints else None
         checkpoint = EpochCheckpoint(file, parts.trainable, recorder=recorder, stopping=stopping, epochs=phase.epochs)
@@ -170,6 +183,24 @@ def make_inputs(parts: Parts, data: TrainingData, phase: PhaseConfig, context: F
     return PhaseInputs(training, validation, count, parts.trainable, mixed)
 
 
+@contextmanager
+def in_training(inputs: PhaseInputs, parts: Parts) -> Iterator[None]:
+    """Let a phase's layers compute as in training within a block: in their arithmetic, a head on scaled features."""
+    with (
+        parts.in_their_arithmetic(),
+        nullcontext() if parts.upper else unit_scale(parts.trainable, _example(inputs, parts)),
+    ):
+        yield
+
+
+def _example(inputs: PhaseInputs, parts: Parts) -> np.ndarray:
+    """Return features of a few training images, from the whole training set."""
+    count = len(inputs.training)
+    chosen = np.unique(np.linspace(0, count - 1, _EXAMPLES).round().astype(np.int64))
+    batch = inputs.training.take(chosen, np.zeros(len(chosen), np.int64))
+    return batch if inputs.network is parts.trainable else parts.frozen.from_pixels(tf.constant(batch)).numpy()
+
+
 def training_batches(inputs: PhaseInputs, task: PhaseFit, context: FitContext, epochs: range) -> tf.data.Dataset:
     """Create the training batches of a phase's epochs, with label smoothing and mixing as configured."""
     data, phase, seed = task.data, task.phase, context.seed
@@ -195,36 +226,6 @@ def _warn_of_lonely_classes(plan: Plan, labels: np.ndarray, batch_size: int, epo
             "augment.mixup, cutmix: %d of %d batches of the first epoch contain only one class, so that mixing does not "
             "change their labels; raise finetune.batch_size, or set finetune.balanced_sampling=true", alone, len(parts),
         )  # fmt: skip
-
-
-def class_weights(phase: PhaseConfig, labels: np.ndarray, classes: Sequence[str]) -> dict[int, float] | None:
-    """Return the weight of each class in the loss, by class index, or None if all classes have the same weight.
-
-    Args:
-        phase: Settings with `class_weight`. balanced gives weights inversely proportional to class frequency, with an
-            average of 1 over the images. A mapping gives weights by class name, which are 1 for missing classes.
-        labels: Class index of each training image, int [n].
-        classes: Class names.
-
-    Raises:
-        PipelineError: `class_weight` names an unknown class.
-    """
-    if phase.class_weight == "none":
-        return None
-    if phase.class_weight == "balanced":
-        present = np.unique(labels)
-        weights = compute_class_weight("balanced", classes=present, y=labels)
-        return dict(zip(present.tolist(), weights.tolist(), strict=True))
-    # YAML reads a class called 1 as a number.
-    by_name = {str(name): float(weight) for name, weight in phase.class_weight.items()}
-    unknown = [repr(name) for name in by_name if name not in classes]
-    if unknown:
-        section = "finetune" if isinstance(phase, FinetuneConfig) else "train"
-        raise PipelineError(
-            f"{section}.class_weight: unknown class {', '.join(unknown)}; the classes are "
-            f"{', '.join(map(repr, classes))}"
-        )
-    return {index: by_name.get(name, 1.0) for index, name in enumerate(classes)}
 
 
 def compile_network(

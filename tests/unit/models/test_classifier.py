@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 from pipeline.models.classifier import with_input_size
 from tests.support.training import classifier
@@ -14,6 +15,13 @@ def test_an_optional_hidden_layer_and_its_penalty(configure):
     assert head.get_layer("hidden").units == 7
     assert len(head.losses) == 2
     assert isinstance(head.get_layer("probabilities").kernel_regularizer, keras.regularizers.L2)
+
+
+@pytest.mark.parametrize("hidden", [0, 7])
+def test_a_new_head_guesses(configure, hidden):
+    head = classifier(configure("backbone=scratch_cnn", f"train.hidden_units={hidden}")).get_layer("head")
+    features = 1000 * np.random.default_rng(1).random((4, 128), np.float32)
+    np.testing.assert_array_equal(head(features), np.full((4, 3), 1 / 3, np.float32))
 
 
 def test_another_size_shares_the_weights(configure):

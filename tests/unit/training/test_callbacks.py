@@ -8,24 +8,46 @@ from pipeline.system.errors import DivergedError
 from pipeline.training.callbacks import EpochRecorder, EpochSeeds
 
 
-def recorder() -> EpochRecorder:
-    return EpochRecorder(lambda count, note=None: None, range(2, 5), images=100, batch_size=2, diverged_above=3.0)
+@pytest.fixture
+def recorder(configure):
+    """Makes a recorder whose limit is three times the loss of guessing, which is 1."""
+    phase = configure("train.batch_size=2").train
+    return lambda: EpochRecorder(
+        lambda count, note=None: None, range(2, 5), images=100, phase=phase, loss_of_guessing=1.0
+    )
 
 
-def test_a_loss_that_is_not_a_number_ends_the_training_at_once():
+def test_a_loss_that_is_not_a_number_ends_the_training_at_once(recorder):
     recording = recorder()
     recording.on_epoch_begin(0)
     with pytest.raises(DivergedError, match=r"diverged in epoch 3 .*nan.*lower the learning rate"):
         recording.on_train_batch_end(0, {"loss": np.nan})
 
 
-def test_a_high_loss_ends_the_training_once_it_is_the_mean_of_enough_batches():
+def test_a_high_loss_ends_the_training_once_it_is_the_mean_of_enough_batches(recorder):
     recording = recorder()
-    recording.on_epoch_begin(0)
+    recording.on_train_batch_end(0, {"loss": 0.9})
     recording.on_train_batch_end(9, {"loss": 3.1})
     recording.on_train_batch_end(10, {"loss": 2.9})
-    with pytest.raises(DivergedError, match=r"training loss 3\.1 after 11 batches"):
+    with pytest.raises(DivergedError, match=r"training loss 3\.1 after 11 batches, 0\.9 at the start"):
         recording.on_train_batch_end(10, {"loss": 3.1})
+
+
+def test_a_loss_that_comes_down_from_a_high_start_is_no_divergence(recorder):
+    recording = recorder()
+    for batch, mean in enumerate(np.linspace(8, 3.2, 11)):
+        recording.on_train_batch_end(batch, {"loss": mean})
+    with pytest.raises(DivergedError, match=r"training loss 25 after 12 batches, 8 at the start"):
+        recording.on_train_batch_end(11, {"loss": 25.0})
+
+
+def test_a_resumed_training_is_compared_with_its_first_epoch(recorder):
+    recording = recorder()
+    recording.rows = [{"loss": 4.0}, {"loss": 2.0}]
+    recording.on_train_batch_end(0, {"loss": 2.0})
+    recording.on_train_batch_end(10, {"loss": 11.9})
+    with pytest.raises(DivergedError, match=r"in epoch 5 .*4 at the start"):
+        recording.on_train_batch_end(10, {"loss": 12.1})
 
 
 def test_what_dropout_draws_is_a_function_of_seed_and_epoch():

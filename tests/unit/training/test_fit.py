@@ -1,17 +1,17 @@
-"""What recipes do to a fit: averages, several rounds and sizes, live augmentation, weights of classes, divergence."""
+"""What recipes do to a fit: averages, several rounds and sizes, live augmentation, scale of features, divergence."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.inputs.batches import FeatureInputs
 from pipeline.models.saving import load_classifier
 from pipeline.storage.files import read_json
-from pipeline.system.errors import DivergedError, PipelineError
-from pipeline.training.fit import PhaseInputs, class_weights, make_inputs
+from pipeline.system.errors import DivergedError
+from pipeline.training.fit import PhaseInputs, make_inputs
 from tests.support.training import (
     classifier,
     context_of,
@@ -113,25 +113,39 @@ def test_a_loss_far_above_that_of_guessing_ends_the_training(configure):
         fit(configure(*SMALL, *overrides), "train")
 
 
-LABELS = np.repeat([0, 1, 2], [90, 9, 1])
-CLASSES = ["a", "b", "c"]
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_a_head_is_trained_the_same_on_features_of_any_scale(configure, monkeypatch, hidden):
+    take = FeatureInputs.take
+    config = configure(
+        "backbone.weights=random", f"train.hidden_units={hidden}", "train.batch_size=3", "train.epochs=3"
+    )
+
+    def losses(scale: float) -> list[float]:
+        def scaled(*arguments) -> np.ndarray:
+            features = take(*arguments)
+            # Others are those that fine-tuning starts from.
+            return features * np.float32(scale) if features.ndim == 2 else features
+
+        monkeypatch.setattr(FeatureInputs, "take", scaled)
+        trained = fit(config, "train")
+        # Twelve batches begin at the loss of guessing, so that no scale is taken for divergence.
+        return [row["loss"] for row in trained.rows]
+
+    plain = losses(1)
+    assert plain[0] < 1.5
+    for scale in (0.01, 30, 1000):
+        assert losses(scale) == pytest.approx(plain, rel=1e-3)
 
 
-def weights(configure, setting, classes=CLASSES, phase="train"):
-    return class_weights(replace(getattr(configure(), phase), class_weight=setting), LABELS, classes)
+def test_the_classifier_has_the_scale_in_its_weights(configure):
+    trained = fit(configure("backbone.weights=random", "train.epochs=2"), "train")
+    assert trained.validation_loss == pytest.approx(trained.kept["val_loss"], rel=1e-2)
 
 
-def test_weights_of_classes_in_the_loss(configure):
-    assert weights(configure, "none") is None
-    balanced = weights(configure, "balanced")
-    assert [balanced[index] * count for index, count in enumerate((90, 9, 1))] == pytest.approx([100 / 3] * 3)
-    assert weights(configure, {"b": 2}) == {0: 1.0, 1: 2.0, 2: 1.0}
-    # YAML reads a class called 1 as a number.
-    assert weights(configure, {1: 3}, ["0", "1", "2"])[1] == 3
-
-
-@pytest.mark.parametrize("phase", ["train", "finetune"])
-def test_a_weight_for_an_unknown_class_names_the_key_and_the_classes(configure, phase):
-    expected = rf"^{phase}\.class_weight: unknown class 'd'; the classes are 'a', 'b', 'c'$"
-    with pytest.raises(PipelineError, match=expected):
-        weights(configure, {"d": 2}, phase=phase)
+@pytest.mark.parametrize("rate", ["0.1", "1", "10"])
+def test_a_head_whose_loss_gets_worse_ends_the_training_in_its_first_epoch(configure, rate):
+    config = configure("backbone.weights=random", "train.batch_size=2", f"train.learning_rate={rate}", "train.epochs=5")
+    with pytest.raises(
+        DivergedError, match=r"diverged in epoch 1 \(training loss .* after 1\d batches, 1\.099 at the start"
+    ):
+        fit(config, "train")
