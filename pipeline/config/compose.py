@@ -13,6 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import Config, DatasetConfig
+from pipeline.config.texts import command, literal, name_as_text, quoted_at, with_text_keys
+from pipeline.config.texts import quote_literally as quote_literally
+from pipeline.config.texts import quoted as quoted
 from pipeline.config.validate import ConfigError, check, find_problems, known_keys, unknown
 from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
@@ -27,7 +30,6 @@ GROUPS = {
 }
 
 _OVERRIDE = re.compile(r"^([+~]*)([A-Za-z_][\w./@:-]*)(=|$)")
-_DICT_KEY, _ESCAPED = re.compile(r"([\\()\[\]{}:=, \t])"), r"\\\1"
 
 
 def is_override(argument: str) -> bool:
@@ -46,7 +48,7 @@ def with_params(overrides: Sequence[str]) -> list[str]:
         PipelineError: The file params.yaml is not YAML, or not a mapping.
     """
     params = _read_params()
-    later = [_normalise_override(override) for override in overrides if override != "experiment=null"]
+    later = [literal(_normalise_override(each)) for each in overrides if each != "experiment=null"]
     chosen = {override.split("=")[0].lstrip("+") for override in later}
     if "experiment" in chosen or "experiment=null" in overrides:
         params["experiment"] = None
@@ -72,6 +74,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose("config", overrides=list(overrides))
         OmegaConf.resolve(cfg)
+        name_as_text(cfg)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([" ".join(str(error).split())]) from error
     return cfg
@@ -111,6 +114,20 @@ def datasets(overrides: Sequence[str]) -> list[DatasetConfig]:
     return [each for place, each in enumerate(found) if each not in found[:place]]
 
 
+def check_single(overrides: Sequence[str]) -> None:
+    """Check that no override has several values, for a command that runs one job.
+
+    Raises:
+        ConfigError: An override is a sweep.
+    """
+    several = [each.input_line or "" for each in _parse(overrides) if each.is_sweep_override()]
+    if several:
+        raise ConfigError(
+            f"{each}: has several values; add -m to run one job for each, or type {command(each)} for one text"
+            for each in several
+        )
+
+
 def sweep_trials(overrides: Sequence[Override]) -> Iterator[list[str]]:
     """Yield lists of overrides without sweeps, which together contain each value of each sweep.
 
@@ -132,8 +149,8 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed.append(parser.parse_override(override))
         except HydraException as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError([f"{override}: is not a valid Hydra override ({reason})"]) from error
+            problem = f"{override}: Hydra can't read this value; if it is one text, type {command(override)}"
+            raise ConfigError([problem]) from error
     return [each for each in parsed if not each.key_or_group.startswith("hydra")]
 
 
@@ -154,6 +171,7 @@ def from_hydra(cfg: DictConfig) -> Config:
     """Return the checked configuration of a job from the one that Hydra composed."""
     plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
     OmegaConf.resolve(plain)
+    name_as_text(plain)
     return check(plain)
 
 
@@ -208,7 +226,8 @@ def _normalise_override(override: str) -> str:
 
 def _read_params() -> Json:
     try:
-        params = OmegaConf.to_container(OmegaConf.load(PARAMS)) if PARAMS.exists() else {}
+        text = with_text_keys(PARAMS.read_text(encoding="utf-8")) if PARAMS.exists() else ""
+        params = OmegaConf.to_container(OmegaConf.create(text))
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise PipelineError(f"params.yaml can't be read: {error}") from error
     if not isinstance(params, dict):
@@ -222,30 +241,10 @@ def _as_overrides(key: str, value: object) -> Iterable[str]:
         return
     leaf = key in known_keys() and not any(known.startswith(f"{key}.") for known in known_keys())
     if leaf or not isinstance(value, dict):
-        yield f"{key}={value}" if key in GROUPS else _normalise_override(f"{key}={quoted(value)}")
+        yield f"{key}={value}" if key in GROUPS else _normalise_override(f"{key}={quoted_at(key, value)}")
         return
     if key in GROUPS and value.get("name") is not None:
         yield f"{key}={value['name']}"
     for leaf, leaf_value in value.items():
         if not (key in GROUPS and leaf == "name"):
             yield from _as_overrides(f"{key}.{leaf}", leaf_value)
-
-
-def quoted(value: object) -> str:
-    """Return `value` as text in the grammar of Hydra's overrides."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", r"\'")
-        return f"'{escaped}'"
-    if isinstance(value, list):
-        return "[" + ",".join(quoted(item) for item in value) + "]"
-    if isinstance(value, dict):
-        items = [f"{_DICT_KEY.sub(_ESCAPED, str(key))}:{quoted(item)}" for key, item in value.items()]
-        return "{" + ",".join(items) + "}"
-    return "null" if value is None else repr(value)
-
-
-def quote_literally(text: str) -> str:
-    """Quote a text so that `${...}` in it is not an interpolation."""
-    return quoted(re.sub(r"(\\*)\$\{", r"\1\1\\${", text))

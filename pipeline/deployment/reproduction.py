@@ -14,7 +14,7 @@ from rich.table import Table
 
 from pipeline.comparison.experiments import Experiment, find
 from pipeline.config import TrackingConfig
-from pipeline.config.compose import quoted
+from pipeline.config.texts import quoted, quoted_at
 from pipeline.storage.files import Json, file_sha256
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE, resolve
@@ -139,7 +139,7 @@ def as_overrides(settings: Json) -> list[str]:
                 # Relative paths refer to this checkout, not to the clone.
                 value = str(resolve(value))
             if key != "name":
-                overrides.append(f"{name}.{key}={quoted(value)}")
+                overrides.append(f"{name}.{key}={quoted_at(f'{name}.{key}', value)}")
     return overrides
 
 

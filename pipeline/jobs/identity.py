@@ -1,9 +1,7 @@
 """Experiments, and the keys that identify them and the results of their stages."""
 
 import functools
-import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from pipeline.data.sources import listing_digest
 from pipeline.stages import COMPUTING, declaration
 from pipeline.stages.settings import OUTPUTS, RESULTS, stage_settings
 from pipeline.storage.digests import file_digests
-from pipeline.storage.files import Json, file_sha256, files_below, read_json, write_json
+from pipeline.storage.files import Json, content_digest, read_json, text_sha256, write_json
 from pipeline.system.paths import CODE, resolve
 
 Digests = dict[str, str | None]
@@ -134,23 +132,8 @@ def code_digest(paths: tuple[str, ...]) -> str:
 
     It is computed once per process, since later changes do not affect the code that the process has imported.
     """
-    return _digest(f"{path} {content_digest(CODE / path)}\n" for path in paths)
-
-
-def content_digest(path: Path) -> str:
-    """Return the sha256 of a file's content, or of the paths and contents of all files in a folder.
-
-    Raises:
-        OSError: The file or folder does not exist.
-    """
-    if not path.is_dir():
-        return file_sha256(path)
-    return _digest(f"{file.relative_to(path).as_posix()} {file_sha256(file)}\n" for file in files_below(path))
-
-
-def _digest(lines: Iterable[str]) -> str:
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return text_sha256("".join(f"{path} {content_digest(CODE / path)}\n" for path in paths))
 
 
 def _key(parts: Json) -> str:
-    return _digest([json.dumps(parts, sort_keys=True, default=str)])[:16]
+    return text_sha256(json.dumps(parts, sort_keys=True, default=str))[:16]

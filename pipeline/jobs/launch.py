@@ -90,6 +90,8 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
     complete = compose.with_params(overrides)
     if not prints:
         compose.check_choices(complete)
+        if not sweeps:
+            compose.check_single(complete)
         _check_images(complete)
         if not sweeps and _plans(complete):
             _print_plan(stage, complete, lambda experiment: folder if named else folder / experiment)

@@ -22,7 +22,7 @@ class FeatureScale(keras.layers.Layer):
 
 @contextmanager
 def unit_scale(trainable: keras.Model, features: np.ndarray) -> Iterator[None]:
-    """Train a new head on features scaled to a mean square of 1 within a block; its kernel contains the scale afterwards.
+    """Train a new head on features scaled to a mean square of 1 within a block; its kernel then contains the scale.
 
     Args:
         trainable: Model that begins with a `FeatureScale`, followed by a new head.

@@ -97,3 +97,20 @@ def file_sha256(path: Path) -> str:
     """Return the sha256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """Return the sha256 of a file's content, or of the paths and contents of all files in a folder.
+
+    Raises:
+        OSError: The file or folder does not exist.
+    """
+    if not path.is_dir():
+        return file_sha256(path)
+    lines = (f"{file.relative_to(path).as_posix()} {file_sha256(file)}\n" for file in files_below(path))
+    return text_sha256("".join(lines))
+
+
+def text_sha256(text: str) -> str:
+    """Return the sha256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,6 +1,7 @@
 """Paths of this code, its lock files, and the checkout for results and data."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 CODE = Path(__file__).resolve().parents[2]
@@ -28,5 +29,16 @@ def lasting(path: Path) -> Path:
 
 
 def resolve(path: str | Path) -> Path:
-    """Return an absolute path: relative paths are relative to the main checkout, and `~` is the home folder."""
-    return (main_checkout() / Path(path).expanduser()).resolve()
+    """Return an absolute path: relative paths are relative to the main checkout, and `~` is the home folder.
+
+    Environment variables, such as `$HOME`, are replaced unless there is a path with this text.
+    """
+    plain = _absolute(Path(path))
+    return plain if "$" not in str(path) or plain.exists() else _absolute(Path(os.path.expandvars(path)))
+
+
+def _absolute(path: Path) -> Path:
+    # Users of containers may have no home folder.
+    with suppress(RuntimeError):
+        path = path.expanduser()
+    return (main_checkout() / path).resolve()

@@ -1,11 +1,8 @@
 """Create MLflow runs for experiments and for learning-rate range tests."""
 
-import hashlib
 import json
-import os
-import subprocess
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from getpass import getuser
 from pathlib import Path
 
 import mlflow
@@ -15,11 +12,11 @@ from mlflow.exceptions import MlflowException
 from omegaconf import OmegaConf
 
 from pipeline.config import Config, TrackingConfig, experiment_settings
-from pipeline.storage.files import Json, file_sha256
+from pipeline.config.texts import NAMED
+from pipeline.storage.files import Json
 from pipeline.system import processes
-from pipeline.system.paths import CODE, LOCKS
-from pipeline.system.processes import SWEEP, TRIAL
 from pipeline.tracking.metric_names import BATCH, flatten, metrics_of_now
+from pipeline.tracking.origin import origin
 from pipeline.tracking.store import connect, unusable
 
 # Largest number of parameters in one call of log_batch.
@@ -68,13 +65,26 @@ def create_run(client: mlflow.MlflowClient, experiment_id: str, key: str, config
         Id of the run.
     """
     name = RunRecord.of("", key, config).name(config.finetune.unfreeze)
-    tags = {"role": "experiment", "experiment_key": key, "mlflow.source.name": "pipeline", **_origin()}
+    tags = {"role": "experiment", "experiment_key": key, "mlflow.source.name": "pipeline", **origin()}
     run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
-    params = [Param(name, str(value)) for name, value in flatten(experiment_settings(config)) if value is not None]
+    params = [Param(name, value) for name, value in _parameters(config)]
     for start in range(0, len(params), _PARAMS):
         client.log_batch(run_id, params=params[start : start + _PARAMS])
     _log_config(client, run_id, config)
     return run_id
+
+
+def _parameters(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the parameters of a run: all settings that results depend on, except those that are null."""
+    settings = experiment_settings(config)
+    for key in NAMED:
+        # MLflow does not accept all names of classes as names of parameters.
+        section, _, leaf = key.partition(".")
+        if isinstance(settings[section][leaf], dict):
+            settings[section][leaf] = json.dumps(settings[section][leaf], ensure_ascii=False)
+    for name, value in flatten(settings):
+        if value is not None:
+            yield name, str(value)
 
 
 def log_rate_range(config: Config, folder: Path, figures: Json) -> None:
@@ -91,7 +101,7 @@ def log_rate_range(config: Config, folder: Path, figures: Json) -> None:
     try:
         client, experiment_id = connect(config.tracking)
         name = f"find_lr {config.backbone.name} {figures['phase']}"
-        tags = {"role": "find_lr", "mlflow.source.name": "pipeline.find_lr", **_origin()}
+        tags = {"role": "find_lr", "mlflow.source.name": "pipeline.find_lr", **origin()}
         run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
         metrics = metrics_of_now({f"find_lr/{key}": figures[key] for key in ("suggested", "configured")})
         for step, row in enumerate(pd.read_csv(folder / "rates.csv").to_dict("records"), start=1):
@@ -107,33 +117,3 @@ def log_rate_range(config: Config, folder: Path, figures: Json) -> None:
 
 def _log_config(client: mlflow.MlflowClient, run_id: str, config: Config) -> None:
     client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(asdict(config))), "config.yaml")
-
-
-def _origin() -> dict[str, str]:
-    """Return tags with the user, the commit, uncommitted changes, lock files, and the sweep of the job."""
-    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
-    tags = {
-        "mlflow.user": getuser(),
-        "git_commit": commit,
-        "mlflow.source.git.commit": commit,
-        "git_dirty": str(bool(changes)).lower() if commit else "",
-    }
-    tags |= {
-        f"{lock.stem.replace('requirements', 'lock').replace('-', '_')}_sha256": file_sha256(lock)
-        for lock in LOCKS
-        if lock.exists()
-    }
-    # The committed version, since DVC changes the file in the folder while stages run.
-    committed = _git("show", "HEAD:dvc.lock")
-    tags["dvc_lock_sha256"] = hashlib.sha256(f"{committed}\n".encode()).hexdigest() if committed else ""
-    tags["sweep"] = os.environ.get(SWEEP, "")
-    if trial := json.loads(os.environ.get(TRIAL, "{}")):
-        tags |= {"study": trial["study"], "trial": str(trial["number"])}
-    return {name: value for name, value in tags.items() if value}
-
-
-def _git(*arguments: str) -> str:
-    try:
-        return subprocess.run(["git", *arguments], cwd=CODE, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""

@@ -27,8 +27,7 @@ def class_weights(phase: PhaseConfig, labels: np.ndarray, classes: Sequence[str]
         present = np.unique(labels)
         weights = compute_class_weight("balanced", classes=present, y=labels)
         return dict(zip(present.tolist(), weights.tolist(), strict=True))
-    # YAML reads a class called 1 as a number.
-    by_name = {str(name): float(weight) for name, weight in phase.class_weight.items()}
+    by_name = {name: float(weight) for name, weight in phase.class_weight.items()}
     unknown = [repr(name) for name in by_name if name not in classes]
     if unknown:
         section = "finetune" if isinstance(phase, FinetuneConfig) else "train"
