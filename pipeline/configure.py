@@ -1,8 +1,17 @@
 """Stage configure, `python -m pipeline.configure`: compose the settings of each stage from conf/ and params.yaml."""
 
 from pipeline.config.compose import configuration
+from pipeline.jobs.networks import check_networks
 from pipeline.stages.settings import write_settings
 from pipeline.system.cli import run_command
 
+
+def main() -> None:
+    """Write the settings of each stage, after all checks that need no images."""
+    config = configuration()
+    check_networks([config])
+    write_settings(config)
+
+
 if __name__ == "__main__":
-    run_command(lambda: write_settings(configuration()))
+    run_command(main)

@@ -37,11 +37,13 @@ def find_lr(args: argparse.Namespace) -> None:
     config = configuration(args.overrides)
     # MLflow takes seconds to import, so it is imported only after the configuration is checked.
     from pipeline.jobs.identity import Experiment
+    from pipeline.jobs.networks import check_networks
     from pipeline.jobs.run_stages import run_through
     from pipeline.jobs.stage import places_of
     from pipeline.system.terminal import start_logging
     from pipeline.tracking.new_run import log_rate_range
 
+    check_networks([config])
     experiment = Experiment.of(config, Path("runs"))
     root = experiment.root / experiment.key
     start_logging(root / "find_lr.log")

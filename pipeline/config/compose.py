@@ -1,8 +1,10 @@
 """Compose a configuration: the command line overrides params.yaml, which overrides conf/."""
 
+import itertools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -29,6 +31,11 @@ GROUPS = {
     if folder.is_dir() and folder.name != "hydra"
 }
 
+# Keys and groups that decide which network is trained, and from which layer on.
+_NETWORK = {
+    *("experiment", "backbone", "backbone.weights", "backbone.constructor", "image_size"),
+    *("finetune", "finetune.unfreeze", "finetune.phases", "finetune.rate_factors"),
+}
 _OVERRIDE = re.compile(r"^([+~]*)([A-Za-z_][\w./@:-]*)(=|$)")
 
 
@@ -139,6 +146,25 @@ def sweep_trials(overrides: Sequence[Override]) -> Iterator[list[str]]:
     for index, options in enumerate(choices):
         for option in options[1:]:
             yield [*first[:index], option, *first[index + 1 :]]
+
+
+def network_configurations(overrides: Sequence[str]) -> list[Config]:
+    """Return a configuration for each combination of the values that decide which network is trained, and how deep.
+
+    Args:
+        overrides: All overrides of a command, which `check_choices` has accepted; sweeps over other keys have their
+            first value.
+    """
+    choices = []
+    for each in _parse(overrides):
+        options = _single_overrides(each)
+        choices.append(options if each.key_or_group in _NETWORK else options[:1])
+    found = []
+    for trial in itertools.product(*choices):
+        # Values that are valid individually may not be together, which the job reports.
+        with suppress(ConfigError):
+            found.append(check(composed(trial)))
+    return found
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:

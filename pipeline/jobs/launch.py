@@ -19,6 +19,7 @@ from pipeline.config import compose
 from pipeline.data.sources import check_images
 from pipeline.jobs.identity import Experiment, experiment_key, read_digests
 from pipeline.jobs.job import JobResult, JobStatus, reason, run_job
+from pipeline.jobs.networks import check_networks
 from pipeline.jobs.progress import SweepJob, workers
 from pipeline.stages.settings import OUTPUTS, read_config
 from pipeline.storage.files import Json, is_writable
@@ -99,6 +100,8 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
         if not is_writable(folder):
             # Hydra would print a traceback.
             raise PipelineError(f"{key}: {folder.absolute()} is not writable; choose another folder for the results")
+        if stage != "prepare":
+            check_networks(compose.network_configurations(complete))
     if sweeps:
         # The overrides are the sweep's name, so repeating the command resumes the sweep. Hydra sets it for every job.
         complete.append(f"+hydra.job.env_set.{SWEEP}={compose.quote_literally(' '.join(overrides))}")
@@ -107,7 +110,10 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
         complete.append(f"hydra.sweep.dir={compose.quote_literally(str(Path.cwd() / 'runs'))}")
     sys.argv[1:] = [*options, f"hydra.job.name={stage or 'pipeline'}", *complete]
     _register_resolvers()
-    hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(HydraJob(stage))()
+    job = HydraJob(stage)
+    hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(job)()
+    if job.error:
+        raise job.error
 
 
 def _plans(overrides: Sequence[str]) -> bool:
@@ -146,13 +152,15 @@ class HydraJob:
     def __init__(self, stage: str | None):
         """Create the function that runs all stages up to `stage` (None: all)."""
         self.stage = stage
+        self.error: Exception | None = None
+        """Error of a single job, around which Hydra would print the overrides and a hint for its developers."""
         self.__name__ = "job"
 
     def __call__(self, cfg: DictConfig) -> Json:
         """Run the job.
 
         Returns:
-            A `JobResult` as a dictionary, in a sweep also for a failed job, since launchers differ in exceptions.
+            A `JobResult` as a dictionary, also for a failed job, since launchers differ in exceptions.
         """
         _register_resolvers()
         state = HydraConfig.get()
@@ -172,13 +180,11 @@ class HydraJob:
             except Exception as error:
                 if interrupted():
                     raise KeyboardInterrupt from error
-                if not sweep and isinstance(error, PipelineError):
-                    # Hydra would print it among advice that concerns its own errors.
-                    print(f"\n{error}", file=sys.stderr)
-                    sys.exit(1)
-                if not sweep:
-                    raise
-                log.error("%s failed: %s", folder, reason(error), exc_info=not isinstance(error, PipelineError))
+                if sweep:
+                    expected = isinstance(error, PipelineError)
+                    log.error("%s failed: %s", folder, error if expected else reason(error), exc_info=not expected)
+                else:
+                    self.error = error
                 result = JobResult(JobStatus.FAILED, str(folder), "", reason(error))
             if place:
                 log.info(place.end(result, perf_counter() - started))

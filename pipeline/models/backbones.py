@@ -60,9 +60,9 @@ def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path
             raise
         raise PipelineError(
             f"backbone.weights: the ImageNet weights of {backbone.name} are not available ({str(error).splitlines()[0]}). Do one of these:\n"
-            "  - use this backbone on a machine with internet access, and copy the folder ~/.keras/models from there\n"
-            f"  - set backbone.weights=<path> to a copy of the file ({backbone.constructor} without its classifier, 'notop')\n"
-            "  - use backbone=efficientnet_lite0, whose ImageNet weights are installed with this pipeline"
+            "  - copy the folder ~/.keras/models from a machine that has used this backbone\n"
+            f"  - set backbone.weights=<path> to the file ({backbone.constructor} without its classifier, 'notop')\n"
+            "  - use backbone=efficientnet_lite0, whose weights are installed"
         ) from error
     if weights == "file":
         _load_file(model, backbone, weights_file or resolve(backbone.weights))

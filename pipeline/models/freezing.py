@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import keras
@@ -12,6 +12,9 @@ from pipeline.config import FinetuneConfig
 from pipeline.models.classifier import BACKBONE, HEAD
 from pipeline.models.graph import cut_points
 from pipeline.system.errors import PipelineError
+
+# Largest number of names in a message.
+_SHOWN = 10
 
 
 def block_starts(backbone: keras.Model, pattern: str) -> dict[str, int]:
@@ -74,8 +77,14 @@ def first_trainable(backbone: keras.Model, depth: int | str, pattern: str) -> in
     raise PipelineError(
         f"finetune.unfreeze: {depth!r} is not a block or layer of this backbone{f'; did you mean {near[0]}?' if near else '.'} "
         f"Allowed: auto, all, none, a layer's name or index (0 to {len(names) - 1}), -1 to -{len(blocks)}. "
-        f"The blocks are {', '.join(blocks)}"
+        f"The blocks are {_listed(blocks)}"
     )
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return names as a list for a message, without those in the middle if there are many."""
+    shown = list(names)
+    return ", ".join(shown if len(shown) <= _SHOWN else [*shown[:3], "...", *shown[-3:]])
 
 
 def rate_factors(model: keras.Model, pattern: str, settings: FinetuneConfig) -> dict[int, float]:
@@ -97,7 +106,7 @@ def rate_factors(model: keras.Model, pattern: str, settings: FinetuneConfig) -> 
     factors = {name: settings.rate_decay**place for place, name in enumerate(reversed(starts))} | {HEAD: 1.0}
     if unknown := sorted(set(named) - set(factors)):
         raise PipelineError(
-            f"finetune.rate_factors: {', '.join(unknown)} is not a block of this backbone; allowed are {', '.join(factors)}"
+            f"finetune.rate_factors: {', '.join(unknown)} is not a block of this backbone; allowed are {_listed(factors)}"
         )
     factors |= named
     by_variable = {id(variable): factors[HEAD] for variable in head.trainable_variables}

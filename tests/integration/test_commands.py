@@ -19,16 +19,17 @@ def complete(tmp_path):
 @pytest.mark.slow
 def test_a_sweep_of_the_whole_pipeline_and_its_repeat(command, tmp_path, images):
     """Jobs in folders of their own, one experiment each; nothing is done twice, one failure stops nothing."""
-    jobs = "finetune.unfreeze=all,none,nonsense"
+    jobs = "finetune.learning_rate=1e-3,2e-3,1e30"
     # A reference to another setting reaches the jobs, and the sweep's name, as it was typed.
     refers = "finetune.class_weight=${train.class_weight}"
-    sweep = ["pipeline", "-m", *small_arguments(images), "backbone=scratch_cnn", refers, jobs]
+    diverging = ["finetune.optimizer=sgd", "finetune.warmup_epochs=0"]
+    sweep = ["pipeline", "-m", *small_arguments(images), "backbone=scratch_cnn", *diverging, refers, jobs]
     first = command(*sweep)
     assert first.returncode == 1
-    assert "'nonsense' is not a block or layer" in first.stderr
+    assert "The training diverged in epoch 2" in first.stderr
     assert "Traceback" not in first.stderr
     done = complete(tmp_path)
-    assert sorted(run.data.params["finetune.unfreeze"] for run in done) == ["all", "none"]
+    assert sorted(run.data.params["finetune.learning_rate"] for run in done) == ["0.001", "0.002"]
     assert {run.data.tags["sweep"] for run in done} == {" ".join(sweep[2:])}
     folders = [folder for folder in (tmp_path / "runs").iterdir() if folder.is_dir()]
     assert len(folders) == 3
@@ -46,12 +47,12 @@ def test_a_sweep_of_the_whole_pipeline_and_its_repeat(command, tmp_path, images)
     assert "started" not in again.stderr
     assert len(complete(tmp_path)) == 2
 
-    retried = command(*sweep[:-1], "finetune.unfreeze=all,nonsense", "sweep.retry_failed=true")
+    retried = command(*sweep[:-1], "finetune.learning_rate=1e-3,1e30", "sweep.retry_failed=true")
     assert "1 failed, 1 skipped" in retried.stderr
     assert "finetune: started" in retried.stderr
-    assert command(*sweep[:-1], "finetune.unfreeze=all,none").returncode == 0
+    assert command(*sweep[:-1], "finetune.learning_rate=1e-3,2e-3").returncode == 0
 
-    compared = command("pipeline.compare", "--sweep", "unfreeze", "--html", "compare.html")
+    compared = command("pipeline.compare", "--sweep", "learning_rate", "--html", "compare.html")
     assert compared.returncode == 0, compared.stderr
     assert "12 test images" in compared.stdout
     assert "Traceback" not in compared.stderr
@@ -168,6 +169,15 @@ def test_an_interrupted_training_leaves_nothing_half_done(command, tmp_path, how
     assert run.data.metrics["validation/accuracy"] > 0
 
 
+def test_an_error_of_a_single_job_is_its_message_alone(command, images, tmp_path):
+    arguments = [*small_arguments(images), "backbone=scratch_cnn", "train.class_weight={nope: 2}"]
+    ran = command("pipeline.train", *arguments)
+    assert ran.returncode == 1
+    expected = "\ntrain.class_weight: unknown class 'nope'; the classes are 'blue', 'green', 'red'\n"
+    assert ran.stderr.endswith(expected)
+    assert "Error executing job" not in ran.stderr
+
+
 def test_weights_that_are_not_here_name_the_ways_on(command, images, tmp_path):
     ran = command(
         "pipeline.train",
@@ -181,6 +191,8 @@ def test_weights_that_are_not_here_name_the_ways_on(command, images, tmp_path):
     assert "the ImageNet weights of vgg16 are not available" in ran.stderr
     assert "backbone.weights=<path>" in ran.stderr
     assert "Traceback" not in ran.stderr
-    folders = [folder for folder in (tmp_path / "runs").iterdir() if folder.is_dir()]
-    assert len(folders) == 2
-    assert not any((folder / "train").exists() for folder in folders)
+    # It is answered once for all jobs, before any of them starts.
+    assert ran.stderr.count("backbone.weights=<path>") == 2
+    assert "HYDRA" not in ran.stderr
+    assert not (tmp_path / "runs").exists()
+    assert not runs(tmp_path)

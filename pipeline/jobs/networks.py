@@ -1,0 +1,123 @@
+"""Checks that need a network, its weights and the names of its layers, before any job starts.
+
+TensorFlow takes seconds to import, and a process that has used it can't set its threads any more. So networks are built
+in a process of their own, and only for settings that may be wrong and that were not checked before.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pipeline.config import Config
+from pipeline.config.validate import check
+from pipeline.storage.files import content_digest, is_writable, text_sha256, write_json
+from pipeline.system.errors import PipelineError
+from pipeline.system.paths import CODE, resolve
+
+log = logging.getLogger(__name__)
+
+# Depths and weights that every backbone has, or that are installed.
+_DEPTHS = {"auto", "all", "none"}
+_BUNDLED = {"efficientnet_lite0"}
+
+
+def check_networks(configs: Sequence[Config]) -> None:
+    """Check the weights, the unfreeze depths and the names of blocks in configurations, once for each combination.
+
+    Raises:
+        PipelineError: Weights are not available, or a network has no such layer; the error lists all problems.
+    """
+    unchecked = {key: config for config in configs if _may_fail(config) and not _known(key := _key(config), config)}
+    if not unchecked:
+        return
+    print(f"Checking the layers and weights of {', '.join(sorted(_names(unchecked.values())))}", file=sys.stderr)
+    problems = _build([asdict(config) for config in unchecked.values()])
+    for (key, config), problem in zip(unchecked.items(), problems, strict=True):
+        if not problem:
+            _remember(key, config)
+    found = {
+        f"{config.backbone.name}: {problem}" if len(_names(configs)) > 1 else problem
+        for config, problem in zip(unchecked.values(), problems, strict=True)
+        if problem
+    }
+    if found:
+        raise PipelineError("\n\n".join(sorted(found)))
+
+
+def _names(configs: Any) -> set[str]:
+    return {config.backbone.name for config in configs}
+
+
+def _may_fail(config: Config) -> bool:
+    """Return whether building the network can reveal an error in its settings."""
+    backbone, finetune = config.backbone, config.finetune
+    usual_depth = finetune.unfreeze in _DEPTHS and finetune.phases is None and not finetune.rate_factors
+    return not usual_depth or not (backbone.weights == "random" or backbone.constructor in _BUNDLED)
+
+
+def _key(config: Config) -> str:
+    """Return a key of everything that the check depends on."""
+    weights = resolve(config.backbone.weights).stat() if config.backbone.has_weights_file else None
+    depends = {
+        "backbone": asdict(config.backbone),
+        "weights": weights and [weights.st_size, weights.st_mtime_ns],
+        "size": config.image_size,
+        "finetune": [config.finetune.unfreeze, config.finetune.phases, config.finetune.rate_factors],
+        "code": [content_digest(CODE / "pipeline" / name) for name in ("models", "finetuning")],
+        "keras": version("keras"),
+    }
+    return text_sha256(json.dumps(depends, sort_keys=True))[:16]
+
+
+def _known(key: str, config: Config) -> bool:
+    return (resolve(config.cache_folder) / f"checked-{key}.json").exists()
+
+
+def _remember(key: str, config: Config) -> None:
+    cache = resolve(config.cache_folder)
+    if is_writable(cache):
+        write_json(cache / f"checked-{key}.json", {"backbone": config.backbone.name})
+
+
+def _build(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Build the network of each configuration in a new process, and return its problem, or an empty text."""
+    # The networks do not compute anything, so that they need no GPU.
+    path = os.pathsep.join(filter(None, (str(CODE), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1"}
+    code = f"from {__name__} import main; main()"
+    built = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(settings), env=environment, capture_output=True, text=True
+    )
+    try:
+        return json.loads(built.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        # Whatever it is, the job meets it too, and reports it with its place in the code.
+        log.warning("The networks could not be checked in advance: %s", built.stderr.strip().splitlines()[-1:])
+        return [""] * len(settings)
+
+
+def main() -> None:
+    """Read configurations from standard input, and print their problems; see `check_networks`."""
+    from pipeline.finetuning.rounds import finetune_rounds
+    from pipeline.models.classifier import BACKBONE, build_classifier
+    from pipeline.models.freezing import rate_factors
+
+    problems = []
+    for settings in json.load(sys.stdin):
+        config = check(OmegaConf.create(settings))
+        try:
+            model = build_classifier(config.backbone, config.train, config.image_size, 2)
+            for each in finetune_rounds(config.finetune, config.backbone, model.get_layer(BACKBONE), 1):
+                rate_factors(model, config.backbone.blocks, each.settings)
+            problems.append("")
+        except PipelineError as error:
+            problems.append(str(error))
+    print(json.dumps(problems))
