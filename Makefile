@@ -27,6 +27,8 @@ INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 setup: $(VENV)/.installed-$(LOCK)
 
 repro: $(VENV)/.installed-$(LOCK)
+	@# DVC refuses a folder without git, such as a downloaded archive, unless its configuration allows it.
+	@[ -e .git ] || git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
 	dvc repro
 
 test: $(VENV)/.installed-$(LOCK) $(VENV)/.installed-requirements-dev.lock

@@ -133,12 +133,12 @@ def training_curves(histories: Sequence[pd.DataFrame], figures: Sequence[Json]) 
         return figure
 
 
-def plot_rate_range(table: pd.DataFrame, suggested: float, configured: float, file: Path) -> None:
+def plot_rate_range(table: pd.DataFrame, suggested: float | None, configured: float, file: Path) -> None:
     """Draw loss by learning rate on a logarithmic axis, and mark the suggested and the configured learning rates.
 
     Args:
         table: Table with the columns learning_rate, loss and smoothed, one row per batch.
-        suggested: Suggested learning rate.
+        suggested: Suggested learning rate, or None.
         configured: Configured learning rate.
         file: Output PNG file.
     """
@@ -146,11 +146,14 @@ def plot_rate_range(table: pd.DataFrame, suggested: float, configured: float, fi
         axes = figure.subplots()
         axes.plot(table["learning_rate"], table["loss"], color=BLUE, alpha=0.35, linewidth=1, label="batches")
         axes.plot(table["learning_rate"], table["smoothed"], color=BLUE, label="moving average")
-        axes.axvline(suggested, color=GREEN, label=f"suggested, {suggested:.2g}")
+        if suggested is not None:
+            axes.axvline(suggested, color=GREEN, label=f"suggested, {suggested:.2g}")
         axes.axvline(configured, color=INK, linestyle="--", label=f"configured, {configured:.2g}")
         # The axis is limited, because the last losses are very large.
         top = table["smoothed"].iloc[0] + table["smoothed"].min()
         axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, 1.5 * top))
+        # Matplotlib's own labels of powers of ten are formulas, which are switched off.
+        axes.xaxis.set_major_formatter(lambda rate, _place: f"{rate:g}")
         axes.grid()
-        figure.legend(loc="outside lower center", ncols=4)
+        figure.legend(loc="outside lower center", ncols=2)
     write_png(figure, file)

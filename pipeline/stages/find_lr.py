@@ -35,8 +35,12 @@ log = logging.getLogger(__name__)
 _SMOOTHING = 0.1
 # The test ends when the moving average exceeds its lowest value by this factor.
 _DIVERGED = 4.0
-# The suggested rate is the rate with the lowest loss, divided by this factor.
-_MARGIN = 10.0
+# The loss has a minimum if it rises afterwards by this fraction of its fall, and it falls by this fraction at least.
+_CLEAR = 0.1
+# Fraction of the steps over which the slope of the loss is measured.
+_WINDOW = 0.2
+# Number of passes over the training images above which the loss says more about these images than about the rate.
+_PASSES = 3
 
 
 def run(config: Config, phase: str, places: Places, inputs: Path) -> Json:
@@ -52,7 +56,7 @@ def run(config: Config, phase: str, places: Places, inputs: Path) -> Json:
         inputs: Folder of the earlier stages' outputs.
 
     Returns:
-        `phase`, and the learning rates `suggested` and `configured`.
+        `phase`, and the learning rates `suggested` (None without a clear minimum of the loss) and `configured`.
 
     Raises:
         PipelineError: The first loss is not finite.
@@ -70,11 +74,33 @@ def run(config: Config, phase: str, places: Places, inputs: Path) -> Json:
         table.to_csv(out / "rates.csv", index=False)
         plot_rate_range(table, suggested, configured, out / "find_lr.png")
         write_json(out / "suggestion.json", figures)
-    log.info(
-        "%s.learning_rate: suggested %.2g (a tenth of the rate with the lowest loss), configured %.2g (%s). See %s",
-        phase, suggested, configured, _compared(configured / suggested), folder / "find_lr.png",
-    )  # fmt: skip
+    _report(phase, suggested, configured, folder / "find_lr.png")
+    _warn_of_repetitions(phase, len(data.train_indices), task.phase.batch_size, len(table))
     return figures
+
+
+def _report(phase: str, suggested: float | None, configured: float, chart: Path) -> None:
+    if suggested is None:
+        log.warning(
+            "%s.learning_rate: no suggestion, since the loss has no clear minimum between find_lr.low and find_lr.high; change these, "
+            "or raise find_lr.steps. See %s",
+            phase, chart,
+        )  # fmt: skip
+        return
+    log.info(
+        "%s.learning_rate: suggested %.2g (where the loss falls fastest), configured %.2g (%s). See %s",
+        phase, suggested, configured, _compared(configured / suggested), chart,
+    )  # fmt: skip
+
+
+def _warn_of_repetitions(phase: str, images: int, batch_size: int, steps: int) -> None:
+    passes = steps * batch_size / images
+    if passes > _PASSES:
+        log.warning(
+            "find_lr: %d batches are %.0f passes over %d training images, so that the loss falls because they are repeated; the "
+            "suggestion is unsure. Lower %s.batch_size or find_lr.steps",
+            steps, passes, images, phase,
+        )  # fmt: skip
 
 
 def _compared(ratio: float) -> str:
@@ -123,7 +149,7 @@ def smoothed(losses: list[float]) -> np.ndarray:
     return pd.Series(losses).ewm(alpha=_SMOOTHING).mean().to_numpy()
 
 
-def suggest_rate(losses: list[float], low: float, high: float, steps: int) -> tuple[pd.DataFrame, float]:
+def suggest_rate(losses: list[float], low: float, high: float, steps: int) -> tuple[pd.DataFrame, float | None]:
     """Suggest a learning rate from the losses of a range test's batches.
 
     Args:
@@ -134,7 +160,8 @@ def suggest_rate(losses: list[float], low: float, high: float, steps: int) -> tu
 
     Returns:
         Table with one row per batch and the columns learning_rate, loss and smoothed (the moving average of the loss).
-        The suggested rate, a tenth of the rate with the lowest moving average.
+        The suggested rate, at the end of the batches over which the loss falls fastest, relative to its value; None if
+        the loss has no clear minimum.
 
     Raises:
         PipelineError: The first loss is not finite.
@@ -145,4 +172,12 @@ def suggest_rate(losses: list[float], low: float, high: float, steps: int) -> tu
     rates = low * (high / low) ** (np.arange(len(finite)) / (steps - 1))
     curve = smoothed(finite)
     table = pd.DataFrame({"learning_rate": rates, "loss": finite, "smoothed": curve})
-    return table, float(rates[curve.argmin()] / _MARGIN)
+    lowest = int(curve.argmin())
+    width = max(3, round(_WINDOW * steps))
+    falls = curve[: lowest + 1].max() - curve[lowest]
+    rises = np.inf if len(finite) < len(losses) else curve[lowest:].max() - curve[lowest]
+    if lowest + 1 < width or falls < _CLEAR * curve[lowest] or rises < _CLEAR * falls:
+        return table, None
+    windows = np.lib.stride_tricks.sliding_window_view(np.log(np.maximum(finite[: lowest + 1], 1e-12)), width)
+    slopes = np.polyfit(np.arange(width), windows.T, 1)[0]
+    return table, float(rates[slopes.argmin() + width - 1])
