@@ -16,6 +16,9 @@ PORT ?= 5001
 # The stages' command is python: the environment's has to come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
+# DVC needs both, which users of containers may not have.
+export LOGNAME := $(or $(LOGNAME),$(shell id -un 2>/dev/null || id -u))
+export HOME := $(or $(HOME),$(shell home=$${TMPDIR:-/tmp}/home-$$(id -u) && mkdir -p -m 700 $$home && echo $$home))
 GPU := $(wildcard /proc/driver/nvidia/gpus/* /dev/nvidia0 /usr/lib/wsl/lib/nvidia-smi)
 LOCK := $(if $(GPU),requirements-gpu.lock,requirements.lock)
 # Modules are compiled below, on all cores; pip uses one. Without bytecode, as in containers with PYTHONDONTWRITEBYTECODE,

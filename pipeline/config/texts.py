@@ -100,7 +100,7 @@ def name_as_text(cfg: DictConfig) -> None:
         if isinstance(value, str) and value.startswith("{") and (pairs := _pairs(value)) is not None:
             OmegaConf.update(cfg, key, pairs, merge=False)
         elif isinstance(value, DictConfig):
-            texts = {_name(name): each for name, each in OmegaConf.to_container(value).items()}  # type: ignore[union-attr]
+            texts = {_name(name): each for name, each in OmegaConf.to_container(value).items()}
             OmegaConf.update(cfg, key, texts, merge=False)
 
 

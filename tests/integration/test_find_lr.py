@@ -14,7 +14,6 @@ from pipeline.system.errors import PipelineError
 from tests.support.images import small_arguments
 from tests.support.in_process import call
 
-
 RATES = 1e-5 * 10 ** (np.arange(101) / 20)
 
 

@@ -1,0 +1,40 @@
+"""What `make repro` does around DVC, with an environment that is there."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from pipeline.system.paths import CODE
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder with the Makefile and an environment whose dvc prints its arguments."""
+    shutil.copy(CODE / "Makefile", tmp_path)
+    tools = tmp_path / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    (tools / "pip").write_text(f"#!{tools}/python\n")
+    for name, text in (("python", "exit 0"), ("dvc", 'echo dvc "$@"')):
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / name).chmod(0o755)
+    for lock in ("requirements.lock", "requirements-gpu.lock"):
+        (tmp_path / lock).touch()
+        os.utime(tmp_path / lock, (1, 1))
+        (tmp_path / ".venv" / f".installed-{lock}").touch()
+    return tmp_path
+
+
+def made(folder) -> list[str]:
+    ran = subprocess.run(["make", "--silent", "-C", folder, "repro"], capture_output=True, text=True, check=True)
+    return ran.stdout.splitlines()
+
+
+def test_a_downloaded_archive_is_run_by_dvc_without_git(checkout):
+    assert made(checkout) == ["dvc config --local core.no_scm true", "dvc repro"]
+
+
+def test_a_checkout_of_git_is_left_as_it_is(checkout):
+    subprocess.run(["git", "init", "--quiet", checkout], check=True)
+    assert made(checkout) == ["dvc repro"]
