@@ -14,6 +14,7 @@ from pipeline.inputs.decoding import decode
 from pipeline.inputs.manifest import sample_depth
 from pipeline.stages.prepare import run
 from pipeline.stages.settings import Places, PrepareSettings
+from pipeline.storage.cache import Cache
 from pipeline.storage.files import read_json
 from tests.support.datasets import dataset, photo
 from tests.support.png import encode
@@ -80,7 +81,7 @@ def test_prepare_says_the_depth_and_warns_of_a_mixed_set(mixed, tmp_path, caplog
     caplog.set_level(logging.INFO)
     (tmp_path / "out").mkdir()
     settings = PrepareSettings(1, dataset(mixed, "dataset.min_images_per_class=3"))
-    run(settings, Places(mixed, None, None, tmp_path / "cache"), tmp_path / "out")
+    run(settings, Places(mixed, None, None, Cache(tmp_path / "cache")), tmp_path / "out")
     metrics = read_json(tmp_path / "out" / "metrics.json")
     assert (metrics["depth"], metrics["depths"]) == (12, {"10": 2, "12": 16})
     [said] = [record for record in caplog.records if "files of 16 bits" in record.message]
