@@ -40,8 +40,9 @@ def write_digests(digests: Digests) -> None:
 
 
 def read_digests() -> Digests:
-    """Read the digests that stage watch wrote."""
-    return {name: read_json(_WATCH / f"{name}.json")["sha256"] for name in ("images", "weights")}
+    """Read the digests that stage watch wrote; none before it has run."""
+    files = (_WATCH / "images.json", _WATCH / "weights.json")
+    return {file.stem: read_json(file)["sha256"] for file in files if file.exists()}
 
 
 def write_key(config: Config, digests: Digests) -> None:
