@@ -16,20 +16,8 @@ from pipeline.system.errors import PipelineError
 
 log = logging.getLogger(__name__)
 
-COLUMNS = [
-    "path",
-    "label",
-    "split",
-    "sha256",
-    "width",
-    "height",
-    "format",
-    "orientation",
-    "depth",
-    "group",
-    *STATISTICS,
-]
-"""Columns of the manifest."""
+COLUMNS = ["path", "label", "split", "sha256", "width", "height", "format", "orientation", "group", *STATISTICS]
+"""Columns of the manifest; with 16-bit files, it has the column depth as well."""
 _TYPES = {"label": "str", "split": "str", "width": "int64", "height": "int64", "orientation": "int64", "depth": "Int64"}
 _QUARANTINE_COLUMNS = ["path", "reason", "sha256"]
 
@@ -51,7 +39,7 @@ class Curated:
     """Curated data set, with the problems that were found in it."""
 
     manifest: pd.DataFrame
-    """Table with the columns `COLUMNS` and one row per image.
+    """Table with the columns `COLUMNS`, and depth if there are 16-bit files, and one row per image.
 
     `group` names the unit of images that must stay in one split; it is None for a single image without a group.
     `depth` is the bits from which the samples of all 16-bit files are scaled; it is null for other files.
@@ -117,7 +105,7 @@ def curate(inspection: Inspection, classes: list[str], dataset: CurationConfig, 
     except PipelineError as error:
         raise TooFewImagesError(str(error), quarantined) from error
     images["group"] = group_names(images["unit"].to_numpy(), images["path"], images["group"])
-    manifest, depths = one_depth(images[COLUMNS].astype(_TYPES))
+    manifest, depths = one_depth(images[[*COLUMNS, "depth"]].astype(_TYPES))
     return Curated(manifest, quarantined.sort_values("path", ignore_index=True), duplicates, leaks, counts, depths)
 
 

@@ -14,11 +14,12 @@ def one_depth(manifest: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
 
     Returns:
         (manifest, counts): Table with the same depth for all 16-bit files, and `STATISTICS` of images that are scaled
-        from it. The counts are the number of files by the bits that they use.
+        from it; without such files, it has no column depth. The counts are the number of files by the bits that they
+        use.
     """
     used = manifest["depth"].dropna().astype("int64")
     if used.empty:
-        return manifest, {}
+        return manifest.drop(columns="depth"), {}
     manifest = manifest.copy()
     factors = (2**used - 1) / (2 ** used.max() - 1)
     for name in STATISTICS:

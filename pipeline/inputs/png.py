@@ -4,7 +4,6 @@ Pillow does not compare the checksums of pixels, and refuses images because of t
 of the file without metadata, whose pixels are no longer compressed. That takes as long as decompression in Pillow.
 """
 
-import functools
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -73,9 +72,8 @@ class Png:
         """PNG file of one pixel with the chunks that can contain an orientation; None if there are none."""
         return _file(_ONE_PIXEL, self._metadata, b"\0\0") if self._metadata else None
 
-    @functools.cached_property
     def _rows(self) -> bytes:
-        """Filtered rows of pixels of all passes."""
+        """Return the filtered rows of pixels of all passes; they are not kept, since they may be large."""
         size = sum(count * length for count, length in self._passes())
         inflater = zlib.decompressobj()
         try:
@@ -96,12 +94,12 @@ class Png:
 
     def check(self) -> None:
         """Check that the pixels are complete and have their checksum."""
-        _ = self._rows
+        self._rows()
 
     def file(self) -> bytes:
         """Return the file without metadata and compression."""
         colours = [(kind, self._first[kind]) for kind in (b"PLTE", b"tRNS") if kind in self._first]
-        return _file(self._first[b"IHDR"], colours, self._rows)
+        return _file(self._first[b"IHDR"], colours, self._rows())
 
     def halves(self) -> tuple[bytes, bytes]:
         """Return two files of 8 bits per sample, with the upper and the lower bytes of a file of 16 bits.
@@ -110,9 +108,9 @@ class Png:
         """
         upper: list[bytes] = []
         lower: list[bytes] = []
-        start = 0
+        start, data = 0, self._rows()
         for count, length in self._passes():
-            rows = np.frombuffer(self._rows, np.uint8, count * length, start).reshape(count, length)
+            rows = np.frombuffer(data, np.uint8, count * length, start).reshape(count, length)
             start += count * length
             for half, first in ((upper, 1), (lower, 2)):
                 half.append(np.concatenate([rows[:, :1], rows[:, first::2]], axis=1).tobytes())
