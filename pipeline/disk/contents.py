@@ -18,6 +18,7 @@ PARTS = {
     "result": "results of stages",
     "images": "decoded images",
     "frozen": "features",
+    "predictions": "predictions",
     "checkpoint": "checkpoints",
     "unfinished": "unfinished",
     "damaged": "damaged",

@@ -49,9 +49,9 @@ def print_contents(found: Sequence[Content], limit: int | None) -> None:
     table = _table()
     table.add_column("in the cache", no_wrap=True, overflow="ellipsis", max_width=28)
     table.add_column("experiment", no_wrap=True, overflow="ellipsis")
-    for heading in ("size", "used ago", "jobs"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("id", no_wrap=True)
+    for heading, least in (("size", 8), ("used ago", 8), ("jobs", 4)):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=least)
+    table.add_column("id", no_wrap=True, min_width=6)
     for content in found[:limit]:
         entry = content.entry
         identity = "" if entry.folder.name.startswith(".") else entry.folder.name.rpartition("-")[2][:6]

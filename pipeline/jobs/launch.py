@@ -100,7 +100,7 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
         if not is_writable(folder):
             # Hydra would print a traceback.
             raise PipelineError(f"{key}: {folder.absolute()} is not writable; choose another folder for the results")
-        if stage != "prepare":
+        if stage != "prepare" and not _plans(complete):
             check_networks(compose.network_configurations(complete))
     if sweeps:
         # The overrides are the sweep's name, so repeating the command resumes the sweep. Hydra sets it for every job.
@@ -118,7 +118,8 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
 
 def _plans(overrides: Sequence[str]) -> bool:
     """Return whether a command prints a plan, and runs nothing."""
-    return any(each.lstrip("+").startswith("plan=") for each in overrides) and compose.composed(overrides).plan
+    chosen = [each for each in overrides if each.lstrip("+").startswith("plan=")]
+    return bool(chosen) and compose.composed(chosen).plan
 
 
 def _print_plan(stage: str | None, overrides: Sequence[str], folder_of: Callable[[str], Path]) -> None:

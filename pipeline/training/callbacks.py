@@ -60,13 +60,16 @@ class EpochRecorder(keras.callbacks.Callback):
         if batch == 0:
             # A resumed fit has the rows of its first epochs, and so the same start.
             self._start = self.rows[0]["loss"] if self.rows else loss
-        limit = self._phase.diverged_above * max(self._start, self._guessing)
-        if not np.isfinite(loss) or (batch >= _MIN_BATCHES and loss > limit):
+        if not np.isfinite(loss) or (batch >= _MIN_BATCHES and loss > self._limit):
             figures = f"training loss {loss:.4g} after {batch + 1} batches, {self._start:.4g} at the start"
             raise _diverged(self._epochs.start + len(self.rows) + 1, figures)
 
+    @property
+    def _limit(self) -> float:
+        return self._phase.diverged_above * max(self._start, self._guessing)
+
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Record and log the epoch's metrics."""
+        """Record and log the epoch's metrics, and stop if the loss has diverged."""
         assert logs is not None
         # A replicated variable has to be converted to a tensor to read its value.
         rate = tf.convert_to_tensor(self.model.optimizer.learning_rate)
@@ -76,7 +79,7 @@ class EpochRecorder(keras.callbacks.Callback):
         figures = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
         log.info("epoch %d of %d  %s", row["epoch"], self._epochs.stop, figures)
         self._advance(0, note=f"epoch {row['epoch']} of {self._epochs.stop}, val_accuracy {row['val_accuracy']:.3f}")
-        if not all(np.isfinite(value) for value in row.values()):
+        if not all(np.isfinite(value) for value in row.values()) or row["loss"] > self._limit:
             raise _diverged(int(row["epoch"]), figures)
 
 

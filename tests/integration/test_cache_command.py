@@ -19,7 +19,8 @@ def folder(experiment, tmp_path, monkeypatch):
     return shutil.copytree(experiment.config.cache_folder, tmp_path / "cache")
 
 
-def test_results_have_the_name_of_the_run_and_everything_is_used(experiment, folder, capsys):
+def test_results_have_the_name_of_the_run_and_everything_is_used(experiment, folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     store = f"tracking.uri={experiment.config.tracking.uri}"
     assert call(cache_command.main, f"cache_folder={folder}", store, "--all") is None
     printed = capsys.readouterr().out
@@ -30,7 +31,7 @@ def test_results_have_the_name_of_the_run_and_everything_is_used(experiment, fol
     assert "Unused" not in printed
 
     found = contents(folder, job_folders(folder))
-    assert {content.part for content in found} == {"results of stages", "decoded images", "features"}
+    assert {content.part for content in found} == {"results of stages", "decoded images", "features", "predictions"}
     assert {(*content.experiments, content.jobs) for content in found} == {(name, 1)}
 
 

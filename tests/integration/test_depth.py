@@ -16,7 +16,7 @@ from pipeline.deployment.serving import ServedClassifier
 from pipeline.inputs.decoding import pixels
 from pipeline.inputs.images import DecodedImages
 from pipeline.inputs.manifest import read_manifest
-from pipeline.models.saving import image_depth
+from pipeline.models.description import image_depth
 from pipeline.storage.cache import Cache
 from tests.support.experiments import run_stages
 from tests.support.images import COLOURS, draw

@@ -71,12 +71,12 @@ def test_the_table_of_experiments_fits_200_columns(checkout):
 
 
 def test_an_experiment_changes_only_its_lines_of_params(checkout):
-    changes = ("train.epochs=3", "finetune.learning_rate=3e-4", "seed=7", "backbone=vgg16")
+    changes = ("train.epochs=3", "finetune.learning_rate=3e-4", "seed=7", "backbone=scratch_cnn")
     checkout.dvc("exp", "run", "configure", *(word for change in changes for word in ("-S", change)))
     try:
         changed = re.findall(r"^([+-])(?![+-])(.*)", checkout.difference("params.yaml"), re.MULTILINE)
         assert [line for sign, line in changed if sign == "+"] == [
-            "seed: 7", "backbone: vgg16", "  epochs: 3", "  learning_rate: 0.0003",
+            "seed: 7", "backbone: scratch_cnn", "  epochs: 3", "  learning_rate: 0.0003",
         ]  # fmt: skip
         assert [line for sign, line in changed if sign == "-"] == [
             "seed:", "backbone:", "  name:", "  weights:", "  epochs: 30", "  learning_rate:",

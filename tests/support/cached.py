@@ -16,7 +16,7 @@ def add_result(cache: Path, job: Path, stage: str, key: str, *, by: str = "", en
     folder.mkdir(parents=True)
     (folder / "model.keras").write_bytes(data)
     files = {"model.keras": {"bytes": len(data), "sha256": sha256(data).hexdigest()}}
-    write_json(folder / "run.json", {"experiment": by, "stage_key": key, "cache": list(entries), "files": files})
+    write_json(folder / "run.json", {"made_by": by, "stage_key": key, "cache": list(entries), "files": files})
     SharedResults(cache).add(stage, key, folder)
 
 

@@ -82,7 +82,7 @@ def test_results_are_listed_with_their_last_use_and_their_maker(tmp_path):
     assert shared.listing() == []
     shared.add("train", "k", result(tmp_path / "a" / "train"))
     file = tmp_path / "cache" / "stages" / "train-k" / "run.json"
-    write_json(file, read_json(file) | {"experiment": "vgg16 flowers"})
+    write_json(file, read_json(file) | {"made_by": "vgg16 flowers"})
     os.utime(file, (1, 1))
     [listed] = shared.listing()
     assert listed.holds == {"kind": "result", "stage": "train", "made_by": "vgg16 flowers"}
