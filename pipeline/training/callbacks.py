@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 Logs = dict[str, float] | None
 
-# The mean loss of fewer batches is too noisy to compare with the limit.
+# The mean loss of fewer batches is too noisy to compare with the limit, unless they are a whole epoch.
 _MIN_BATCHES = 10
 
 
@@ -60,16 +60,14 @@ class EpochRecorder(keras.callbacks.Callback):
         if batch == 0:
             # A resumed fit has the rows of its first epochs, and so the same start.
             self._start = self.rows[0]["loss"] if self.rows else loss
-        if not np.isfinite(loss) or (batch >= _MIN_BATCHES and loss > self._limit):
+        limit = self._phase.diverged_above * max(self._start, self._guessing)
+        judged = batch >= _MIN_BATCHES or (batch + 1) * size >= self._images
+        if not np.isfinite(loss) or (judged and loss > limit):
             figures = f"training loss {loss:.4g} after {batch + 1} batches, {self._start:.4g} at the start"
             raise _diverged(self._epochs.start + len(self.rows) + 1, figures)
 
-    @property
-    def _limit(self) -> float:
-        return self._phase.diverged_above * max(self._start, self._guessing)
-
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Record and log the epoch's metrics, and stop if the loss has diverged."""
+        """Record and log the epoch's metrics."""
         assert logs is not None
         # A replicated variable has to be converted to a tensor to read its value.
         rate = tf.convert_to_tensor(self.model.optimizer.learning_rate)
@@ -79,7 +77,7 @@ class EpochRecorder(keras.callbacks.Callback):
         figures = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
         log.info("epoch %d of %d  %s", row["epoch"], self._epochs.stop, figures)
         self._advance(0, note=f"epoch {row['epoch']} of {self._epochs.stop}, val_accuracy {row['val_accuracy']:.3f}")
-        if not all(np.isfinite(value) for value in row.values()) or row["loss"] > self._limit:
+        if not all(np.isfinite(value) for value in row.values()):
             raise _diverged(int(row["epoch"]), figures)
 
 

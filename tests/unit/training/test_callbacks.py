@@ -12,8 +12,8 @@ from pipeline.training.callbacks import EpochRecorder, EpochSeeds
 def recorder(configure):
     """Makes a recorder whose limit is three times the loss of guessing, which is 1."""
     phase = configure("train.batch_size=2").train
-    return lambda: EpochRecorder(
-        lambda count, note=None: None, range(2, 5), images=100, phase=phase, loss_of_guessing=1.0
+    return lambda images=100: EpochRecorder(
+        lambda count, note=None: None, range(2, 5), images=images, phase=phase, loss_of_guessing=1.0
     )
 
 
@@ -39,6 +39,14 @@ def test_a_loss_that_comes_down_from_a_high_start_is_no_divergence(recorder):
         recording.on_train_batch_end(batch, {"loss": mean})
     with pytest.raises(DivergedError, match=r"training loss 25 after 12 batches, 8 at the start"):
         recording.on_train_batch_end(11, {"loss": 25.0})
+
+
+def test_a_short_epoch_is_judged_at_its_end(recorder):
+    recording = recorder(images=6)
+    recording.on_train_batch_end(0, {"loss": 1.0})
+    recording.on_train_batch_end(1, {"loss": 9.0})
+    with pytest.raises(DivergedError, match=r"training loss 9 after 3 batches, 1 at the start"):
+        recording.on_train_batch_end(2, {"loss": 9.0})
 
 
 def test_a_resumed_training_is_compared_with_its_first_epoch(recorder):
