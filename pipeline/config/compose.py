@@ -175,7 +175,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed.append(parser.parse_override(override))
         except HydraException as error:
-            problem = f"{override}: Hydra can't read this value; if it is one text, type {command(override)}"
+            problem = f"{override}: is not a valid Hydra override; if its value is one text, type {command(override)}"
             raise ConfigError([problem]) from error
     return [each for each in parsed if not each.key_or_group.startswith("hydra")]
 

@@ -96,7 +96,7 @@ def test_a_stage_brings_its_inputs_up_to_date(command, tmp_path, images):
         (["-m", "train.epochs=1,zero"], "train.epochs: invalid value 'zero'; expected an integer >= 1"),
         (["backbone=vgg61"], "did you mean"),
         (["dataset.path=images"], "dataset=folder"),
-        (["train.epochs=["], "train.epochs=[: Hydra can't read this value"),
+        (["train.epochs=["], "is not a valid Hydra override"),
         (["evaluate.corruptions=some"], "evaluate.corruptions: invalid value 'some'; expected one of none, all"),
         (["--dvc"], "outputs/settings/config.yaml does not exist; run dvc repro"),
     ],
