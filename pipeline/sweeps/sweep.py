@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
@@ -20,7 +21,6 @@ from pipeline.jobs.job import JobResult, JobStatus, reason, record_failure
 from pipeline.jobs.plan import Plan
 from pipeline.jobs.progress import SweepJob
 from pipeline.sweeps.summary import EndedJob, print_summary
-from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE
 from pipeline.system.processes import JOB, interrupted
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class Sweep(AbstractContextManager):
     """Launcher that restarts jobs after its workers died; complete jobs are skipped and the others resumed.
 
-    At the end of the `with` block, a summary of all jobs is printed, and an error is raised if a job failed.
+    At the end of the `with` block, a summary of all jobs is printed, and the process exits with status 1 if a job failed.
     """
 
     def __init__(self, launcher: Launcher, config: DictConfig, plan: Plan | None = None):
@@ -106,7 +106,8 @@ class Sweep(AbstractContextManager):
             print_summary(self._jobs, self._config)
         failed = sum(job.result.status.failed for job in self._jobs)
         if failed and kind is None:
-            raise PipelineError(
+            # Hydra would add advice to an error that concerns its own code.
+            sys.exit(
                 f"{failed} of {len(self._jobs)} jobs failed; see the logs in their folders. The same command with "
                 "sweep.retry_failed=true runs them again"
             )

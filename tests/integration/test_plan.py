@@ -85,23 +85,24 @@ def test_a_plan_knows_what_exists(configure, tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_reports_each_job_and_ends_with_the_comparison(command, tmp_path, images):
-    sweep = ["pipeline", "-m", *small(images, tmp_path), "tracking.experiment=mine"]
-    one = command(*sweep, "finetune.unfreeze=all,nonsense")
+    sweep = ["pipeline", "-m", *small(images, tmp_path), "tracking.experiment=mine", "finetune.warmup_epochs=0"]
+    one = command(*sweep, "finetune.learning_rate=1e-4,1e30")
     assert one.returncode == 1
     report = one.stderr
     assert "2 jobs: 2 to run, prepare computed once and taken once, train computed once and taken once." in report
-    assert "job 1 of 2: unfreeze all\n" in report
+    assert "job 1 of 2: learning_rate 0.0001\n" in report
     assert "job 1 of 2: done, test accuracy " in report
-    assert "job 2 of 2: unfreeze nonsense, about " in report
-    assert "job 2 of 2 (unfreeze nonsense): failed: finetune.unfreeze: 'nonsense' is not a block" in report
+    assert "job 2 of 2: learning_rate 1e+30, " in report
+    assert "job 2 of 2 (learning_rate 1e+30): failed: The training diverged in epoch 2" in report
     assert "python -m pipeline.compare --sweep tracking.experiment=mine --html" in report
     assert "[job" not in report
+    assert "HYDRA_FULL_ERROR" not in report
 
-    two = command(*sweep, "finetune.unfreeze=all,nonsense,-1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    two = command(*sweep, "finetune.learning_rate=1e-4,1e30,1e-3", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     report = two.stderr
     assert "3 jobs: 1 complete, 1 to run, 1 will not run" in report
     assert "Job 2 will not run: failed before" in report
-    assert "[job 3 of 3: unfreeze -1] finetune: started" in report
+    assert "[job 3 of 3: learning_rate 0.001] finetune: started" in report
     assert "prepare, train: row" in report
     assert "1 done, 1 failed before, 1 skipped" in report
     # One of the experiments in the table belongs to another sweep.
