@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class Sweep(AbstractContextManager):
     """Launcher that restarts jobs after its workers died; complete jobs are skipped and the others resumed.
 
-    At the end of the `with` block, a summary of all jobs is printed, and the process exits with status 1 if a job failed.
+    At the end of the `with` block, a summary of all jobs is printed. The process exits with status 1 if a job failed.
     """
 
     def __init__(self, launcher: Launcher, config: DictConfig, plan: Plan | None = None):
