@@ -14,11 +14,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import Config, DatasetConfig
+from pipeline.config import Config
 from pipeline.config.texts import command, literal, name_as_text, quoted_at, with_text_keys
-from pipeline.config.texts import quote_literally as quote_literally
-from pipeline.config.texts import quoted as quoted
-from pipeline.config.validate import ConfigError, check, find_problems, known_keys, unknown
+from pipeline.config.validate import ConfigError, check, known_keys, unknown
 from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE
@@ -89,36 +87,25 @@ def composed(overrides: Sequence[str]) -> DictConfig:
 
 def configuration(overrides: Sequence[str] = ()) -> Config:
     """Return the checked configuration of this checkout with `overrides` applied."""
-    overrides = with_params(overrides)
-    check_choices(overrides)
-    return check(composed(overrides))
+    return checked_trials(with_params(overrides))[0]
 
 
-def check_choices(overrides: Sequence[str]) -> None:
-    """Check all configurations that a command will run, before any of them runs.
+def checked_trials(overrides: Sequence[str]) -> list[Config]:
+    """Check a command before any of its jobs runs, and return the configurations of `sweep_trials`.
 
     Raises:
         ConfigError: A configuration is invalid; the error lists the problems of all configurations.
     """
-    parsed = _parse(overrides)
+    parsed, configs = _parse(overrides), []
     problems = [problem for each in parsed for value in _values(each) if (problem := _unknown_option(each, value))]
     for trial in sweep_trials(parsed):
         try:
-            problems += find_problems(composed(trial))
+            configs.append(check(composed(trial)))
         except ConfigError as error:
             problems += error.problems
     if problems:
         raise ConfigError(problems)
-
-
-def datasets(overrides: Sequence[str]) -> list[DatasetConfig]:
-    """Return the distinct data sets of all jobs of a command, whose configurations are valid."""
-    parsed = _parse(overrides)
-    # Only these can change the data set, so that few configurations are composed in a large sweep.
-    relevant = [each for each in parsed if re.match(r"(dataset|experiment)\b", each.key_or_group)]
-    schema = OmegaConf.structured(DatasetConfig)
-    found = [OmegaConf.to_object(OmegaConf.merge(schema, composed(each).dataset)) for each in sweep_trials(relevant)]
-    return [each for place, each in enumerate(found) if each not in found[:place]]
+    return configs
 
 
 def check_single(overrides: Sequence[str]) -> None:
@@ -152,7 +139,7 @@ def network_configurations(overrides: Sequence[str]) -> list[Config]:
     """Return a configuration for each combination of the values that decide which network is trained, and how deep.
 
     Args:
-        overrides: All overrides of a command, which `check_choices` has accepted; sweeps over other keys have their
+        overrides: All overrides of a command, which `checked_trials` has accepted; sweeps over other keys have their
             first value.
     """
     choices = []

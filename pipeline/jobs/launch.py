@@ -15,7 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.config import compose
+from pipeline.config import Config, compose
+from pipeline.config.texts import quote_literally
 from pipeline.data.sources import check_images
 from pipeline.jobs.identity import Experiment, experiment_key, read_digests
 from pipeline.jobs.job import JobResult, JobStatus, reason, run_job
@@ -90,24 +91,26 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
     folder = Path(named[-1].strip("'\"") if named else "runs")
     complete = compose.with_params(overrides)
     if not prints:
-        compose.check_choices(complete)
+        configs = compose.checked_trials(complete)
         if not sweeps:
             compose.check_single(complete)
-        _check_images(complete)
-        if not sweeps and _plans(complete):
-            _print_plan(stage, complete, lambda experiment: folder if named else folder / experiment)
+        if "hydra/launcher=ray" not in overrides or not os.environ.get("RAY_ADDRESS"):
+            # The folders may be on the machines of the cluster alone.
+            _check_images(configs)
+        if not sweeps and configs[0].plan:
+            _print_plan(stage, configs[0], lambda experiment: folder if named else folder / experiment)
             return
         if not is_writable(folder):
             # Hydra would print a traceback.
             raise PipelineError(f"{key}: {folder.absolute()} is not writable; choose another folder for the results")
-        if stage != "prepare" and not _plans(complete):
+        if stage != "prepare" and not configs[0].plan:
             check_networks(compose.network_configurations(complete))
     if sweeps:
         # The overrides are the sweep's name, so repeating the command resumes the sweep. Hydra sets it for every job.
-        complete.append(f"+hydra.job.env_set.{SWEEP}={compose.quote_literally(' '.join(overrides))}")
+        complete.append(f"+hydra.job.env_set.{SWEEP}={quote_literally(' '.join(overrides))}")
     if "hydra/launcher=ray" in overrides and folder == Path("runs"):
         # A worker on another machine starts in a folder that Ray chooses, so the path has to be absolute.
-        complete.append(f"hydra.sweep.dir={compose.quote_literally(str(Path.cwd() / 'runs'))}")
+        complete.append(f"hydra.sweep.dir={quote_literally(str(Path.cwd() / 'runs'))}")
     sys.argv[1:] = [*options, f"hydra.job.name={stage or 'pipeline'}", *complete]
     _register_resolvers()
     job = HydraJob(stage)
@@ -116,35 +119,29 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
         raise job.error
 
 
-def _plans(overrides: Sequence[str]) -> bool:
-    """Return whether a command prints a plan, and runs nothing."""
-    chosen = [each for each in overrides if each.lstrip("+").startswith("plan=")]
-    return bool(chosen) and compose.composed(chosen).plan
-
-
-def _print_plan(stage: str | None, overrides: Sequence[str], folder_of: Callable[[str], Path]) -> None:
+def _print_plan(stage: str | None, config: Config, folder_of: Callable[[str], Path]) -> None:
     # Without a plan, these imports are needed later or in another process.
     from pipeline.jobs.plan_table import print_plan
     from pipeline.jobs.planner import Planner
 
     planner = Planner(stage, sweep=False, remember=False)
-    planner.add("", compose.check(compose.composed(overrides)), folder_of)
+    planner.add("", config, folder_of)
     print_plan(planner.plan())
 
 
-def _check_images(overrides: Sequence[str]) -> None:
+def _check_images(configs: Sequence[Config]) -> None:
     """Check that the images of each distinct data set are there, so that no job of a sweep starts without them."""
-    if "hydra/launcher=ray" in overrides and os.environ.get("RAY_ADDRESS"):
-        # The folders may be on the machines of the cluster alone.
-        return
-    problems = []
-    for dataset in compose.datasets(overrides):
-        try:
-            check_images(dataset)
-        except PipelineError as error:
-            problems.append(str(error))
-    if problems:
-        raise PipelineError("\n\n".join(problems))
+    problems = {}
+    for dataset in (config.dataset for config in configs):
+        key = repr(dataset)
+        if key not in problems:
+            problems[key] = ""
+            try:
+                check_images(dataset)
+            except PipelineError as error:
+                problems[key] = str(error)
+    if found := list(filter(None, problems.values())):
+        raise PipelineError("\n\n".join(found))
 
 
 class HydraJob:

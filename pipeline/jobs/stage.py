@@ -105,7 +105,7 @@ def execute(stage: str, experiment: Experiment, *, repeat: bool = False) -> bool
         if error.errno not in _DISK:
             raise
         raise PipelineError(
-            f"{stage}: {error}. No incomplete outputs remain in {root}. Free disk space, or make {resolve(config.cache_folder)} "
+            f"{stage}: {error}. No incomplete outputs remain in {root}. Free disk space, or make {cache} "
             f"and {root} writable (cache_folder, hydra.run.dir); then run the same command to resume"
         ) from error
     log.info("%s: finished after %.0f s: %s", stage, perf_counter() - started, folder)

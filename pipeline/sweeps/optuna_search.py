@@ -15,7 +15,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 from sklearn.model_selection import ParameterGrid
 
-from pipeline.config.compose import from_hydra, quote_literally, quoted
+from pipeline.config.compose import from_hydra
+from pipeline.config.texts import quote_literally, quoted
 from pipeline.jobs.job import OBJECTIVES, JobResult, JobStatus
 from pipeline.storage.database import sqlite_address
 from pipeline.sweeps.labels import label

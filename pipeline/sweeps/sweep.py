@@ -15,7 +15,7 @@ from hydra.core.utils import JobStatus as HydraStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
-from pipeline.config.compose import quote_literally
+from pipeline.config.texts import quote_literally
 from pipeline.jobs.background import Reports
 from pipeline.jobs.job import JobResult, JobStatus, reason, record_failure
 from pipeline.jobs.plan import Plan

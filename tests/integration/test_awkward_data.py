@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.config import SplitFoldersConfig
-from pipeline.config.compose import configuration, datasets, with_params
+from pipeline.config.compose import checked_trials, configuration, with_params
 from pipeline.data.listing import list_folder
 from pipeline.data.sources import list_images, refuse_absent
 from pipeline.storage.files import read_json
@@ -61,9 +61,21 @@ def test_a_failure_within_a_job_is_an_error_without_advice_of_hydra_and_leaves_t
     ]
 
 
-def test_only_what_can_change_the_data_set_is_looked_at():
-    found = datasets(with_params(["dataset=folder", "dataset.path=a,b", "seed=range(50)", "backbone=vgg16,resnet50"]))
-    assert [each.path for each in found] == ["a", "b"]
+def test_each_data_set_of_a_sweep_is_looked_at():
+    trials = checked_trials(
+        with_params(["dataset=folder", "dataset.path=a,b", "seed=range(50)", "backbone=vgg16,resnet50"])
+    )
+    assert {config.dataset.path for config in trials} == {"a", "b"}
+    # One for each value beyond the first of its key, and not one for each of 200 jobs.
+    assert len(trials) == 1 + 1 + 49 + 1
+
+
+def test_class_names_that_tables_use_themselves(configure, tmp_path):
+    folder = write_images(tmp_path / "images", per_class=10, classes=("true", "phase", "a, b $x$"))
+    run_stages(configure(f"dataset.path={folder}", "backbone=scratch_cnn"), tmp_path / "job")
+    table = pd.read_csv(tmp_path / "job" / "evaluate" / "confusion.csv")
+    assert list(table) == ["phase", "true", "predicted", "count"]
+    assert set(table["true"]) == {"true", "phase", "a, b $x$"}
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ from pipeline.storage.cache import Cache
 from pipeline.storage.files import files_below, read_json
 from pipeline.training.features import training_data
 from tests.support.experiments import declared_outputs, folders, run_stages
-from tests.support.images import write_images
 
 FILES = {
     "prepare": {"manifest.parquet", "classes.json", "quarantine.csv", "duplicates.csv", "metrics.json", "run.json"},
@@ -295,11 +294,3 @@ def test_other_precisions_train_and_leave_a_float32_model(configure, tmp_path):
     [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
     assert run.data.tags["train.precision"] == f"frozen {precision.removeprefix('mixed_')}, head float32"
     assert run.data.tags["finetune.precision"].endswith(f"trainable {precision}, head float32")
-
-
-def test_class_names_that_tables_use_themselves(configure, tmp_path):
-    folder = write_images(tmp_path / "images", per_class=10, classes=("true", "phase", "a, b $x$"))
-    run_stages(configure(f"dataset.path={folder}", "backbone=scratch_cnn"), tmp_path / "job")
-    table = pd.read_csv(tmp_path / "job" / "evaluate" / "confusion.csv")
-    assert list(table) == ["phase", "true", "predicted", "count"]
-    assert set(table["true"]) == {"true", "phase", "a, b $x$"}

@@ -5,7 +5,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from pipeline.config import compose as composition
-from pipeline.config.compose import configuration, is_override, quote_literally, with_params
+from pipeline.config.compose import configuration, is_override, with_params
+from pipeline.config.texts import quote_literally
 from pipeline.system.errors import PipelineError
 
 

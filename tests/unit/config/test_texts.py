@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.config import compose as composition
-from pipeline.config.compose import check_choices, check_single, configuration, with_params
+from pipeline.config.compose import check_single, checked_trials, configuration, with_params
 from pipeline.config.texts import literal
 from pipeline.config.validate import ConfigError
 from pipeline.system.paths import resolve
@@ -31,7 +31,7 @@ PATHS = [
 def test_a_free_text_arrives_as_it_is(key, text):
     overrides = ["dataset=folder", "dataset.path=x", f"{key}={text}"]
     if key.startswith("hydra"):
-        check_choices(with_params(overrides))
+        checked_trials(with_params(overrides))
         return
     config = configuration(overrides)
     section, _, leaf = key.rpartition(".")
@@ -124,7 +124,7 @@ def test_a_quoted_name_may_contain_anything(written):
 
 def test_a_sweep_over_weights_stays_one():
     overrides = with_params(["train.class_weight=none,{café:2},{café:3}"])
-    check_choices(overrides)
+    checked_trials(overrides)
     with pytest.raises(ConfigError, match="several values"):
         check_single(overrides)
 
