@@ -30,6 +30,12 @@ def two_threads():
         tensorflow.config.threading.set_inter_op_parallelism_threads(2)
 
 
+@pytest.fixture(autouse=True)
+def same_import_path(monkeypatch):
+    """MLflow puts the code of a model that it loads before this checkout's, and processes of later tests would run it."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
 @pytest.fixture(scope="session")
 def images(tmp_path_factory) -> Path:
     """Sixty images of three classes, no splits; not to be changed."""

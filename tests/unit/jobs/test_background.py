@@ -27,8 +27,9 @@ def test_an_error_is_told_to_the_sweep(configure, tmp_path):
     with Reports() as reports:
         assert hand_over(experiment)
     error = reports.failure(experiment.root)
-    assert isinstance(error, PipelineError)
-    assert "report needs the outputs of prepare" in str(error)
+    assert error is not None
+    with pytest.raises(PipelineError, match="report needs the outputs of prepare"):
+        raise error
 
 
 @pytest.mark.skipif(os.name != "posix", reason="uses SIGKILL")
