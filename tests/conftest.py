@@ -32,7 +32,7 @@ def two_threads():
 
 @pytest.fixture(autouse=True)
 def same_import_path(monkeypatch):
-    """MLflow puts the code of a model that it loads before this checkout's, and processes of later tests would run it."""
+    """The code of a model that MLflow loads comes before this checkout: processes of later tests would run it."""
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
