@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 HIDDEN = "hidden"
 """Problem of files and folders whose names start with a dot, and of folders of file servers and tools."""
@@ -13,66 +13,82 @@ _TOOLS = {
     "#snapshot", "~snapshot", "lost+found", "$recycle.bin", "recycler", "recycled", "found.000",
     "system volume information", "network trash folder", "temporary items", "__pycache__", "_gsdata_", "cvs",
 }  # fmt: skip
+_DEEPEST = 100
 
 
-class _Folder(NamedTuple):
-    """Folder found by `walk`."""
+class SkippedFolderError(Exception):
+    """Folder whose content is not read, with the reason."""
 
-    path: str
-    """Path relative to the folder that is searched."""
-    is_link: bool
-    above: frozenset[tuple[int, int]]
+
+@dataclass(frozen=True)
+class Way:
+    """Way from the folder that is searched to a folder below it."""
+
+    place: str
+    """Path of the folder."""
+    above: frozenset[tuple[int, int]] = frozenset()
     """Device and inode of each folder that contains it."""
-    linked: set[tuple[int, int]] | None
+    linked: set[tuple[int, int]] | None = None
     """Folders that were found through the same link; None outside links."""
+    is_link: bool = False
+    """Whether the way ends with a link."""
+
+    def children(self) -> list[tuple[os.DirEntry[str], "Way | None"]]:
+        """Return the entries of the folder, sorted by name, each with the way to it if it is a folder.
+
+        Links are followed, except into a folder that contains them. Links below a link are followed once to each
+        folder, since folders that are linked to each other have more paths than can be read.
+
+        Raises:
+            SkippedFolderError: The folder was read before, lies too deep or can't be read.
+        """
+        linked = self.linked
+        try:
+            status = os.stat(self.place)
+            here = (status.st_dev, status.st_ino)
+            if here in self.above:
+                raise SkippedFolderError("link to a folder that contains it")
+            if len(self.above) > _DEEPEST:
+                raise SkippedFolderError(f"folder below {_DEEPEST} others")
+            if self.is_link:
+                linked = set() if linked is None else linked
+                if here in linked:
+                    raise SkippedFolderError("link to a folder that another link leads to")
+                linked.add(here)
+            with os.scandir(self.place) as entries:
+                children = sorted(entries, key=lambda child: child.name)
+        except OSError as error:
+            raise SkippedFolderError(f"folder that can't be read ({error.strerror})") from error
+        above = self.above | {here}
+        return [
+            (child, Way(child.path, above, linked, child.is_symlink()) if is_folder(child) else None)
+            for child in children
+        ]
 
 
 def walk(folder: str | Path) -> Iterator[tuple[str, str | None]]:
     """Yield all files in `folder` and its sub-folders, sorted by name.
 
-    Links are followed, except into a folder that contains them. Links below a link are followed once to each folder,
-    since folders that are linked to each other have more paths than can be listed.
-
     Yields:
         (path, problem): Relative path with forward slashes, and the reason why it is passed over, or None.
     """
-    stack: list[_Folder | tuple[str, str | None]] = [_Folder("", is_link=False, above=frozenset(), linked=None)]
-    while stack:
-        found = stack.pop()
-        if not isinstance(found, _Folder):
-            yield found
-            continue
-        try:
-            stack += _children(folder, found)
-        except OSError as error:
-            yield found.path, f"folder that can't be read ({error.strerror})"
+    yield from _walk(Way(os.fspath(folder)), "")
 
 
-def _children(root: str | Path, folder: _Folder) -> list[_Folder | tuple[str, str | None]]:
-    """Return the sub-folders and files of a folder, the last name first, or the reason why it is passed over."""
-    place = os.path.join(root, folder.path)
-    status = os.stat(place)
-    here, linked = (status.st_dev, status.st_ino), folder.linked
-    if here in folder.above:
-        return [(folder.path, "link to a folder that contains it")]
-    if folder.is_link:
-        linked = set() if linked is None else linked
-        if here in linked:
-            return [(folder.path, "link to a folder that another link leads to")]
-        linked.add(here)
-    with os.scandir(place) as entries:
-        children = sorted(entries, key=lambda child: child.name, reverse=True)
-    prefix, above = f"{folder.path}/" if folder.path else "", folder.above | {here}
-    found: list[_Folder | tuple[str, str | None]] = []
-    for child in children:
-        path = prefix + child.name
+def _walk(way: Way, path: str) -> Iterator[tuple[str, str | None]]:
+    try:
+        children = way.children()
+    except SkippedFolderError as reason:
+        yield path, str(reason)
+        return
+    for child, inner in children:
+        below = f"{path}/{child.name}" if path else child.name
         if is_hidden(child.name):
-            found.append((path, HIDDEN))
-        elif is_folder(child):
-            found.append(_Folder(path, child.is_symlink(), above, linked))
+            yield below, HIDDEN
+        elif inner:
+            yield from _walk(inner, below)
         else:
-            found.append((path, None))
-    return found
+            yield below, None
 
 
 def is_folder(child: os.DirEntry) -> bool:

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from pipeline.data.folders import is_folder, is_hidden
+from pipeline.data.folders import SkippedFolderError, Way, is_hidden
 from pipeline.system.wording import some
 
 # Tools' folders that are not counted, since they may hold copies of everything.
 _UNCOUNTED = {"#snapshot", "~snapshot", "@recently-snapshot", "@sharesnap"} | {
     f".{name}" for name in ("snapshot", "snapshots", "zfs", "git", "dvc", "hg", "svn", "venv")
 }
-_DEEPEST = 100
 _LINES, _ITEMS = 5, 3
 
 
@@ -59,59 +58,29 @@ class Folder:
 
 
 def read_tree(folder: Path, endings: Collection[str]) -> Folder:
-    """Read all folders below `folder`.
-
-    Links are followed, except into a folder that contains them. Links below a link are followed once to each folder.
-    Hidden files are skipped.
+    """Read all folders below `folder`; see `Way.children` for links. Hidden files are skipped.
 
     Args:
         folder: Folder to search.
         endings: Endings of image files, in lower case.
     """
-    return _read(os.fspath(folder), Folder(folder.name, ""), endings, _Way(frozenset(), None))
+    return _read(Way(os.fspath(folder)), Folder(folder.name, ""), endings)
 
 
-@dataclass(frozen=True)
-class _Way:
-    """Way to a folder from the data set's folder."""
-
-    above: frozenset[tuple[int, int]]
-    """Device and inode of each folder on the way."""
-    linked: set[tuple[int, int]] | None
-    """Folders that were found through the same link; None outside links."""
-    is_link: bool = False
-    """Whether the way ends with a link."""
-
-
-def _read(place: str, folder: Folder, endings: Collection[str], way: _Way) -> Folder:
+def _read(way: Way, folder: Folder, endings: Collection[str]) -> Folder:
     """Fill an empty folder from its place on disk."""
-    above, linked = way.above, way.linked
     try:
-        status = Path(place).stat()
-        here = (status.st_dev, status.st_ino)
-        if here in above:
-            return folder
-        if len(above) > _DEEPEST:
-            folder.left_out[f"folder below {_DEEPEST} others"] += 1
-            return folder
-        if way.is_link:
-            # Folders that are linked to each other have more paths than can be read.
-            linked = set() if linked is None else linked
-            if here in linked:
-                return folder
-            linked.add(here)
-        with os.scandir(place) as entries:
-            children = sorted(entries, key=lambda child: child.name)
-    except OSError as error:
-        folder.left_out[f"folder that can't be read ({error.strerror})"] += 1
+        children = way.children()
+    except SkippedFolderError as reason:
+        folder.left_out[str(reason)] += 1
         return folder
-    for child in children:
+    for child, below in children:
         ending = os.path.splitext(child.name)[1].lower()  # noqa: PTH122 (pathlib takes ten times as long)
-        if is_folder(child):
+        if below:
             inner = Folder(child.name, f"{folder.path}/{child.name}" if folder.path else child.name)
             if child.name.lower() in _UNCOUNTED:
                 continue
-            _read(child.path, inner, endings, _Way(above | {here}, linked, child.is_symlink()))
+            _read(below, inner, endings)
             if not is_hidden(child.name):
                 folder.folders.append(inner)
             elif inner.total:
