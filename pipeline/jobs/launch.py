@@ -104,7 +104,7 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
             # Hydra would print a traceback.
             raise PipelineError(f"{key}: {folder.absolute()} is not writable; choose another folder for the results")
         if stage != "prepare" and not configs[0].plan:
-            check_networks(compose.network_configurations(complete))
+            check_networks(compose.network_configurations(complete), job_follows=not sweeps)
     if sweeps:
         # The overrides are the sweep's name, so repeating the command resumes the sweep. Hydra sets it for every job.
         complete.append(f"+hydra.job.env_set.{SWEEP}={quote_literally(' '.join(overrides))}")

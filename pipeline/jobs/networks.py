@@ -1,7 +1,7 @@
 """Checks that need a network, its weights and the names of its layers, before any job starts.
 
-TensorFlow takes seconds to import, and a process that has used it can't set its threads any more. So networks are built
-in a process of their own, and only for settings that may be wrong and that were not checked before.
+Networks are built only for settings that may be wrong and that were not checked before. TensorFlow takes seconds to
+import, and a process that has used it can't set its threads any more. So a sweep checks them in a process of their own.
 """
 
 import json
@@ -26,11 +26,16 @@ log = logging.getLogger(__name__)
 
 # Depths and weights that every backbone has, or that are installed.
 _DEPTHS = {"auto", "all", "none"}
-_BUNDLED = {"efficientnet_lite0"}
+_BUNDLED = {f"efficientnet_lite{number}" for number in range(3)}
 
 
-def check_networks(configs: Sequence[Config]) -> None:
+def check_networks(configs: Sequence[Config], *, job_follows: bool = False) -> None:
     """Check the weights, the unfreeze depths and the names of blocks in configurations, once for each combination.
+
+    Args:
+        configs: Configurations.
+        job_follows: Whether this process runs the job of the only configuration afterwards, so that TensorFlow is
+            imported here anyway.
 
     Raises:
         PipelineError: Weights are not available, or a network has no such layer; the error lists all problems.
@@ -39,7 +44,8 @@ def check_networks(configs: Sequence[Config]) -> None:
     if not unchecked:
         return
     print(f"Checking the layers and weights of {', '.join(sorted(_names(unchecked.values())))}", file=sys.stderr)
-    problems = _build([asdict(config) for config in unchecked.values()])
+    here = job_follows and all(config.hardware.strategy != "multi_worker" for config in configs)
+    problems = (_problems_here if here else _problems_elsewhere)([*unchecked.values()])
     for (key, config), problem in zip(unchecked.items(), problems, strict=True):
         if not problem:
             _remember(key, config)
@@ -87,37 +93,51 @@ def _remember(key: str, config: Config) -> None:
         write_json(cache / f"checked-{key}.json", {"backbone": config.backbone.name})
 
 
-def _build(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Build the network of each configuration in a new process, and return its problem, or an empty text."""
+def _problems_here(configs: Sequence[Config]) -> list[str]:
+    from pipeline.training.hardware import set_up
+
+    logger = logging.getLogger("pipeline")
+    # The job will warn.
+    logger.setLevel(logging.ERROR)
+    try:
+        for config in configs:
+            set_up(config.hardware, config.seed)
+        return [_problem(config) for config in configs]
+    finally:
+        logger.setLevel(logging.NOTSET)
+
+
+def _problems_elsewhere(configs: Sequence[Config]) -> list[str]:
     # The networks do not compute anything, so that they need no GPU.
     path = os.pathsep.join(filter(None, (str(CODE), os.environ.get("PYTHONPATH"))))
     environment = os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1"}
-    code = f"from {__name__} import main; main()"
+    code, settings = f"from {__name__} import main; main()", json.dumps([asdict(config) for config in configs])
     built = subprocess.run(
-        [sys.executable, "-c", code], input=json.dumps(settings), env=environment, capture_output=True, text=True
+        [sys.executable, "-c", code], input=settings, env=environment, capture_output=True, text=True
     )
     try:
         return json.loads(built.stdout.splitlines()[-1])
     except (ValueError, IndexError):
         # Whatever it is, the job meets it too, and reports it with its place in the code.
         log.warning("The networks could not be checked in advance: %s", built.stderr.strip().splitlines()[-1:])
-        return [""] * len(settings)
+        return [""] * len(configs)
 
 
 def main() -> None:
     """Read configurations from standard input, and print their problems; see `check_networks`."""
+    print(json.dumps([_problem(check(OmegaConf.create(settings))) for settings in json.load(sys.stdin)]))
+
+
+def _problem(config: Config) -> str:
+    """Build a configuration's network, and return its problem, or an empty text."""
     from pipeline.finetuning.rounds import finetune_rounds
     from pipeline.models.classifier import BACKBONE, build_classifier
     from pipeline.models.freezing import rate_factors
 
-    problems = []
-    for settings in json.load(sys.stdin):
-        config = check(OmegaConf.create(settings))
-        try:
-            model = build_classifier(config.backbone, config.train, config.image_size, 2)
-            for each in finetune_rounds(config.finetune, config.backbone, model.get_layer(BACKBONE), 1):
-                rate_factors(model, config.backbone.blocks, each.settings)
-            problems.append("")
-        except PipelineError as error:
-            problems.append(str(error))
-    print(json.dumps(problems))
+    try:
+        model = build_classifier(config.backbone, config.train, config.image_size, 2)
+        for each in finetune_rounds(config.finetune, config.backbone, model.get_layer(BACKBONE), 1):
+            rate_factors(model, config.backbone.blocks, each.settings)
+    except PipelineError as error:
+        return str(error)
+    return ""

@@ -12,13 +12,13 @@ from pipeline.system.errors import PipelineError
 @pytest.fixture
 def builds(monkeypatch):
     """Count the processes that build networks."""
-    started, build = [], networks._build
+    started, build = [], networks._problems_elsewhere
 
     def counted(settings):
         started.append(len(settings))
         return build(settings)
 
-    monkeypatch.setattr(networks, "_build", counted)
+    monkeypatch.setattr(networks, "_problems_elsewhere", counted)
     return started
 
 
@@ -46,6 +46,15 @@ def test_depths_are_checked_together_and_good_ones_once(configure, builds):
 def test_what_needs_no_network_starts_no_process(configure, builds):
     check_networks([configure("backbone=vgg16", "backbone.weights=random"), configure("finetune.unfreeze=none")])
     assert builds == []
+
+
+def test_a_single_job_checks_its_network_in_its_own_process(configure, builds, capfd):
+    with pytest.raises(PipelineError, match="'nonsense' is not a block or layer"):
+        check_networks([configure("backbone=scratch_cnn", "finetune.unfreeze=nonsense")], job_follows=True)
+    check_networks([configure("backbone=vgg16", "backbone.weights=random", "finetune.unfreeze=15")], job_follows=True)
+    assert builds == []
+    # The job itself warns of random weights.
+    assert "nothing is transferred" not in capfd.readouterr().err
 
 
 def test_several_networks_are_named_and_their_weights_are_read(configure, builds, tmp_path):
