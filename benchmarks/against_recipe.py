@@ -163,13 +163,14 @@ def fine_tuning_seconds(log: str, epochs: int) -> float:
     The first epoch of a job includes compilation, so the median of the other epochs is used for it.
     """
     ended = re.findall(r"^(\S+ \S+),(\d+) INFO epoch (\d+) of", log, re.MULTILINE)
-    times = [datetime.fromisoformat(f"{day}.{milliseconds}").timestamp() for day, milliseconds, _ in ended]
-    per_job = EPOCHS + epochs
-    total = 0.0
-    for job in range(0, len(times), per_job):
-        last = times[job + EPOCHS : job + per_job]
-        total += epochs * statistics.median(after - before for before, after in itertools.pairwise(last))
-    return total
+    # Phase 1 is trained by one of the jobs.
+    times = [
+        datetime.fromisoformat(f"{day}.{milliseconds}").timestamp()
+        for day, milliseconds, epoch in ended
+        if int(epoch) > EPOCHS
+    ]
+    jobs = [times[start : start + epochs] for start in range(0, len(times), epochs)]
+    return sum(epochs * statistics.median(after - before for before, after in itertools.pairwise(job)) for job in jobs)
 
 
 def measure_sweep(images: Path, epochs: int, folder: Path) -> None:
