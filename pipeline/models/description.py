@@ -1,12 +1,11 @@
 """Description of a saved classifier, and what its file says of it, without loading Keras."""
 
-import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.system.errors import PipelineError
+from pipeline.models.archive import read_member
 
 CLASSES, DECODING = "classes.json", "decoding.json"
 """Files in the archive besides Keras's own: the class names, and how images are decoded."""
@@ -70,21 +69,3 @@ def image_depth(file: Path) -> int:
     with zipfile.ZipFile(file) as members:
         stated = DECODING in members.namelist()
     return read_member(file, DECODING)["depth"] if stated else FULL_DEPTH
-
-
-def read_member(file: Path, name: str) -> Any:
-    """Read a JSON file from the archive of a saved classifier.
-
-    Raises:
-        PipelineError: The file was not written by `save_classifier`.
-    """
-    try:
-        with zipfile.ZipFile(file) as members:
-            return json.loads(members.read(name))
-    except (KeyError, ValueError) as error:
-        raise PipelineError(f"{file} is not a classifier of this pipeline: it has no {name} ({error})") from error
-    except zipfile.BadZipFile as error:
-        raise PipelineError(
-            f"{file} is not a classifier of this pipeline, or is truncated ({error}); "
-            "copy it again, or run the stage again that wrote it"
-        ) from error

@@ -1,15 +1,14 @@
 """Saving and loading of classifiers in Keras's format with class names."""
 
 import json
-import shutil
-import zipfile
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 import keras
 
-from pipeline.models.description import CLASSES, DECODING, FULL_DEPTH, read_member
+from pipeline.models.archive import copy_archive, read_member
+from pipeline.models.description import CLASSES, DECODING, FULL_DEPTH
 from pipeline.storage.files import whole_file
 from pipeline.system.errors import PipelineError
 
@@ -35,23 +34,10 @@ def save_classifier(model: keras.Model, classes: list[str], file: Path, *, depth
 
 def _repack(saved: Path, texts: dict[str, str], file: Path) -> None:
     """Copy a file that Keras saved to `file`, add texts by name, and remove data that varies from save to save."""
-    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(file, "w") as target:
-        metadata = json.loads(source.read("metadata.json"))
-        del metadata["date_saved"]
-        texts = texts | {
-            "metadata.json": json.dumps(metadata),
-            "config.json": json.dumps(json.loads(source.read("config.json"), object_hook=_without_address)),
-        }
-        for name in sorted({*source.namelist(), *texts}):
-            # A ZipInfo without a date has the constant date 1980.
-            member = zipfile.ZipInfo(name)
-            if name in texts:
-                target.writestr(member, texts[name])
-                continue
-            # zipfile uses the size to choose between the 32-bit and the 64-bit format.
-            member.file_size = source.getinfo(name).file_size
-            with source.open(name) as weights, target.open(member, "w") as copy:
-                shutil.copyfileobj(weights, copy, 2**20)
+    metadata = read_member(saved, "metadata.json")
+    del metadata["date_saved"]
+    config = json.loads(json.dumps(read_member(saved, "config.json")), object_hook=_without_address)
+    copy_archive(saved, file, {"metadata.json": json.dumps(metadata), "config.json": json.dumps(config), **texts})
 
 
 def _without_address(config: dict[str, Any]) -> dict[str, Any]:

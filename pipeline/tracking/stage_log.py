@@ -12,6 +12,7 @@ from mlflow.entities import RunTag
 from pipeline.config import PHASES
 from pipeline.inputs.manifest import images_digest, read_manifest
 from pipeline.models.description import classes_and_size, describe, image_depth
+from pipeline.models.temperature import write_at_temperature
 from pipeline.storage.files import Json, file_sha256, files_below, read_json
 from pipeline.system.paths import CODE, lasting
 from pipeline.tracking.metric_names import (
@@ -132,14 +133,9 @@ def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: 
         # No input example is given, since MLflow would load the model again to check it.
         warnings.filterwarnings("ignore", message=".*An input example was not provided")
         if applied:
-            # TensorFlow takes seconds to import, and a file that is logged as it is does not need it.
-            from pipeline.models.classifier import apply_temperature
-            from pipeline.models.saving import load_classifier, save_classifier
-
-            model, _ = load_classifier(file)
-            apply_temperature(model, temperature)
-            file = Path(folder) / file.name
-            save_classifier(model, classes, file, depth=depth)
+            scaled = Path(folder) / file.name
+            write_at_temperature(file, temperature, scaled)
+            file = scaled
         mlflow.pyfunc.log_model(
             name=name,
             # The loader is a module instead of a pickled object, since loading pickles can run arbitrary code.
