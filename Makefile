@@ -1,7 +1,7 @@
 # make setup      create .venv and install the packages into it; all targets below do so where it is missing
 # make repro      set up what is missing, then run every stage that is not up to date
 # make test       the same set-up with the test tools, then all tests but the slowest; ARGS="-n 0 tests/unit/data"
-# make test-all   the slow tests too, and those that start servers and clusters; all 42 backbones: ARGS="-m every_backbone"
+# make test-all   the slow tests too, and those that start servers and clusters; all 44 backbones: ARGS="-m every_backbone"
 # make lint       style, types, import rules and prose
 # make ui         this checkout's runs in MLflow, on port 5000
 # make experiments  DVC's experiments: changed parameters, headline metrics, and the end of each run's name in MLflow

@@ -42,9 +42,9 @@ def backbone(name: str) -> tuple[keras.Model, Any]:
     """Return a backbone and its preprocessing function."""
     shape = (SIZE, SIZE, 3)
     if name == "efficientnet_lite0":
-        from pipeline.models.efficientnet_lite0 import efficientnet_lite0
+        from pipeline.models.efficientnet_lite import LITE, efficientnet_lite
 
-        return efficientnet_lite0(shape, "imagenet"), layers.Rescaling(1 / 128, offset=-127 / 128)
+        return efficientnet_lite(LITE[name], shape, "imagenet"), layers.Rescaling(1 / 128, offset=-127 / 128)
     applications = keras.applications
     constructor, preprocess = {
         "vgg16": (applications.VGG16, applications.vgg16.preprocess_input),

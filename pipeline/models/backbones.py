@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers
 
 from pipeline.config import BackboneConfig
-from pipeline.models.efficientnet_lite0 import efficientnet_lite0
+from pipeline.models.efficientnet_lite import LITE, efficientnet_lite
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
 
@@ -52,17 +52,14 @@ def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path
     try:
         model = _construct(backbone, image_size, "imagenet" if weights == "imagenet" else None)
     except Exception as error:
-        if (
-            isinstance(error, PipelineError)
-            or weights != "imagenet"
-            or backbone.constructor in ("efficientnet_lite0", "scratch_cnn")
-        ):
+        bundled = backbone.constructor in {*LITE, "scratch_cnn"}
+        if isinstance(error, PipelineError) or weights != "imagenet" or bundled:
             raise
         raise PipelineError(
             f"backbone.weights: the ImageNet weights of {backbone.name} are not available ({str(error).splitlines()[0]}). Do one of these:\n"
             "  - copy the folder ~/.keras/models from a machine that has used this backbone\n"
             f"  - set backbone.weights=<path> to the file ({backbone.constructor} without its classifier, 'notop')\n"
-            "  - use backbone=efficientnet_lite0, whose weights are installed"
+            "  - use backbone=efficientnet_lite0, _lite1 or _lite2, whose weights are installed"
         ) from error
     if weights == "file":
         _load_file(model, backbone, weights_file or resolve(backbone.weights))
@@ -76,8 +73,8 @@ def _construct(backbone: BackboneConfig, image_size: int, weights: str | None) -
     shape = (image_size, image_size, 3)
     if backbone.constructor == "scratch_cnn":
         return scratch_cnn(shape)
-    if backbone.constructor == "efficientnet_lite0":
-        return efficientnet_lite0(shape, weights)
+    if lite := LITE.get(backbone.constructor):
+        return efficientnet_lite(lite, shape, weights)
     constructor = getattr(keras.applications, backbone.constructor, None)
     if constructor is None:
         raise PipelineError(f"backbone.constructor: keras.applications has no {backbone.constructor!r}")

