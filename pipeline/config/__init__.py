@@ -23,27 +23,35 @@ class EvaluateConfig:
     name: str
     """Name of the chosen file in `conf/evaluate/`."""
     batch_size: int = at_least(1)
-    """Number of images per batch."""
+    """Number of images per batch: more use more memory. Useful: 16 to 256."""
     confidence: float = between(0, 1)
-    """Confidence level of the intervals; 1 minus this is the significance level of the tests."""
+    """Confidence level of the intervals; 1 minus this is the significance level of the tests. Higher gives wider
+    intervals, and fewer differences count. Useful: 0.9 to 0.99."""
     resamples: int = at_least(100)
-    """Number of resamples of the stratified bootstrap, for intervals that have no formula."""
+    """Number of resamples of the stratified bootstrap, for intervals that have no formula. More make their bounds
+    steadier, and take longer. Useful: 1,000 to 10,000."""
     top_k: int = at_least(2)
-    """Value of k in top-k accuracy, which is reported if there are more than k classes."""
+    """Value of k in top-k accuracy, which is reported if there are more than k classes. Useful: the number of answers
+    that a user would read, such as 3 or 5."""
     calibration_bins: int = at_least(2)
-    """Number of equally wide bins of the reliability diagram and the expected calibration error (ECE)."""
+    """Number of equally wide bins of the reliability diagram and the expected calibration error (ECE). More bins have
+    fewer images each, which raises the ECE by chance. Useful: 10 to 20."""
     calibrate: bool
-    """Divide logits by a temperature fitted on the validation images, in reported results and the logged model."""
+    """Divide logits by a temperature fitted on the validation images, in reported results and the logged model. It
+    makes probabilities agree with how often they are right, and changes no predicted class."""
     gallery: int = at_least(0)
-    """Number of images in each gallery: the most confident errors, and the least confident correct predictions."""
+    """Number of images in each gallery of the report: the most confident errors, and the least confident correct
+    predictions. Each gets a heat map, which takes time. Useful: 0 to 48."""
     tta: str = one_of("none", "flip", "crops", "flip_crops")
     """Test-time augmentation: mean over the image and its mirror image (flip), over the image and five crops (crops),
-    or over these six and their mirror images (flip_crops)."""
+    or over these six and their mirror images (flip_crops). It often adds a little accuracy, for 2, 6 or 12 times the
+    cost of a prediction."""
     corruptions: str = one_of("none", "all")
     """Corruptions for measuring robustness. none: robustness is not measured. all: accuracy under eleven corruptions at
     five severities each."""
     corruption_images: int | None = at_least(1)
-    """Number of randomly chosen test images on which robustness is measured. Null: all."""
+    """Number of randomly chosen test images on which robustness is measured. Fewer are faster and less exact. Null:
+    all. Useful: 200 to 2,000."""
 
 
 @dataclass(kw_only=True)
@@ -55,11 +63,14 @@ class TrackingConfig:
     uri: str | None
     """Address of a tracking server or database. Null: MLFLOW_TRACKING_URI, or else mlflow.db in the checkout."""
     experiment: str
-    """Name of the MLflow experiment that holds the runs."""
+    """Name of the MLflow experiment that holds the runs. Only runs in one experiment are compared; one for each task
+    keeps lists short."""
     log_model: str = one_of("best", "all", "none")
-    """Models to log: that of the better phase (best), those of both phases (all), or none."""
+    """Models to log: that of the better phase (best), those of both phases (all), or none. A model takes disk space in
+    the store, and can't be registered without."""
     system_metrics_interval: float | None = above(0)
-    """Seconds between two measurements of CPU, memory and GPU use. Null: no measurements."""
+    """Seconds between two measurements of CPU, memory and GPU use, which MLflow draws. Null: no measurements. Useful: 1
+    to 60."""
     wait_seconds: float = at_least(0)
     """Longest time in seconds that a stage waits at its end for an unreachable server. After that,
     `python -m pipeline.sync` uploads its results."""
@@ -72,13 +83,17 @@ class ExportConfig:
     name: str
     """Name of the chosen file in `conf/export/`."""
     images: int = at_least(64)
-    """Number of images on which an exported model is compared with the original classifier."""
+    """Number of images on which an exported model is compared with the original classifier. More find rarer
+    differences, and take longer. Useful: 64 to 1,000."""
     tolerance: float = above(0)
-    """Largest allowed difference of probabilities in float32 formats. The most probable class must always agree."""
+    """Largest allowed difference of probabilities in float32 formats. The most probable class must always agree.
+    Useful: 1e-5 to 1e-3."""
     int8_agreement: float = between(0, 1)
-    """Smallest allowed fraction of images with the same most probable class in 8-bit formats."""
+    """Smallest allowed fraction of images with the same most probable class in 8-bit formats, which lose some accuracy.
+    Useful: 0.95 to 0.99."""
     int8_images: int = at_least(1)
-    """Number of images that calibrate the value ranges of 8-bit formats; disjoint from `images` if there are enough."""
+    """Number of images that calibrate the value ranges of 8-bit formats; disjoint from `images` if there are enough.
+    Useful: 100 to 500."""
 
 
 @dataclass(kw_only=True)
@@ -91,11 +106,13 @@ class RegisterConfig:
     """Name of the registered model in MLflow."""
     margin: float = fraction()
     """Largest acceptable loss of accuracy: a statistical test must rule out a larger one before a cheaper challenger
-    replaces the champion."""
+    replaces the champion. A smaller margin needs more test images. Useful: 0.002 to 0.02."""
     cost: str = one_of("size", "trainable", "latency", "training")
-    """Cost that is compared: file size, number of trainable weights, latency, or training time."""
+    """Cost that is compared: file size, number of trainable weights, latency, or training time. size and trainable are
+    the same on every machine; the others are measured."""
     saving: float = fraction()
-    """Smallest relevant saving, as a fraction of the champion's cost; smaller differences are treated as noise."""
+    """Smallest relevant saving, as a fraction of the champion's cost; smaller differences are treated as noise.
+    Useful: 0.02, or 0.1 for measured costs."""
 
 
 @dataclass(kw_only=True)
@@ -105,11 +122,12 @@ class FindLrConfig:
     name: str
     """Name of the chosen file in `conf/find_lr/`."""
     low: float = above(0)
-    """First learning rate."""
+    """First learning rate, at which nothing should happen yet. Useful: 1e-7 to 1e-5."""
     high: float = above(0)
-    """Last learning rate; must be above `low`."""
+    """Last learning rate, at which the loss should rise again; must be above `low`. Useful: 0.1 to 10."""
     steps: int = at_least(10)
-    """Number of batches over which the learning rate rises exponentially from `low` to `high`."""
+    """Number of batches over which the learning rate rises exponentially from `low` to `high`. More give a smoother
+    curve; with few images they are repeated, which misleads. Useful: 50 to 300."""
 
 
 @dataclass(kw_only=True)
@@ -119,9 +137,11 @@ class SweepConfig:
     name: str
     """Name of the chosen file in `conf/sweep/`."""
     retry_failed: bool
-    """Rerun jobs that failed before. Complete jobs are always skipped, and interrupted ones always resumed."""
+    """Rerun jobs that failed before, once their cause is removed. Complete jobs are always skipped, and interrupted
+    ones always resumed."""
     relaunches: int = at_least(0)
-    """Largest number of times that a launcher is restarted after its workers died."""
+    """Largest number of times that a launcher is restarted after its workers died, for example from lack of memory.
+    Useful: 0 to 10."""
 
 
 @dataclass(kw_only=True)
@@ -129,9 +149,11 @@ class Config:
     """Complete configuration."""
 
     seed: int = bounded(minimum=0, maximum=2**32 - 1)
-    """Seed of all random numbers: splits, initial weights, order of images, augmentation, dropout."""
+    """Seed of all random numbers: splits, initial weights, order of images, augmentation, dropout. Runs with several
+    seeds show how much of a difference is chance. Useful: any three to five values."""
     image_size: int = at_least(1)
-    """Side in pixels of the square to which every image is resized."""
+    """Side in pixels of the square to which every image is resized. Larger shows finer detail, at a cost that grows
+    with the square of it. Useful: 64 to 384; the backbone's own size is a good start."""
     cache_folder: str
     """Folder of decoded images, features, results of stages and checkpoints. A relative path is relative to the
     checkout."""

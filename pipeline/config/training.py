@@ -27,25 +27,31 @@ class BackboneConfig:
     """Pretrained network, and the settings recommended for it."""
 
     name: str
-    """Name of the chosen file in `conf/backbone/`."""
+    """Name of the chosen file in `conf/backbone/`; results and comparisons show it."""
     constructor: str
-    """Function that builds the network, from `keras.applications` or `pipeline.models`."""
+    """Function that builds the network, from `keras.applications` or `pipeline.models`. To use another network, write a
+    file in `conf/backbone/` for it."""
     preprocessing: str = one_of("caffe", "tf", "torch", "lite", "none")
-    """Scaling of pixel values (0 to 255) with which the network was pretrained; see `pipeline.models.classifier`."""
+    """Scaling of pixel values (0 to 255) with which the network was pretrained; see `pipeline.models.classifier`. Any
+    other one costs most of what the weights know."""
     image_size: int = at_least(1)
-    """Side in pixels of the images on which the network was pretrained."""
+    """Side in pixels of the images on which the network was pretrained: the default of the top-level `image_size`."""
     min_image_size: int = at_least(1)
     """Smallest image side in pixels that the constructor accepts."""
     blocks: str
     """Regular expression on layer names, whose first group is the name of the layer's block."""
     unfreeze: int | str
-    """Start of the upper part, which `finetune.unfreeze: auto` trains if the whole backbone exceeds the budget."""
+    """Start of the upper part, which `finetune.unfreeze: auto` trains if the whole backbone exceeds the budget. A lower
+    start learns more, and costs more time. Useful: the upper quarter to half of the blocks."""
     learning_rate: float = above(0)
-    """Peak learning rate of AdamW for fine-tuning this backbone."""
+    """Peak learning rate of AdamW for fine-tuning this backbone, from which `finetune.learning_rate` is taken.
+    Useful: 1e-4 to 5e-4 with BatchNormalization, 1e-5 to 1e-4 without."""
     rate_decay: float = positive_fraction()
-    """Ratio of each block's learning rate in fine-tuning to that of the block above it."""
+    """Ratio of each block's learning rate in fine-tuning to that of the block above it, from which
+    `finetune.rate_decay` is taken."""
     weights: str
-    """Initial weights: imagenet, random, or the path of a Keras weights file for this backbone without classifier."""
+    """Initial weights: imagenet, random, or the path of a Keras weights file for this backbone without classifier. With
+    random nothing is transferred, which needs many more images."""
 
     @property
     def has_weights_file(self) -> bool:
@@ -60,53 +66,69 @@ class PhaseConfig:
     name: str
     """Name of the chosen file of this group in `conf/`."""
     epochs: int = at_least(1)
-    """Largest number of epochs; early stopping may end the phase earlier."""
+    """Largest number of passes over the training images; early stopping may end the phase earlier. Too few leave
+    accuracy unused. Too many cost time, since the best epoch is kept. Useful: 10 to 50 for train, 4 to 15 for
+    finetune."""
     batch_size: int = at_least(1)
-    """Number of images per step, over all devices together."""
+    """Number of images per step, over all devices together. Larger batches use more memory and fewer, smoother steps;
+    raise the learning rate with them. Useful: 16 to 128."""
     optimizer: str = one_of(*OPTIMIZERS)
-    """Name of the optimizer in Keras. sgd uses Nesterov momentum."""
+    """Name of the optimizer in Keras. adam and adamw work with most settings. sgd, with Nesterov momentum, needs a
+    learning rate about ten times as high, lion one about a tenth."""
     learning_rate: float = above(0)
-    """Peak learning rate."""
+    """Peak learning rate, the first setting to tune: too high, and the loss rises or phase 1 is forgotten; too low, and
+    nothing improves. Useful: 1e-4 to 1e-2 for train, 1e-5 to 1e-3 for finetune; `pipeline.find_lr` suggests one."""
     momentum: float = fraction()
-    """Momentum of sgd; other optimizers ignore it."""
+    """Fraction of the last step that sgd repeats in the next; other optimizers ignore it. Useful: 0.9."""
     weight_decay: float = at_least(0)
     """Decoupled weight decay (as in AdamW): each step reduces a weight by this fraction times the learning rate.
-    Biases and normalization weights are excluded."""
+    Biases and normalization weights are excluded. It slows overfitting in long trainings. Useful: 0, or 1e-4 to
+    5e-2."""
     clip_norm: float | None = above(0)
-    """Largest global norm of the gradients; longer gradients are scaled down. Null: no clipping."""
+    """Largest global norm of the gradients; longer gradients are scaled down, which helps if single batches make the
+    loss jump. Null: no clipping. Useful: 1 to 10."""
     accumulate: int = at_least(1)
-    """Number of batches whose gradients are averaged for one optimizer step."""
+    """Number of batches whose gradients are averaged for one optimizer step: the effect of larger batches without their
+    memory. Useful: 1 to 8."""
     ema: float | None = between(0, 1)
-    """Decay per step of an exponential moving average of the weights, which is validated, selected and saved.
-    Null: no average."""
+    """Decay per step of an exponential moving average of the weights, which is validated, selected and saved. It
+    smooths noisy epochs; with few steps it lags behind. Null: no average. Useful: 0.99 to 0.999."""
     schedule: str = one_of("constant", "cosine", "one_cycle", "step")
     """Learning rate after warm-up. cosine: falls to 0 along half a cosine. step: is multiplied by `step_factor` every
-    `step_epochs` epochs. one_cycle: rises to the peak over 30 % of the steps, then falls to 0, without warm-up."""
+    `step_epochs` epochs. one_cycle: rises to the peak over 30 % of the steps, then falls to 0, without warm-up. A
+    falling rate settles at the end, so that the last epochs are the best ones."""
     warmup_epochs: float = at_least(0)
-    """Number of warm-up epochs, over which the learning rate rises from 0."""
+    """Number of warm-up epochs, over which the learning rate rises from 0. It protects the pretrained weights from the
+    first steps. Useful: 0 for train, 0.5 to 2 for finetune."""
     warmup_steps: int | None = at_least(0)
-    """Number of warm-up steps, instead of `warmup_epochs`. Null: `warmup_epochs` is used."""
+    """Number of warm-up steps, instead of `warmup_epochs`, if it must not depend on the number of images. Null:
+    `warmup_epochs` is used."""
     step_epochs: int = at_least(1)
     """Number of epochs between two reductions of the learning rate, with `schedule: step`."""
     step_factor: float = positive_fraction()
     """Factor of each reduction of the learning rate, with `schedule: step`."""
     label_smoothing: float = fraction()
-    """Fraction of each training label that is spread evenly over all classes. Validation and test use plain labels."""
+    """Fraction of each training label that is spread evenly over all classes, against overconfidence and wrong labels.
+    Validation and test use plain labels; probabilities come out lower (`evaluate.calibrate`). Useful: 0 to 0.1."""
     diverged_above: float = above(1)
     """Training loss at which the training is stopped as diverged, as a multiple of the loss of random guessing, or of
-    the loss at its start if that is higher."""
+    the loss at its start if that is higher. It changes no result of a training that ends. Useful: 2 to 10."""
     early_stopping_patience: int | None = at_least(0)
-    """Number of epochs without improvement of `monitor` after which training stops. Null: no early stopping."""
+    """Number of epochs without improvement of `monitor` after which training stops. It saves time; with a falling
+    schedule it would cut the best part off. Null: no early stopping. Useful: 3 to 10."""
     monitor: str = one_of("val_loss", "val_accuracy")
-    """Metric that selects the best epoch."""
+    """Metric that selects the best epoch. val_loss also counts how sure predictions are, and is less noisy with few
+    validation images; val_accuracy counts right classes only."""
     restore_best: bool
-    """Keep the weights of the best epoch instead of the last one."""
+    """Keep the weights of the best epoch instead of the last one. false suits a falling schedule with very few
+    validation images."""
     class_weight: Any = CLASS_WEIGHT
     """Weight of each class in the training loss. none: all 1. balanced: inverse to the class frequency.
-    A mapping: weights of the given classes, 1 for all others."""
+    A mapping: weights of the given classes, 1 for all others. It raises the recall of rare classes, at the cost of
+    frequent ones."""
     balanced_sampling: bool
     """Use the same number of images of each class per epoch. Images of small classes are repeated;
-    for large classes, each epoch uses a different random sample."""
+    for large classes, each epoch uses a different random sample. Use either this or `class_weight`."""
 
 
 @dataclass(kw_only=True)
@@ -114,13 +136,15 @@ class TrainConfig(PhaseConfig):
     """Phase 1, feature extraction: a new head on the frozen backbone."""
 
     dropout: float = fraction()
-    """Dropout rate before the classification layer."""
+    """Fraction of features that is dropped in each training step, against overfitting of the head. Useful: 0 to 0.5."""
     hidden_units: int = at_least(0)
-    """Width of a hidden layer in the head. 0: no hidden layer."""
+    """Width of a hidden layer in the head, for classes that features do not separate by a plane; with few images it
+    overfits. 0: no hidden layer. Useful: 0, or 128 to 1024."""
     l2: float = at_least(0)
-    """L2 penalty on the head's kernels. Reported losses include it."""
+    """L2 penalty on the head's kernels, against overfitting. Reported losses include it. Useful: 0, or 1e-5 to 1e-2."""
     label_issues: bool
-    """List the images whose labels are most likely wrong, by cross-validation on the frozen backbone's features."""
+    """List the images whose labels are most likely wrong, by cross-validation on the frozen backbone's features. It
+    changes no training; false saves its time."""
 
 
 @dataclass(kw_only=True)
@@ -131,26 +155,33 @@ class FinetuneConfig(PhaseConfig):
         "an integer or a text that is not empty", {"type": ["integer", "string"], "minLength": 1}
     )
     """Start of the trainable part: name of a block or layer, index of a layer, number of blocks from the top (-2),
-    all, or none. auto: all if `budget` allows it, else the upper part that `backbone.unfreeze` defines."""
+    all, or none. auto: all if `budget` allows it, else the upper part that `backbone.unfreeze` defines. More trainable
+    layers fit images that differ from ImageNet better, and need more images and time."""
     budget: float = at_least(0)
-    """Compute budget of `unfreeze: auto`, in 10^12 multiply-adds of the forward pass (images times epochs)."""
+    """Compute budget of `unfreeze: auto`, in 10^12 multiply-adds of the forward pass (images times epochs). Raise it on
+    a GPU, where the whole backbone is affordable."""
     freeze_batch_norm: bool
-    """Keep the statistics and weights of BatchNormalization layers as pretrained."""
+    """Keep the statistics and weights of BatchNormalization layers as pretrained. false lets them adapt, which costs
+    accuracy with small batches or few images."""
     rate_decay: float = positive_fraction()
-    """Ratio of each block's learning rate to that of the block above it. Head and top block use the full rate."""
+    """Ratio of each block's learning rate to that of the block above it. Head and top block use the full rate. Below 1,
+    lower blocks keep more of ImageNet. Useful: 0.7 to 1."""
     rate_factors: Any = RATE_FACTORS
-    """Learning rates of named blocks as multiples of the phase's learning rate, instead of `rate_decay`. Null: none."""
+    """Learning rates of named blocks as multiples of the phase's learning rate, instead of `rate_decay`. 0 freezes a
+    block. Null: none."""
     dropout: float | None = fraction()
-    """Dropout rate before the classification layer in this phase. Null: that of phase 1."""
+    """Fraction of features that is dropped before the classification layer in this phase, against overfitting. Null:
+    that of phase 1. Useful: 0 to 0.5."""
     stochastic_depth: float | None = fraction()
     """Probability of skipping the topmost residual branch in a training step, which decreases linearly to 0 for lower
-    branches. Null: the backbone's default."""
+    branches. It helps in long trainings of large backbones. Null: the backbone's default. Useful: 0 to 0.3."""
     interpolate: Any = INNER_FRACTIONS
     """Positions on the line from a round's initial weights (0) to those of its kept epoch (1). The round ends with the
     weights at the position with the best validation accuracy, then loss; position 1 is always tried.
-    Null: no interpolation."""
+    It regains what few images cost a backbone. Null: no interpolation."""
     image_size: int | None = at_least(1)
-    """Side of training images in pixels; validation and test use the top-level `image_size`. Null: the same side."""
+    """Side of training images in pixels; validation and test use the top-level `image_size`. A smaller side saves time
+    with the square of it. Null: the same side."""
     phases: Any = ROUNDS
     """Rounds of gradual unfreezing and progressive resizing, in order, each with its own optimizer and schedule.
     Keys that a round does not set have the values above. Null: a single round."""
@@ -164,23 +195,29 @@ class HardwareConfig:
     """Name of the chosen file in `conf/hardware/`."""
     precision: str = one_of("auto", "float32", "mixed_bfloat16", "mixed_float16")
     """Numerical precision of the backbone, as a dtype policy of Keras. The head, losses, metrics and saved weights are
-    always float32. auto: the fastest precision on this device."""
+    always float32. auto: the fastest precision on this device. float32 gives numbers that differ least between
+    machines."""
     deterministic: bool
-    """Make results exactly reproducible on the same machine, at some cost in speed."""
+    """Make results exactly reproducible on the same machine, at some cost in speed. false: the last digits, and what
+    follows from them, differ between runs."""
     strategy: str = one_of("one_device", "mirrored", "multi_worker")
     """Distribution of training. one_device: the first GPU, or else the CPU. mirrored: all GPUs of this machine, each
     with a part of every batch. multi_worker: all processes listed in TF_CONFIG, on one or more machines."""
     intra_op_threads: int | None = at_least(1)
-    """Number of threads within an operation. Null: one per core."""
+    """Number of threads within an operation. It decides the last digits of results; set it to compare machines with
+    different numbers of cores. Null: one per core."""
     inter_op_threads: int | None = at_least(1)
-    """Number of operations that run in parallel. Null: one per core."""
+    """Number of operations that run in parallel. 1 suits many small jobs side by side. Null: one per core."""
     memory_growth: bool
-    """Allocate GPU memory as needed instead of all at the start."""
+    """Allocate GPU memory as needed instead of all at the start, so that other programs can use the GPU too."""
     jit_compile: bool
-    """Compile the training step with XLA."""
+    """Compile the training step with XLA, which takes a while at the start; not all augmentation works with it."""
     frozen_batch_size: int = at_least(1)
-    """Number of images per forward pass through the frozen layers."""
+    """Number of images per forward pass through the frozen layers: more use more memory, and are faster on GPUs.
+    Useful: 32 to 256."""
     image_cache_gib: float = at_least(0)
-    """Largest size in GiB of a split's decoded images in the cache. Larger splits are decoded again at every use."""
+    """Largest size in GiB of a split's decoded images in the cache. Larger splits are decoded again at every use, which
+    is slower and gives the same results."""
     feature_cache_gib: float = at_least(0)
-    """Largest size in GiB of a phase's features in the cache. Larger features are computed again in every epoch."""
+    """Largest size in GiB of a phase's features in the cache. Larger features are computed again in every epoch, which
+    is much slower."""
