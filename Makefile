@@ -2,7 +2,8 @@
 # make repro      set up what is missing, then run every stage that is not up to date
 # make test       the same set-up with the test tools, then all tests but the slowest; ARGS="-n 0 tests/unit/data"
 # make test-all   the slow tests too, and those that start servers and clusters; all 44 backbones: ARGS="-m every_backbone"
-# make lint       style, types, import rules and prose
+# make lint       style, types, import rules, prose, and the documentation's links
+# make docs       the documentation as a site, in site/index.html
 # make ui         this checkout's runs in MLflow, on port 5000
 # make experiments  DVC's experiments: changed parameters, headline metrics, and the end of each run's name in MLflow
 # make serve      MLflow's scoring server with the champion, on PORT=5001; without one, the best model so far
@@ -25,7 +26,7 @@ LOCK := $(if $(GPU),requirements-gpu.lock,requirements.lock)
 # each process would compile them again, and TensorFlow's import would take 18 seconds instead of 5.
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes
 
-.PHONY: setup repro test test-all lint ui experiments serve demo bench lock
+.PHONY: setup repro test test-all lint docs ui experiments serve demo bench lock
 
 setup: $(VENV)/.installed-$(LOCK)
 
@@ -41,12 +42,16 @@ test: $(VENV)/.installed-$(LOCK) $(VENV)/.installed-requirements-dev.lock
 test-all: test
 	python -m pytest -n 3 --dist=loadfile --no-loadscope-reorder -m "slow or server or cluster"
 
-lint: $(VENV)/.installed-requirements-dev.lock
+lint: docs
 	ruff check .
 	ruff format --check .
 	python -m mypy
 	lint-imports
 	python tools/prose.py
+
+docs: $(VENV)/.installed-requirements-dev.lock
+	@# Strict: a link or an anchor that leads nowhere is an error.
+	zensical build --clean --strict
 
 ui: $(VENV)/.installed-$(LOCK)
 	@# The user interface also opens if a server that has to be synchronised is unreachable.
