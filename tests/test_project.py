@@ -188,7 +188,3 @@ def test_analytics_are_off_and_no_machines_path_is_in_the_project():
         if (CODE / name).exists() and name not in ("LICENSE", "tests/test_project.py"):
             text = (CODE / name).read_text(encoding="utf-8", errors="ignore")
             assert not any(place in text for place in ("/root/", "/home/", "/tmp/")), name
-
-
-def test_the_readme_is_short():
-    assert len((CODE / "README.md").read_text().splitlines()) < 150

@@ -39,7 +39,7 @@ def print_parts(parts: Sequence[Part], cache: Path) -> None:
     if any(part.name.startswith("cache") for part in unused):
         print("Unused in the cache: no job folder refers to it. --prune SIZE removes this first.")
     if any(part.name.startswith("MLflow") for part in unused):
-        print("Unused in MLflow: files of deleted runs. See docs/sweeps.md, Disk space.")
+        print("Unused in MLflow: files of deleted runs. See docs/disk.md.")
 
 
 def print_contents(found: Sequence[Content], limit: int | None) -> None:
