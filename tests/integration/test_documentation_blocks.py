@@ -47,13 +47,8 @@ NOT_RUN = {
 }  # fmt: skip
 """Blocks that can't run here, by page and start, with the reason."""
 
-# As few steps as possible: the commands are those of the pages, and params.yaml makes them small.
-PARAMS = {
-    "image_size": "32",
-    "train": "{epochs: 1}",
-    "finetune": "{epochs: 1}",
-    "tracking": "{system_metrics_interval: null}",
-}
+# The commands are those of the pages, and params.yaml makes their experiments small.
+SMALL = [("\nimage_size:\n", "\nimage_size: 32\n"), ("  epochs:\n", "  epochs: 1\n")]
 
 
 def reason(page: Path, block: Block) -> str | None:
@@ -107,7 +102,11 @@ def checkout(tmp_path_factory) -> Path:
     """A clone in which a user has done what the README says, with images in data/flowers and photos/."""
     checkout = Checkout(tmp_path_factory.mktemp("documentation") / "pipeline", "null")
     folder = checkout.folder
-    (folder / "params.yaml").write_text("".join(f"{key}: {value}\n" for key, value in PARAMS.items()))
+    params = (CODE / "params.yaml").read_text()
+    for empty, small in SMALL:
+        assert empty in params
+        params = params.replace(empty, small)
+    (folder / "params.yaml").write_text(params)
     checkout.commit("small experiments")
     make_environment(folder / ".venv")
     write_images(folder / "data" / "flowers", per_class=30)
