@@ -74,11 +74,11 @@ def open_output(file: Path | None) -> Iterator[TextIO]:
 @contextmanager
 def csv_rows(stream: TextIO, classes: list[str], top: int) -> Iterator[Add]:
     """Write predictions as comma-separated values, with a header and one line per image."""
-    lines = csv.DictWriter(_UnixLines(stream), _columns(classes, top), restval="")
+    lines = csv.DictWriter(_UnixLines(stream), row_columns(classes, top), restval="")
     lines.writeheader()
 
     def add(batch: Batch) -> None:
-        lines.writerows(_cells(each, classes, top) for each in batch)
+        lines.writerows(row_of(each, classes, top) for each in batch)
         stream.flush()
 
     yield add
@@ -104,14 +104,14 @@ def json_rows(stream: TextIO, classes: list[str], top: int) -> Iterator[Add]:
 @contextmanager
 def table_rows(stream: TextIO, classes: list[str], top: int) -> Iterator[Add]:
     """Print predictions as a table with one row per image, when the `with` block ends."""
-    columns, table = _columns(classes, top), Table(box=None, header_style="bold")
+    columns, table = row_columns(classes, top), Table(box=None, header_style="bold")
     for name in columns:
         # Long paths are wrapped instead of truncated.
         table.add_column(name, overflow="fold")
 
     def add(batch: Batch) -> None:
         for each in batch:
-            row = _cells(each, classes, top)
+            row = row_of(each, classes, top)
             cells = ("" if row.get(name) is None else str(row[name]) for name in columns)
             # Text objects, because rich would interpret brackets in a path as markup.
             table.add_row(*map(Text, cells), style="yellow" if isinstance(each, Unreadable) else None)
@@ -124,12 +124,13 @@ ROW_WRITERS = {"csv": csv_rows, "jsonl": json_rows, "table": table_rows}
 """Context managers by format; each yields a function that writes the `top` most probable classes of a batch."""
 
 
-def _columns(classes: list[str], top: int) -> list[str]:
+def row_columns(classes: list[str], top: int) -> list[str]:
+    """Return the columns of tables with the `top` most probable classes."""
     further = [f"{name}_{place}" for place in range(2, min(top, len(classes)) + 1) for name in ("class", "probability")]
     return ["path", "class", "probability", "error", "calibrated", *further]
 
 
-def _cells(each: Prediction | Unreadable, classes: list[str], top: int) -> dict[str, object]:
+def row_of(each: Prediction | Unreadable, classes: list[str], top: int) -> dict[str, object]:
     """Return the values of one image by column."""
     if isinstance(each, Unreadable):
         return {"path": each.path, "error": each.error}

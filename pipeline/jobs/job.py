@@ -67,10 +67,11 @@ class JobResult:
         return cls(**content | {"status": JobStatus(content["status"])})
 
 
-def run_job(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> JobResult:
+def run_job(stage: str | None, config: Config, folder: Path, *, sweep: bool, repeat: bool = True) -> JobResult:
     """Run the stages up to `stage` (None: all) in a job's folder.
 
-    A sweep skips jobs that are complete, and jobs that failed before unless `sweep.retry_failed` is true.
+    A sweep skips jobs that are complete, and jobs that failed before unless `sweep.retry_failed` is true. A single job
+    that is complete is computed again if `repeat` is true.
 
     Raises:
         Exception: A stage failed; the reason is recorded in outcome.json.
@@ -81,10 +82,10 @@ def run_job(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> 
         )
     # Wait until no other process works in this folder. The workers of one distributed training share it.
     with nullcontext() if worker_index() else FileLock(f"{folder}.lock", is_singleton=True):
-        return _run(stage, config, folder, sweep=sweep)
+        return _run(stage, config, folder, sweep=sweep, repeat=repeat)
 
 
-def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> JobResult:
+def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool, repeat: bool) -> JobResult:
     # MLflow takes seconds to import, and --help does not need it.
     from pipeline.jobs.run_stages import is_complete, run_through
     from pipeline.tracking.run_finder import mark_dead_runs
@@ -109,7 +110,7 @@ def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool) -> Job
             return replace(begun, status=JobStatus.FAILED_BEFORE, reason=retry)
     _write(begun)
     try:
-        run_through(stage, experiment, repeat=not sweep and not cut_off)
+        run_through(stage, experiment, repeat=repeat and not sweep and not cut_off)
     except PrunedError as error:
         result = replace(begun, status=JobStatus.PRUNED, reason=str(error))
     except Exception as error:

@@ -45,11 +45,15 @@ _EXTRAS = {
 }
 
 
-def main(stage: str | None) -> NoReturn:
+def main(stage: str | None, *, repeat: bool = True) -> NoReturn:
     """Run one stage, or all stages (None), as the command line specifies, and exit.
 
     `--dvc` runs only this stage, with the settings that stage configure wrote, and writes to outputs/. All other
     arguments are passed to Hydra; then earlier stages whose results are missing run first, in the job's folder.
+
+    Args:
+        stage: One of `pipeline.stages.STAGES`, or None.
+        repeat: Whether a single job whose results are complete is computed again.
     """
     install_handlers()
     try:
@@ -65,7 +69,7 @@ def main(stage: str | None) -> NoReturn:
                     stage,
                 )
         else:
-            _start(sys.argv[1:], stage)
+            _start(sys.argv[1:], stage, repeat=repeat)
     except PipelineError as error:
         sys.exit(f"\n{error}")
     except (Exception, KeyboardInterrupt):
@@ -76,7 +80,7 @@ def main(stage: str | None) -> NoReturn:
     sys.exit()
 
 
-def _start(arguments: Sequence[str], stage: str | None) -> None:
+def _start(arguments: Sequence[str], stage: str | None, *, repeat: bool) -> None:
     """Check the configurations of all jobs, and pass the completed command line to Hydra."""
     overrides = [each for each in arguments if compose.is_override(each)]
     options = [each for each in arguments if not compose.is_override(each)]
@@ -113,7 +117,7 @@ def _start(arguments: Sequence[str], stage: str | None) -> None:
         complete.append(f"hydra.sweep.dir={quote_literally(str(Path.cwd() / 'runs'))}")
     sys.argv[1:] = [*options, f"hydra.job.name={stage or 'pipeline'}", *complete]
     _register_resolvers()
-    job = HydraJob(stage)
+    job = HydraJob(stage, repeat=repeat)
     hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(job)()
     if job.error:
         raise job.error
@@ -147,9 +151,9 @@ def _check_images(configs: Sequence[Config]) -> None:
 class HydraJob:
     """Function that Hydra calls for each job; it can be pickled, since launchers send it to other processes."""
 
-    def __init__(self, stage: str | None):
-        """Create the function that runs all stages up to `stage` (None: all)."""
-        self.stage = stage
+    def __init__(self, stage: str | None, *, repeat: bool):
+        """Create the function that runs all stages up to `stage` (None: all); see `main` for `repeat`."""
+        self.stage, self.repeat = stage, repeat
         self.error: Exception | None = None
         """Error of a single job, around which Hydra would print the overrides and a hint for its developers."""
         self.__name__ = "job"
@@ -174,7 +178,7 @@ class HydraJob:
                 config = compose.from_hydra(cfg)
                 if place:
                     log.info(place.start(resolve(config.cache_folder)))
-                result = run_job(self.stage, config, folder, sweep=sweep)
+                result = run_job(self.stage, config, folder, sweep=sweep, repeat=self.repeat)
             except Exception as error:
                 if interrupted():
                     raise KeyboardInterrupt from error

@@ -14,6 +14,10 @@ class PipelineError(CompactHydraException):
     run_status = "FAILED"
     """Status in which the error ends the MLflow run."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that a notebook shows instead of a traceback."""
+        return [str(self)]
+
 
 class UndeliveredError(PipelineError):
     """Error raised if all results are computed, but the tracking server is unreachable."""

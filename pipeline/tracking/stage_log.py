@@ -26,7 +26,7 @@ from pipeline.tracking.metric_names import (
 from pipeline.tracking.new_run import RunRecord
 
 # Files of stages that are logged in another form, or are of no use to readers.
-_NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "metrics.json", "run.json", "speed.json", "summary.md"}
+_NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "run.json", "speed.json", "summary.md"}
 _NOT_ARTIFACTS |= {"headline.json", "predicted_classes.csv", "augmentation.npz", "gallery.npz"}
 # Packages that are needed to load a logged model; this package's errors need hydra-core.
 _SERVING = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "Pillow", "hydra-core")
