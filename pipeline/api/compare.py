@@ -41,12 +41,12 @@ def compare(
     if metric not in RANKING_METRICS:
         raise PipelineError(f"metric={unknown('metric', metric, RANKING_METRICS)} ({', '.join(RANKING_METRICS)})")
     ids = [each if isinstance(each, str) else _id(each) for each in runs]
-    # MLflow takes seconds to import.
-    from pipeline.comparison.experiments import find, make_rows, select
-    from pipeline.comparison.output import as_frame
-    from pipeline.comparison.ranking import rank
-
     with own_state():
+        # MLflow takes seconds to import.
+        from pipeline.comparison.experiments import find, make_rows, select
+        from pipeline.comparison.output import as_frame
+        from pipeline.comparison.ranking import rank
+
         config = configuration(overrides)
         experiments = find(config.tracking, query=query, sweep=sweep, run_ids=ids or None)
         rows = make_rows(select(experiments, strict=bool(ids), test=test).experiments)

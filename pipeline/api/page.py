@@ -15,5 +15,6 @@ class Page:
 
     def _repr_html_(self) -> str:
         # The page is in a frame of its own, so that its style does not change the notebook's.
-        content = html.escape(self.file.read_text(encoding="utf-8"))
-        return f'<iframe srcdoc="{content}" width="100%" height="{self.height}" style="border: 0"></iframe>'
+        # Without a base, a link to one of its sections would open the notebook in the frame.
+        page = self.file.read_text(encoding="utf-8").replace("<head>", '<head><base href="about:srcdoc">', 1)
+        return f'<iframe srcdoc="{html.escape(page)}" width="100%" height="{self.height}" style="border: 0"></iframe>'

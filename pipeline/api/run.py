@@ -53,10 +53,10 @@ class Run:
             if (self.folder / path).exists():
                 return self.folder / path
             raise PipelineError(f"{self.folder} has no {path}; run the experiment again to compute what is missing")
-        # MLflow takes seconds to import.
-        from pipeline.tracking.store import run_artifact
-
         with own_state():
+            # MLflow takes seconds to import.
+            from pipeline.tracking.store import run_artifact
+
             found = run_artifact(self._config.tracking, str(self.run_id), path)
         if found is None:
             raise PipelineError(

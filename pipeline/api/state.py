@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,7 +21,10 @@ def own_state() -> Iterator[None]:
     hydra, store = GlobalHydra.instance().hydra, os.environ.get(_STORE)
     GlobalHydra.instance().clear()
     try:
-        yield
+        with warnings.catch_warnings():
+            # In a notebook without ipywidgets, the downloads of MLflow's client would warn of it.
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            yield
     finally:
         GlobalHydra.instance().hydra = hydra
         if mlflow := sys.modules.get("mlflow"):

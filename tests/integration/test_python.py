@@ -130,6 +130,7 @@ def test_the_example_notebook(tmp_path):
     assert "finetune: finished" in messages
     # A kernel asks its processes for colours, which would also turn on progress bars.
     assert "\x1b" not in messages
+    assert [output["output_type"] for output in shown["table"]] == ["execute_result"]
     rows = shown["table"][-1]["data"]["text/plain"].splitlines()
     assert len(rows) == 3
     assert "test accuracy 0." in shown["second"][-1]["data"]["text/plain"]

@@ -103,7 +103,9 @@ def test_a_page_is_shown_in_a_frame(experiment):
     shown = re.fullmatch(
         '<iframe srcdoc="([^"]*)" width="100%" height="800" style="border: 0"></iframe>', page._repr_html_()
     )
-    assert html.unescape(shown[1]) == (experiment.root / "report" / "duplicates.html").read_text()
+    written = (experiment.root / "report" / "duplicates.html").read_text()
+    assert html.unescape(shown[1]) == written.replace("<head>", '<head><base href="about:srcdoc">')
+    assert '<base href="about:srcdoc">' in html.unescape(shown[1])
 
 
 def test_what_is_not_there_gets_a_sentence(experiment, store, tmp_path):
