@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 from pipeline.system.cli import run_command, whole_number
+from pipeline.system.noise import tensorflow_import
+from pipeline.system.terminal import waiting
 
 
 def main() -> None:
@@ -35,15 +37,19 @@ def demo(args: argparse.Namespace) -> None:
     from pipeline.config.compose import configuration
     from pipeline.deployment.find_model import find_model
 
-    reference = find_model(args.model, configuration())
+    config = configuration()
+    with waiting("finding the classifier"):
+        reference = find_model(args.model, config)
     # TensorFlow takes seconds to import, so it is imported only after the classifier is found.
-    import uvicorn
+    with tensorflow_import():
+        import uvicorn
 
-    from pipeline.deployment.classifier import load
-    from pipeline.deployment.demo import build_page
+        from pipeline.deployment.classifier import load
+        from pipeline.deployment.demo import build_page
 
-    page = build_page(load(reference), args.examples)
-    print(f"Demo running at http://127.0.0.1:{args.port}; stop it with Ctrl-C", file=sys.stderr)
+    with waiting(f"loading {reference.origin}"):
+        page = build_page(load(reference), args.examples)
+    print(f"{reference.origin} is at http://127.0.0.1:{args.port}; stop it with Ctrl-C", file=sys.stderr)
     uvicorn.run(page, host="127.0.0.1", port=args.port, log_level="warning")
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from pipeline.deployment.exports.formats import FORMATS
 from pipeline.system.cli import run_command
 from pipeline.system.errors import PipelineError
+from pipeline.system.noise import tensorflow_import
+from pipeline.system.terminal import waiting
 
 
 def main() -> None:
@@ -55,18 +57,21 @@ def export(args: argparse.Namespace) -> None:
     if len(models) > 1:
         raise PipelineError(f"several classifiers were given: {', '.join(models)}; export them one at a time")
     config = configuration([word for word in args.words if is_override(word)])
-    reference = find_model(models[0] if models else None, config)
+    with waiting("finding the classifier"):
+        reference = find_model(models[0] if models else None, config)
     # TensorFlow takes seconds to import, so it is imported only after the classifier is found.
-    from pipeline.deployment.classifier import load
-    from pipeline.deployment.exports.export import export_classifier, print_summaries
-    from pipeline.deployment.exports.parity import experiment_sample, folder_sample
+    with tensorflow_import():
+        from pipeline.deployment.classifier import load
+        from pipeline.deployment.exports.export import export_classifier, print_summaries
+        from pipeline.deployment.exports.parity import experiment_sample, folder_sample
 
-    classifier = load(reference)
-    if args.images:
-        sample = folder_sample(args.images, classifier.classes, config.export)
-    else:
-        sample = experiment_sample(reference, classifier.classes, config)
-    summaries = export_classifier(classifier, args.format, sample, margins=config.export, folder=args.out)
+    with waiting(f"exporting {reference.origin} to {', '.join(args.format)}, and comparing predictions"):
+        classifier = load(reference)
+        if args.images:
+            sample = folder_sample(args.images, classifier.classes, config.export)
+        else:
+            sample = experiment_sample(reference, classifier.classes, config)
+        summaries = export_classifier(classifier, args.format, sample, margins=config.export, folder=args.out)
     print_summaries(summaries)
     if run_id := run_of(reference):
         from pipeline.tracking.store import log_exports

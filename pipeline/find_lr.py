@@ -40,6 +40,7 @@ def find_lr(args: argparse.Namespace) -> None:
     from pipeline.jobs.networks import check_networks
     from pipeline.jobs.run_stages import run_through
     from pipeline.jobs.stage import places_of
+    from pipeline.system.noise import tensorflow_import
     from pipeline.system.terminal import start_logging
     from pipeline.tracking.new_run import log_rate_range
 
@@ -50,7 +51,8 @@ def find_lr(args: argparse.Namespace) -> None:
     needs = "train" if args.phase == "finetune" else "prepare"
     run_through(needs, replace(experiment, root=root), repeat=False)
     # TensorFlow and matplotlib take seconds to import, so they are imported only after the stages have succeeded.
-    from pipeline.stages.find_lr import run
+    with tensorflow_import():
+        from pipeline.stages.find_lr import run
 
     log_rate_range(config, root / "find_lr", run(config, args.phase, places_of(config), root))
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pipeline.system.cli import run_command, whole_number
 from pipeline.system.errors import PipelineError
+from pipeline.system.noise import tensorflow_import
+from pipeline.system.terminal import waiting
 
 
 def main() -> None:
@@ -75,15 +77,20 @@ def predict(args: argparse.Namespace) -> None:
             f"{model} was taken as the model, and no images were given; add files, folders, glob patterns, or - to read "
             "paths from standard input"
         )
-    reference = find_model(model, configuration())
+    config = configuration()
+    with waiting("finding the classifier"):
+        reference = find_model(model, config)
     # TensorFlow takes seconds to import, so it is imported only after the classifier is found.
-    from pipeline.deployment.classifier import load
-    from pipeline.deployment.prediction_output import Outputs, predict_files
-    from pipeline.deployment.predictions import PassedOver
+    with tensorflow_import():
+        from pipeline.deployment.classifier import load
+        from pipeline.deployment.prediction_output import Outputs, predict_files
+        from pipeline.deployment.predictions import PassedOver
 
     outputs = Outputs(args.output, args.format, args.top, heatmaps=args.gradcam, gallery=args.html)
     passed_over = PassedOver()
-    failed = predict_files(words, load(reference, args.tta), outputs, args.batch_size, passed_over)
+    with waiting("loading the classifier"):
+        classifier = load(reference, args.tta)
+    failed = predict_files(words, classifier, outputs, args.batch_size, passed_over)
     for line in passed_over.lines():
         print(line, file=sys.stderr)
     if failed:

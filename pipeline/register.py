@@ -3,6 +3,7 @@
 import argparse
 
 from pipeline.system.cli import add_overrides, add_selection, parse_selection, run_command
+from pipeline.system.terminal import waiting
 
 
 def main() -> None:
@@ -44,7 +45,8 @@ def register(args: argparse.Namespace) -> None:
         from pipeline.deployment.gate import register_experiment
 
         cost = config.register.cost
-        best = best_experiment(config, cost=cost, query=args.filter, sweep=args.sweep, run_ids=args.runs)
+        with waiting("comparing experiments"):
+            best = best_experiment(config, cost=cost, query=args.filter, sweep=args.sweep, run_ids=args.runs)
         print(register_experiment(best, registry, config))
 
 

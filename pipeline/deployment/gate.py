@@ -20,6 +20,8 @@ from pipeline.deployment.registry import CHAMPION, Registry
 from pipeline.evaluation.significance import Difference, compare_hits
 from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
+from pipeline.system.noise import tensorflow_import
+from pipeline.system.terminal import report, waiting
 from pipeline.tracking.store import artifact, run_metrics
 
 
@@ -48,6 +50,7 @@ def register_experiment(best: Experiment, registry: Registry, config: Config) ->
     champion = registry.version_of(CHAMPION)
     if champion and champion.run_id == best.run_id:
         return f"{registry.name}: the best model, {best.name}, is already the champion (version {champion.number})"
+    report(f"Registering {best.name}")
     with tempfile.TemporaryDirectory() as folder:
         version = registry.register_challenger(best.run_id, write_card(best, Path(folder)))
     decision = judge(best, champion.run_id if champion else None, config)
@@ -66,8 +69,10 @@ def judge(challenger: Experiment, champion: str | None, config: Config) -> Decis
         champion: Run id of the current champion; None if there is none.
         config: Configuration with the settings of the export and the registration.
     """
+    report("Comparing the predictions of its export with its own")
     try:
-        parity = _parity(challenger, config)
+        with waiting("exporting"):
+            parity = _parity(challenger, config)
     except PipelineError as error:
         return Decision(promoted=False, reason=f"Its export failed: {error}", numbers={})
     decision = compare_with_champion(champion, challenger, config)
@@ -80,6 +85,7 @@ def compare_with_champion(champion: str | None, challenger: Experiment, config: 
         return Decision(
             promoted=True, reason="There was no champion, and the export predicts as the model does.", numbers={}
         )
+    report("Comparing it with the champion on the same test images")
     cost, confidence = config.register.cost, config.evaluate.confidence
     try:
         (old, old_cost), (new, new_cost) = (_tested_run(run_id, cost) for run_id in (champion, challenger.run_id))
@@ -171,10 +177,11 @@ def _parity(challenger: Experiment, config: Config) -> Json:
         PipelineError: The export failed, or its predictions differ by more than the settings of the export allow.
     """
     # Imported here, because TensorFlow takes seconds to import and the comparison does not need it.
-    from pipeline.deployment.classifier import load
-    from pipeline.deployment.exports.export import export_classifier
-    from pipeline.deployment.exports.parity import experiment_sample
-    from pipeline.deployment.find_model import find_model
+    with tensorflow_import():
+        from pipeline.deployment.classifier import load
+        from pipeline.deployment.exports.export import export_classifier
+        from pipeline.deployment.exports.parity import experiment_sample
+        from pipeline.deployment.find_model import find_model
 
     reference = find_model(f"runs:/{challenger.run_id}/model", config)
     classifier = load(reference)

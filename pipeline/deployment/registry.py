@@ -3,6 +3,8 @@
 The alias `champion` marks the version in use, and `challenger` the version that may replace it.
 """
 
+import contextlib
+import io
 import json
 import logging
 from dataclasses import dataclass
@@ -79,7 +81,9 @@ class Registry:
             if not self._client.search_registered_models(f"name = '{self.name}'"):
                 self._client.create_registered_model(self.name)
             versions = self._client.search_model_versions(f"name = '{self.name}' and run_id = '{run_id}'")
-            version = versions[0] if versions else mlflow.register_model(f"runs:/{run_id}/model", self.name)
+            # MLflow would print the number of the version.
+            with contextlib.redirect_stderr(io.StringIO()):
+                version = versions[0] if versions else mlflow.register_model(f"runs:/{run_id}/model", self.name)
             if not versions:
                 self._client.update_model_version(self.name, version.version, card[0].read_text(encoding="utf-8"))
                 for file in card:

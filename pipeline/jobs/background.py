@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pipeline.jobs.identity import Experiment
+from pipeline.system.noise import hide_library_messages
 from pipeline.system.terminal import log_file, start_logging
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ def _draw(experiment: Experiment, file: Path | None) -> bool:
     # Charts and MLflow take seconds to import, which the sweep's own process does not wait for.
     from pipeline.jobs.stage import execute
 
+    hide_library_messages()
     if file:
-        start_logging(file)
+        start_logging(file, shared=True)
     return execute("report", experiment)

@@ -26,9 +26,10 @@ from pipeline.stages.settings import OUTPUTS, read_config
 from pipeline.storage.files import Json, is_writable
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import take_share
+from pipeline.system.noise import hide_library_messages
 from pipeline.system.paths import main_checkout, resolve
 from pipeline.system.processes import SWEEP, handlers_installed, install_handlers, interrupted, worker_index
-from pipeline.system.terminal import start_logging
+from pipeline.system.terminal import start_logging, waiting
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +56,14 @@ def main(stage: str | None, *, repeat: bool = True) -> NoReturn:
         stage: One of `pipeline.stages.STAGES`, or None.
         repeat: Whether a single job whose results are complete is computed again.
     """
+    hide_library_messages()
     install_handlers()
     try:
         if stage and sys.argv[1:] == ["--dvc"]:
             start_logging(main_checkout() / "logs" / f"{stage}.log")
             # MLflow takes seconds to import, and --help does not need it.
-            from pipeline.jobs.stage import execute
+            with waiting(stage):
+                from pipeline.jobs.stage import execute
 
             if not execute(stage, Experiment.of(read_config(), OUTPUTS, read_digests())):
                 log.warning(
@@ -164,6 +167,7 @@ class HydraJob:
         Returns:
             A `JobResult` as a dictionary, also for a failed job, since launchers differ in exceptions.
         """
+        hide_library_messages()
         _register_resolvers()
         state = HydraConfig.get()
         sweep, folder = state.mode == RunMode.MULTIRUN, Path(state.runtime.output_dir)

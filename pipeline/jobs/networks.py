@@ -21,6 +21,7 @@ from pipeline.config.validate import check
 from pipeline.storage.files import content_digest, is_writable, text_sha256, write_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE, resolve
+from pipeline.system.terminal import waiting
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ def check_networks(configs: Sequence[Config], *, job_follows: bool = False) -> N
         return
     print(f"Checking the layers and weights of {', '.join(sorted(_names(unchecked.values())))}", file=sys.stderr)
     here = job_follows and all(config.hardware.strategy != "multi_worker" for config in configs)
-    problems = (_problems_here if here else _problems_elsewhere)([*unchecked.values()])
+    with waiting("checking"):
+        problems = (_problems_here if here else _problems_elsewhere)([*unchecked.values()])
     for (key, config), problem in zip(unchecked.items(), problems, strict=True):
         if not problem:
             _remember(key, config)

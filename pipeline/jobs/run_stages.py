@@ -16,6 +16,7 @@ from pipeline.jobs.stage import execute, is_computed, is_done, places_of, run_bo
 from pipeline.stages import STAGES
 from pipeline.stages.settings import OUTPUTS, read_config
 from pipeline.system.errors import PipelineError, UndeliveredError
+from pipeline.system.noise import tensorflow_import
 from pipeline.system.processes import worker_index
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> No
     multi_worker = experiment.config.hardware.strategy == "multi_worker"
     if multi_worker:
         # TensorFlow is imported only when a training needs it.
-        from pipeline.training.hardware import broadcast, join
+        with tensorflow_import():
+            from pipeline.training.hardware import broadcast, join
 
         join(experiment.config.hardware)
         if worker_index():

@@ -24,8 +24,10 @@ from pipeline.stages.settings import Places, stage_settings
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import file_sha256, files_below, read_json, whole_folder, write_json
 from pipeline.system.errors import PipelineError, PrunedError
+from pipeline.system.noise import tensorflow_import
 from pipeline.system.paths import resolve
 from pipeline.system.processes import TRIAL
+from pipeline.system.terminal import waiting
 from pipeline.tracking.ledger import ledger_of
 from pipeline.tracking.new_run import RunRecord
 from pipeline.tracking.run import ExperimentRun, open_run
@@ -87,7 +89,7 @@ def execute(stage: str, experiment: Experiment, *, repeat: bool = False) -> bool
     started, key, shared = perf_counter(), experiment.stage_key(stage), SharedResults(cache)
     try:
         record(cache, root, name, result_name(stage, key))
-        with shared.alone_with(stage, key), checkpoints(stage, key, experiment, made_by=name) as saved:
+        with waiting(stage), shared.alone_with(stage, key), checkpoints(stage, key, experiment, made_by=name) as saved:
             if repeat and saved:
                 # They remain if a process was killed after its last epoch.
                 for leftover in saved.glob("*.npz"):
@@ -151,12 +153,14 @@ def run_body(
 
         return prepare.run(settings, places, out)
     if stage in PHASES:
-        from pipeline.stages import finetune, train
+        with tensorflow_import():
+            from pipeline.stages import finetune, train
 
         run = train.run if stage == "train" else finetune.run
         return run(settings, places, inputs, out, listener=listener, checkpoints=checkpoints)
     if stage == "evaluate":
-        from pipeline.stages import evaluate
+        with tensorflow_import():
+            from pipeline.stages import evaluate
 
         return evaluate.run(settings, places, inputs, out)
     from pipeline.stages import report

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pipeline.system.errors import PipelineError
+from pipeline.system.noise import hide_library_messages
 from pipeline.system.processes import install_handlers, interrupted
 
 Result = TypeVar("Result")
@@ -16,6 +17,7 @@ def run_command(command: Callable[..., Result], *args: object) -> Result:
 
     The exit status is 1 after a PipelineError or a file error, and 130 after an interruption.
     """
+    hide_library_messages()
     install_handlers()
     try:
         result = command(*args)

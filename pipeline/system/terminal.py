@@ -1,4 +1,4 @@
-"""Terminal output: log messages and progress bars on standard error, and a console for tables."""
+"""Terminal output: log messages, progress bars and spinners on standard error, and a console for tables."""
 
 import logging
 import sys
@@ -13,21 +13,24 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskProgressColumn,
+    SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 CONSOLE = Console(stderr=True)
-"""Console for log messages and progress bars."""
+"""Console for log messages, progress bars and spinners."""
+
+# Whether other processes write to the same terminal, where bars would overwrite each other.
+_shared = False
 
 
 class Advance(Protocol):
     """Function that advances a progress bar."""
 
-    def __call__(self, count: int = 1, note: str | None = None) -> None:
-        """Advance the bar by `count`, and replace its note unless `note` is None."""
+    def __call__(self, count: int = 1, note: str | None = None, title: str | None = None) -> None:
+        """Advance the bar by `count`, and replace its note and its title unless they are None."""
 
 
 def table_console(file: TextIO | None = None, width: int = 160) -> Console:
@@ -40,6 +43,11 @@ def table_console(file: TextIO | None = None, width: int = 160) -> Console:
     return Console(file=file, width=None if (file or sys.stdout).isatty() else width)
 
 
+def report(text: str) -> None:
+    """Print what a command does, on standard error, above spinners and bars."""
+    CONSOLE.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def duration(seconds: float) -> str:
     """Return a duration in its largest suitable unit, such as 45 s, 14 min, 5 h or 3 days."""
     for unit, size, least in (("days", 86400, 2), ("h", 3600, 2), ("min", 60, 2)):
@@ -48,13 +56,16 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def start_logging(file: Path, prefix: str = "") -> None:
+def start_logging(file: Path, prefix: str = "", *, shared: bool = False) -> None:
     """Write the pipeline's log messages to the terminal and append them to `file`, instead of an earlier job's file.
 
     Args:
         file: Log file.
         prefix: Text before each message in the terminal, where several jobs may write at the same time.
+        shared: Whether other processes write to the same terminal, so that bars are not shown; always with a prefix.
     """
+    global _shared
+    _shared = shared or bool(prefix)
     file.parent.mkdir(parents=True, exist_ok=True)
     line = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     to_file = logging.FileHandler(file, encoding="utf-8")
@@ -84,7 +95,7 @@ def log_file() -> Path | None:
 
 @contextmanager
 def progress(title: str, total: int | None, unit: str = "images") -> Iterator[Advance]:
-    """Show a progress bar with speed and remaining time, if standard error is a terminal.
+    """Show a progress bar with speed and remaining time, if standard error is a terminal of this process alone.
 
     Args:
         title: Text in front of the bar.
@@ -96,22 +107,38 @@ def progress(title: str, total: int | None, unit: str = "images") -> Iterator[Ad
     """
     columns = [
         TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn(f"{{task.fields[speed]}} {unit}/s"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn(f"{unit}, {{task.fields[speed]}}/s,"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left {task.fields[note]}"),
     ]
-    with Progress(*columns, console=CONSOLE, disable=not CONSOLE.is_terminal) as bar:
+    with Progress(*columns, console=CONSOLE, disable=not _is_live()) as bar:
         task = bar.add_task(title, total=total, speed="-", note="")
 
-        def advance(count: int = 1, note: str | None = None) -> None:
-            bar.update(task, advance=count)
+        def advance(count: int = 1, note: str | None = None, title: str | None = None) -> None:
+            bar.update(task, advance=count, description=title)
             if note is not None:
-                bar.update(task, note=note)
+                bar.update(task, note=f"({note})")
             speed = bar.tasks[0].speed
             bar.update(task, speed=f"{speed:.0f}" if speed else "-")
 
         yield advance
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show a spinner with the elapsed time during the block, if standard error is a terminal of this process alone.
+
+    Progress bars of the block are shown below it.
+    """
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    # Standard error is not replaced meanwhile, since an import of TensorFlow may replace it (see `noise`).
+    unchanged = {"redirect_stdout": False, "redirect_stderr": False}
+    with Progress(*columns, console=CONSOLE, transient=True, disable=not _is_live(), **unchanged) as spinner:
+        spinner.add_task(text, total=None)
+        yield
+
+
+def _is_live() -> bool:
+    return CONSOLE.is_terminal and not _shared

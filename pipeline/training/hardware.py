@@ -4,7 +4,6 @@ import functools
 import gc
 import logging
 import os
-from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -13,6 +12,7 @@ from tensorflow.python.framework.config import is_op_determinism_enabled
 from pipeline.config import HardwareConfig
 from pipeline.models.precision import cpu_bfloat16_instructions
 from pipeline.system.errors import PipelineError
+from pipeline.system.gpu import nvidia_gpu_present
 from pipeline.system.machine import threads
 from pipeline.system.processes import TF_CONFIG_EXAMPLE, worker_index
 
@@ -79,13 +79,6 @@ def _strategy(name: str, gpus: int) -> tf.distribute.Strategy:
     if len(devices) == 1:
         log.warning("hardware.strategy=mirrored: this machine has only one device, %s", devices[0])
     return tf.distribute.MirroredStrategy(devices)
-
-
-def nvidia_gpu_present() -> bool:
-    """Return whether the system's driver reports an NVIDIA GPU, even if TensorFlow can't use it."""
-    # Linux driver, its device if /proc is hidden, and Windows driver in WSL; the Makefile checks the same paths.
-    places = (*Path("/proc/driver/nvidia").glob("gpus/*"), Path("/dev/nvidia0"), Path("/usr/lib/wsl/lib/nvidia-smi"))
-    return any(place.exists() for place in places)
 
 
 def describe_environment() -> dict[str, str]:
