@@ -1,5 +1,5 @@
 # make setup      create .venv and install the packages into it; all targets below do so where it is missing
-# make repro      set up what is missing, then run every stage that is not up to date
+# make repro      set up what is missing, run every stage that is not up to date, and print the result
 # make test       the same set-up with the test tools, then all tests but the slowest; ARGS="-n 0 tests/unit/data"
 # make test-all   the slow tests too, and those that start servers and clusters; all 44 backbones: ARGS="-m every_backbone"
 # make lint       style, types, import rules, prose, and the documentation's links
@@ -34,6 +34,7 @@ repro: $(VENV)/.installed-$(LOCK)
 	@# DVC refuses a folder without git, such as a downloaded archive, unless its configuration allows it.
 	@[ -e .git ] || git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
 	dvc repro
+	@python -m pipeline.result
 
 test: $(VENV)/.installed-$(LOCK) $(VENV)/.installed-requirements-dev.lock
 	@# Three workers keep two cores busy: some wait for DVC. A file stays with one worker, since its tests share an experiment.

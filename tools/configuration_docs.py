@@ -5,26 +5,20 @@ is out of date.
 """
 
 import argparse
-import ast
 import dataclasses
 import inspect
 import json
-import re
 import sys
-import textwrap
 import types
 import typing
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
-
 from pipeline.config import Config
-from pipeline.config.compose import CONF, GROUPS, composed, register_resolvers
-from pipeline.config.validate import expected_values, section_of
+from pipeline.config.compose import CONF, GROUPS
+from pipeline.config.descriptions import Defaults, Key, attribute_docstrings, keys_of, sections
+from pipeline.config.validate import section_of
 from pipeline.system.paths import CODE
 
 PAGE = CODE / "docs" / "configuration.md"
@@ -64,73 +58,30 @@ def outdated_files() -> dict[Path, str]:
 
 def reference() -> str:
     """Return tables of all keys with their meaning, allowed values, and default from conf/, as Markdown."""
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        raw = compose("config")
-    resolved = composed([])
-    top = [key for key in dataclasses.fields(Config) if section_of(key) is None]
-    parts = ["## Top level\n\n" + _table(Config, "", top, raw, resolved)]
+    defaults = Defaults.read()
+    parts = ["## Top level\n\n" + _table(keys_of(Config), defaults)]
     for name, section in sections().items():
         options = ", ".join(f"`{option}`" for option in GROUPS[name])
         parts.append(
             f"## {name}\n\n{inspect.getdoc(section)}\n\n"
-            f"Options of `{name}=`: {options}. Default: `{resolved[name].name}`.\n\n"
-            + _table(section, f"{name}.", dataclasses.fields(section), raw, resolved)
+            f"Options of `{name}=`: {options}. Default: `{defaults.of(f'{name}.name')}`.\n\n"
+            + _table(keys_of(section, f"{name}."), defaults)
         )
     return "\n".join(parts)
 
 
-def sections() -> dict[str, type]:
-    """Return the dataclass of each section of the configuration."""
-    return {key.name: section for key in dataclasses.fields(Config) if (section := section_of(key))}
-
-
-def _table(
-    section: type, prefix: str, keys: typing.Iterable[dataclasses.Field], raw: DictConfig, resolved: DictConfig
-) -> str:
+def _table(keys: Iterable[Key], defaults: Defaults) -> str:
     rows = ["| key | meaning | allowed values | default |", "| --- | --- | --- | --- |"]
-    rows += _rows(section, prefix, keys, raw, resolved)
+    for key in keys:
+        cells = (f"`{key.name}`", key.meaning, key.allowed, _default(key.name, defaults))
+        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows) + "\n"
 
 
-def _rows(
-    section: type, prefix: str, keys: typing.Iterable[dataclasses.Field], raw: DictConfig, resolved: DictConfig
-) -> Iterator[str]:
-    meanings = descriptions(section)
-    for key in keys:
-        name = prefix + key.name
-        if nested := section_of(key):
-            yield from _rows(nested, f"{name}.", dataclasses.fields(nested), raw, resolved)
-        else:
-            cells = (f"`{name}`", meanings[key.name], expected_values(key), _default(name, raw, resolved))
-            yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def _default(name: str, raw: DictConfig, resolved: DictConfig) -> str:
+def _default(name: str, defaults: Defaults) -> str:
     """Return the default of a key, and the key from which it is interpolated, if any."""
-    section, _, leaf = name.rpartition(".")
-    node = OmegaConf.select(raw, section)._get_node(leaf) if section else raw._get_node(leaf)
-    value = OmegaConf.select(resolved, name)
-    value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-    shown = value if isinstance(value, str) else json.dumps(value)
-    if not node._is_interpolation():
-        return f"`{shown}`"
-    simple = re.fullmatch(r"\$\{([\w.]+)\}", node._value())
-    return f"`{shown}`, from `{simple[1]}`" if simple else f"`{shown}`, computed"
-
-
-def descriptions(section: type) -> dict[str, str]:
-    """Return the attribute docstrings of a dataclass and its base classes by name, each on one line."""
-    found: dict[str, str] = {}
-    for each in reversed(section.__mro__):
-        if dataclasses.is_dataclass(each):
-            [tree] = ast.parse(textwrap.dedent(inspect.getsource(each))).body
-            body = typing.cast(ast.ClassDef, tree).body
-            for statement, following in pairwise(body):
-                if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
-                    text = str(typing.cast(ast.Constant, following.value).value)
-                    found[typing.cast(ast.Name, statement.target).id] = " ".join(text.split())
-    return found
+    shown, source = f"`{defaults.of(name)}`", defaults.source(name)
+    return {"": shown, "computed": f"{shown}, computed"}.get(source, f"{shown}, from `{source}`")
 
 
 def json_schema() -> dict[str, Any]:
@@ -149,7 +100,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _section_schema(section: type, description: str | None, more: dict[str, Any]) -> dict[str, Any]:
-    texts = descriptions(section)
+    texts = attribute_docstrings(section)
     own = {key.name: _key_schema(key, texts[key.name]) for key in dataclasses.fields(section) if key.name not in more}
     properties = {"properties": more | own, "additionalProperties": False}
     return {"description": description, "type": "object", **properties}

@@ -14,6 +14,7 @@ from pipeline.jobs.identity import Experiment
 from pipeline.storage.files import Json, read_json, write_json
 from pipeline.system.errors import PipelineError, PrunedError
 from pipeline.system.processes import TRIAL, worker_index
+from pipeline.system.terminal import waiting
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +88,9 @@ def run_job(stage: str | None, config: Config, folder: Path, *, sweep: bool, rep
 
 def _run(stage: str | None, config: Config, folder: Path, *, sweep: bool, repeat: bool) -> JobResult:
     # MLflow takes seconds to import, and --help does not need it.
-    from pipeline.jobs.run_stages import is_complete, run_through
-    from pipeline.tracking.run_finder import mark_dead_runs
+    with waiting("loading MLflow"):
+        from pipeline.jobs.run_stages import is_complete, run_through
+        from pipeline.tracking.run_finder import mark_dead_runs
 
     # The digests are computed once: images that are added during the job must not change its experiment.
     experiment = Experiment.of(config, folder)

@@ -16,8 +16,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config import Config, compose
+from pipeline.config.help import group_help, run_help
 from pipeline.config.texts import quote_literally
 from pipeline.data.sources import check_images
+from pipeline.jobs.ending import result_lines
 from pipeline.jobs.identity import Experiment, experiment_key, read_digests
 from pipeline.jobs.job import JobResult, JobStatus, reason, run_job
 from pipeline.jobs.networks import check_networks
@@ -34,8 +36,23 @@ from pipeline.system.terminal import start_logging, waiting
 log = logging.getLogger(__name__)
 
 _SWEEPS = {"-m", "--multirun"}
+_HELP = {"--help", "-h"}
+_DOES = {
+    None: "Run all stages: prepare images, train a new head, fine-tune the backbone, evaluate both on test images, and "
+    "write a report.",
+    "prepare": "Check the images, find duplicates, and divide them among training, validation and test.",
+    "train": "Phase 1, feature extraction: train a new head on the features of a frozen backbone.",
+    "finetune": "Phase 2, fine-tuning: train the backbone on, in part or as a whole.",
+    "evaluate": "Evaluate the models of both phases on the test images.",
+    "report": "Draw the charts and pages of an experiment, and complete its run in MLflow.",
+}
+_EXAMPLES = (
+    "dataset=folder dataset.path=/data/flowers",
+    "-m backbone=resnet50,vgg16 finetune.unfreeze=-1,all",
+    "finetune=full seed=1 plan=true",
+)
 # Options with which Hydra prints information and runs no job.
-_PRINTS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc"}
+_PRINTS = {"--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc"}
 # Choices that need an optional dependency: the module, and the extra of this package that installs it.
 _EXTRAS = {
     "hydra/launcher=joblib": ("hydra_plugins.hydra_joblib_launcher", "parallel"),
@@ -59,7 +76,10 @@ def main(stage: str | None, *, repeat: bool = True) -> NoReturn:
     hide_library_messages()
     install_handlers()
     try:
-        if stage and sys.argv[1:] == ["--dvc"]:
+        if not _HELP.isdisjoint(sys.argv[1:]):
+            groups = [each for each in sys.argv[1:] if each not in _HELP]
+            print(group_help(groups[0]) if groups else run_help(stage, _DOES[stage], _EXAMPLES), end="")
+        elif stage and sys.argv[1:] == ["--dvc"]:
             start_logging(main_checkout() / "logs" / f"{stage}.log")
             # MLflow takes seconds to import, and --help does not need it.
             with waiting(stage):
@@ -98,9 +118,10 @@ def _start(arguments: Sequence[str], stage: str | None, *, repeat: bool) -> None
     folder = Path(named[-1].strip("'\"") if named else "runs")
     complete = compose.with_params(overrides)
     if not prints:
-        configs = compose.checked_trials(complete)
-        if not sweeps:
-            compose.check_single(complete)
+        with waiting("checking the configuration"):
+            configs = compose.checked_trials(complete)
+            if not sweeps:
+                compose.check_single(complete)
         if "hydra/launcher=ray" not in overrides or not os.environ.get("RAY_ADDRESS"):
             # The folders may be on the machines of the cluster alone.
             _check_images(configs)
@@ -183,6 +204,8 @@ class HydraJob:
                 if place:
                     log.info(place.start(resolve(config.cache_folder)))
                 result = run_job(self.stage, config, folder, sweep=sweep, repeat=self.repeat)
+                if not sweep and self.stage in (None, "report") and not worker_index():
+                    print("", *result_lines(folder, config.evaluate.confidence), sep="\n")
             except Exception as error:
                 if interrupted():
                     raise KeyboardInterrupt from error
