@@ -76,7 +76,9 @@ class EpochRecorder(keras.callbacks.Callback):
         self.rows.append(row)
         figures = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
         log.info("epoch %d of %d  %s", row["epoch"], self._epochs.stop, figures)
-        self._advance(0, note=f"epoch {row['epoch']} of {self._epochs.stop}, val_accuracy {row['val_accuracy']:.3f}")
+        following = min(int(row["epoch"]) + 1, self._epochs.stop)
+        title, note = f"epoch {following} of {self._epochs.stop}", f"val_accuracy {row['val_accuracy']:.3f}"
+        self._advance(0, note=note, title=title)
         if not all(np.isfinite(value) for value in row.values()):
             raise _diverged(int(row["epoch"]), figures)
 

@@ -108,10 +108,11 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
     steps = math.ceil(count / batch_size)
     rates = Rates(phase, steps)
     weights = class_weights(phase, data.labels[data.train_indices], data.classes)
+    _log_loss(phase, mixed=inputs.mixed, weighted=bool(weights))
     with (
         in_training(inputs, parts),
         context.strategy.scope(),
-        progress("epoch 1", phase.epochs * count) as advance,
+        progress(f"epoch {epochs.start + 1} of {epochs.stop}", phase.epochs * count) as advance,
     ):
         compile_network(network, task, rates, jit=context.hardware.jit_compile)
         loss_of_guessing = math.log(max(2, len(data.classes))) * max(weights.values() if weights else [1.0])
@@ -151,7 +152,25 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
         )
     rows = recorder.rows
     kept = rows[stopping.best_epoch] if phase.restore_best else rows[-1]
+    _log_kept(kept, phase)
     return Fitted(rows, kept, rates.of(len(rows) * steps), network, validating)
+
+
+def _log_kept(kept: Row, phase: PhaseConfig) -> None:
+    best = "lowest" if phase.monitor == "val_loss" else "highest"
+    rule = f"the {best} {phase.monitor}, {kept[phase.monitor]:.4g}" if phase.restore_best else "the last one"
+    log.info("kept the weights of epoch %d: %s (restore_best=%s)", kept["epoch"], rule, str(phase.restore_best).lower())
+
+
+def _log_loss(phase: PhaseConfig, *, mixed: bool, weighted: bool) -> None:
+    """Log in what the training loss differs from the validation loss, which is the plain cross-entropy."""
+    reasons = {
+        f"label smoothing {phase.label_smoothing:g}": phase.label_smoothing > 0,
+        "mixed labels": mixed,
+        "class weights": weighted,
+    }
+    if parts := [name for name, applies in reasons.items() if applies]:
+        log.info("loss is not comparable with val_loss: it is the loss of training, with %s", ", ".join(parts))
 
 
 def make_inputs(parts: Parts, data: TrainingData, phase: PhaseConfig, context: FitContext) -> PhaseInputs:

@@ -39,8 +39,9 @@ def test_the_best_weights_are_kept(network, caplog):
         best, weight = interpolated(network, -1, 4, [0.2, 0.4, 0.6, 0.8])
     assert best["alpha"] == 0.6
     assert weight == pytest.approx(2, abs=1e-6)
-    assert [record.getMessage()[:25] for record in caplog.records[:4]] == ["interpolated weights, alp"] * 4
-    assert "selected interpolated weights, alpha = 0.6" in caplog.text
+    tried = [record.getMessage()[:14] for record in caplog.records[1:5]]
+    assert tried == [f"weights at {alpha}" for alpha in (0.8, 0.6, 0.4, 0.2)]
+    assert "kept the weights at 0.6 of the way: val_accuracy" in caplog.text
 
 
 def test_last_weights_that_are_best_stay_to_the_bit(network):

@@ -13,7 +13,7 @@ def recorder(configure):
     """Makes a recorder whose limit is three times the loss of guessing, which is 1."""
     phase = configure("train.batch_size=2").train
     return lambda images=100: EpochRecorder(
-        lambda count, note=None: None, range(2, 5), images=images, phase=phase, loss_of_guessing=1.0
+        lambda count, note=None, title=None: None, range(2, 5), images=images, phase=phase, loss_of_guessing=1.0
     )
 
 
