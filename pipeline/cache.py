@@ -4,6 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
+from pipeline.config.help import CommandParser
 from pipeline.system.cli import add_overrides, run_command
 
 # Number of entries in a list without `--all`.
@@ -12,7 +13,12 @@ _LIMIT = 40
 
 def main() -> None:
     """Show the sizes of what this checkout holds, and what the cache holds by experiment; or prune the cache."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.cache", description=main.__doc__)
+    parser = CommandParser(
+        "cache",
+        main.__doc__,
+        examples=["", "--prune 20GiB --dry-run", "--all cache_folder=/data/cache"],
+        keys=["cache_folder"],
+    )
     parser.add_argument("--folder", type=Path, help="cache folder (default: cache_folder of the configuration)")
     parser.add_argument(
         "--prune",

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from pipeline.comparison.costs import COSTS
+from pipeline.config.help import CommandParser
 from pipeline.evaluation.metrics import RANKING_METRICS
 from pipeline.storage.files import whole_file
 from pipeline.system.cli import add_overrides, add_selection, parse_selection, run_command
@@ -11,7 +12,12 @@ from pipeline.system.cli import add_overrides, add_selection, parse_selection, r
 
 def main() -> None:
     """Compare complete experiments on the same test images with paired tests, and recommend a model."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.compare", description=main.__doc__)
+    parser = CommandParser(
+        "compare",
+        main.__doc__,
+        examples=["", "--sweep --html", "--runs 1a2b3c4d 5e6f7a8b --metric macro_f1"],
+        keys=["tracking.uri", "tracking.experiment", "evaluate.confidence", "evaluate.top_k"],
+    )
     add_selection(parser)
     parser.add_argument(
         "--metric", default="accuracy", choices=RANKING_METRICS, help="metric for ranking and tests (default: accuracy)"

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipeline.config.help import CommandParser
 from pipeline.system.cli import run_command, whole_number
 from pipeline.system.noise import tensorflow_import
 from pipeline.system.terminal import waiting
@@ -11,7 +12,11 @@ from pipeline.system.terminal import waiting
 
 def main() -> None:
     """Serve a web page on this machine that shows the predictions and Grad-CAM heat maps of uploaded images."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.demo", description=main.__doc__)
+    parser = CommandParser(
+        "demo",
+        main.__doc__,
+        examples=["", "outputs/train/model.keras --port 8000", "models:/classifier@champion --examples a.jpg b.jpg"],
+    )
     parser.add_argument(
         "model",
         nargs="?",

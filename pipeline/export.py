@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipeline.config.help import CommandParser
 from pipeline.deployment.exports.formats import FORMATS
 from pipeline.system.cli import run_command
 from pipeline.system.errors import PipelineError
@@ -13,7 +14,12 @@ from pipeline.system.terminal import waiting
 
 def main() -> None:
     """Export a classifier to other formats; files are written only if all predict the same as the classifier."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.export", description=main.__doc__)
+    parser = CommandParser(
+        "export",
+        main.__doc__,
+        examples=["", "--format saved_model,onnx --out exports", "models:/classifier@champion export.tolerance=1e-3"],
+        keys=["export"],
+    )
     parser.add_argument(
         "words",
         nargs="*",

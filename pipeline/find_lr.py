@@ -4,21 +4,23 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.config.help import CommandParser
 from pipeline.system.cli import add_overrides, run_command
 
 
 def main() -> None:
     """Suggest a learning rate for the configured experiment with a learning-rate range test.
 
-    The rate rises from find_lr.low to find_lr.high until the loss diverges.
+    The rate rises from find_lr.low to find_lr.high until the loss diverges. Earlier stages that the test needs run
+    first, in the folder of the experiment.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.find_lr",
-        description=main.__doc__,
-        usage="%(prog)s [--phase finetune|train] [key=value ...]",
-        epilog="Overrides are those of python -m pipeline. Earlier stages that the test needs run first, in the folder of "
-        "the experiment.",
+    parser = CommandParser(
+        "find_lr",
+        main.__doc__,
+        examples=["", "--phase train backbone=resnet50", "dataset=folder dataset.path=/data/flowers find_lr.steps=200"],
+        keys=["find_lr"],
     )
+    parser.usage = "%(prog)s [--phase finetune|train] [key=value ...]"
     parser.add_argument(
         "--phase", choices=["finetune", "train"], default="finetune", help="phase to test (default: finetune)"
     )

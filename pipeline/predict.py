@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from pipeline.config.help import CommandParser
 from pipeline.system.cli import run_command, whole_number
 from pipeline.system.errors import PipelineError
 from pipeline.system.noise import tensorflow_import
@@ -13,13 +14,20 @@ from pipeline.system.terminal import waiting
 
 def main() -> None:
     """Predict the classes of images, one row per image; a file that can't be read gets an error instead of a class."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.predict",
-        description=main.__doc__,
-        usage="%(prog)s [MODEL] PATHS... [options]",
-        epilog="MODEL is a .keras file, a folder that contains one, runs:/<id>/model or models:/<name>@<alias> "
-        "(default: the best model of this checkout). PATHS are files, folders, quoted glob patterns ('photos/**/*.jpg'), "
-        "or - to read paths from standard input.",
+    parser = CommandParser(
+        "predict",
+        main.__doc__,
+        examples=[
+            "photos/",
+            "models:/classifier@champion 'photos/**/*.jpg' --top 3 --format table",
+            "outputs/train/model.keras photos/ --output predictions.csv --html least_confident.html",
+        ],
+    )
+    parser.usage = "%(prog)s [MODEL] PATHS... [options]"
+    parser.epilog = (
+        "MODEL is a .keras file, a folder that contains one, runs:/<id>/model or models:/<name>@<alias>\n"
+        "(default: the best model of this checkout). PATHS are files, folders, quoted glob patterns,\n"
+        "or - to read paths from standard input."
     )
     parser.add_argument("words", nargs="+", metavar="[MODEL] PATHS", help="the classifier and the images; see below")
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 import argparse
 
+from pipeline.config.help import CommandParser
 from pipeline.system.cli import add_overrides, add_selection, parse_selection, run_command
 from pipeline.system.terminal import waiting
 
@@ -12,7 +13,9 @@ def main() -> None:
     The checks (conf/register): its exported model predicts the same, and it is better than the champion. It is better
     if a paired test on the same test images shows this, or if it is not worse and cheaper.
     """
-    parser = argparse.ArgumentParser(prog="python -m pipeline.register", description=main.__doc__)
+    parser = CommandParser(
+        "register", main.__doc__, examples=["", "--runs 1a2b3c4d register.margin=0.02", "--rollback"], keys=["register"]
+    )
     choice = add_selection(parser)
     choice.add_argument("--rollback", action="store_true", help="make the previous champion the champion again")
     choice.add_argument(

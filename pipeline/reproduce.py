@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipeline.config.help import CommandParser
 from pipeline.system.cli import add_overrides, run_command
 
 
@@ -13,7 +14,12 @@ def main() -> None:
     The code and a new environment are in a separate folder. The exit status is 1 if a metric differs by more than the
     tolerance.
     """
-    parser = argparse.ArgumentParser(prog="python -m pipeline.reproduce", description=main.__doc__)
+    parser = CommandParser(
+        "reproduce",
+        main.__doc__,
+        examples=["1a2b3c4d", "1a2b3c4d --here", "1a2b3c4d --into again --tolerance 1e-4"],
+        keys=["tracking.uri"],
+    )
     parser.add_argument("run", metavar="RUN", help="id of a complete MLflow run, or its first characters")
     parser.add_argument(
         "--into", type=Path, metavar="DIR", help="folder for code and results (default: reproduced/<run>)"

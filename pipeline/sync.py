@@ -3,12 +3,18 @@
 import argparse
 from pathlib import Path
 
+from pipeline.config.help import CommandParser
 from pipeline.system.cli import add_overrides, run_command
 
 
 def main() -> None:
     """Log metrics and files that could not be logged earlier, and results of `dvc pull` in outputs/."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.sync", description=main.__doc__)
+    parser = CommandParser(
+        "sync",
+        main.__doc__,
+        examples=["", "tracking.uri=http://tracking:5000", "--folder /data/cache"],
+        keys=["cache_folder", "tracking.uri"],
+    )
     parser.add_argument("--folder", type=Path, help="cache folder (default: cache_folder of the configuration)")
     add_overrides(parser, "cache_folder=...")
     run_command(sync, parser.parse_intermixed_args())

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -146,6 +147,30 @@ def test_help_does_not_wait_for_what_takes_seconds_to_import(name, command):
     assert name in TOOLS or "finetune" in ran.stdout
     imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
     assert not {"tensorflow", "keras", "mlflow", "sklearn"} & imported
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare"],
+        ["register"],
+        ["register", "--rollback"],
+        ["predict", "runs:/0123/model", "image.png"],
+        ["export", "missing.keras"],
+        ["demo", "missing.keras"],
+        ["reproduce", "0123"],
+        ["cache"],
+        ["sync", "--folder", "cache"],
+    ],
+    ids=" ".join,
+)
+def test_tensorflow_is_not_imported_before_it_is_needed(arguments, command, empty_store, tmp_path):
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    ran = command(f"pipeline.{arguments[0]}", *arguments[1:], PYTHONPROFILEIMPORTTIME="1")
+    assert "Traceback" not in ran.stderr
+    imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
+    assert "hydra" in imported
+    assert not {"tensorflow", "keras"} & imported
 
 
 def test_locks_hold_hashes_and_no_addresses():

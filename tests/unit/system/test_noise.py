@@ -42,7 +42,9 @@ def test_problems_and_our_own_lines_are_shown(line):
 
 
 def run(code: str) -> subprocess.CompletedProcess:
-    code = f"from pipeline.system.noise import hide_library_messages, tensorflow_import\nhide_library_messages()\n{code}"
+    code = (
+        f"from pipeline.system.noise import hide_library_messages, tensorflow_import\nhide_library_messages()\n{code}"
+    )
     return subprocess.run([sys.executable, "-c", code], cwd=CODE, capture_output=True, text=True)
 
 
