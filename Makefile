@@ -25,6 +25,10 @@ LOCK := $(if $(GPU),requirements-gpu.lock,requirements.lock)
 # Modules are compiled below, on all cores; pip uses one. Without bytecode, as in containers with PYTHONDONTWRITEBYTECODE,
 # each process would compile them again, and TensorFlow's import would take 18 seconds instead of 5.
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes
+# A line every four seconds on a terminal, since pip downloads all packages before it installs the first.
+HEARTBEAT = if [ -t 1 ]; then (seconds=0; while sleep 4 && kill -0 $$$$ 2>/dev/null; do seconds=$$((seconds + 4)); \
+	echo "  $$seconds s, $$(ls -d $(VENV)/lib/python3*/site-packages/*.dist-info 2>/dev/null | wc -l) packages installed"; \
+	done) & beat=$$!; trap 'kill $$beat' EXIT INT TERM; fi;
 
 .PHONY: setup repro test test-all lint docs ui experiments serve demo bench lock
 
@@ -64,8 +68,9 @@ experiments: $(VENV)/.installed-$(LOCK)
 	dvc exp show --only-changed --keep 'accuracy$$' --drop '(conf|params\.yaml|.*\.lock)$$|.*/|accuracy_|Executor'
 
 serve: $(VENV)/.installed-$(LOCK)
-	python -m pipeline.register --unless-champion
-	MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} mlflow models serve --model-uri models:/classifier@champion --env-manager local --port $(PORT)
+	@python -m pipeline.register --unless-champion
+	@echo "Loading the champion; it answers at http://127.0.0.1:$(PORT)/invocations"
+	@MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} mlflow models serve --model-uri models:/classifier@champion --env-manager local --port $(PORT)
 
 demo: $(VENV)/.installed-$(LOCK)
 	python -m pipeline.demo $(ARGS)
@@ -91,7 +96,6 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv --clear $(VENV)
 
 $(VENV)/.installed-%: % | $(VENV)/bin/python
-	@echo "Installing $< (a minute or more)"
-	$(INSTALL) -r $<
-	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib
+	@echo "Installing $$(grep -c '^[^ #].*==' $<) packages of $<: about three minutes on two cores and a fast connection"
+	@$(HEARTBEAT) $(INSTALL) -r $< && $(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib
 	@touch $@

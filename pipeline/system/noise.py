@@ -36,7 +36,7 @@ def is_noise(line: bytes) -> bool:
 
 
 def hide_library_messages() -> None:
-    """Hide warnings about code, unless `python -W default` asks for them, and what is no problem to users.
+    """Hide warnings about code, unless `python -W default` asks for them, and warnings that concern no user.
 
     Call it at the start of a command, before other libraries are imported.
     """
@@ -61,7 +61,8 @@ def tensorflow_import() -> Iterator[None]:
     # The process beside has no use for it.
     from pipeline.system.terminal import waiting
 
-    if sys.stderr is not None and sys.stderr is sys.__stderr__ and sys.stderr.fileno() == 2:
+    own = sys.__stderr__
+    if own is not None and sys.stderr is own and own.fileno() == 2:
         _divert_native_messages()
     with waiting("loading TensorFlow"):
         yield

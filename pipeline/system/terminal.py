@@ -134,8 +134,14 @@ def waiting(text: str) -> Iterator[None]:
     """
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     # Standard error is not replaced meanwhile, since an import of TensorFlow may replace it (see `noise`).
-    unchanged = {"redirect_stdout": False, "redirect_stderr": False}
-    with Progress(*columns, console=CONSOLE, transient=True, disable=not _is_live(), **unchanged) as spinner:
+    with Progress(
+        *columns,
+        console=CONSOLE,
+        transient=True,
+        disable=not _is_live(),
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ) as spinner:
         spinner.add_task(text, total=None)
         yield
 
