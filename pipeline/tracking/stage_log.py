@@ -1,8 +1,5 @@
-"""Log the results of a stage to an MLflow run, and log a classifier as an MLflow model."""
+"""Log the results of a stage to an MLflow run."""
 
-import tempfile
-import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
@@ -11,10 +8,9 @@ from mlflow.entities import RunTag
 
 from pipeline.config import PHASES
 from pipeline.inputs.manifest import images_digest, read_manifest
-from pipeline.models.description import classes_and_size, describe, image_depth
-from pipeline.models.temperature import write_at_temperature
-from pipeline.storage.files import Json, file_sha256, files_below, read_json
-from pipeline.system.paths import CODE, lasting
+from pipeline.storage.files import file_sha256, files_below, read_json
+from pipeline.system.paths import lasting
+from pipeline.tracking.logged_model import log_model
 from pipeline.tracking.metric_names import (
     BATCH,
     epoch_metrics,
@@ -28,8 +24,6 @@ from pipeline.tracking.new_run import RunRecord
 # Files of stages that are logged in another form, or are of no use to readers.
 _NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "run.json", "speed.json", "summary.md"}
 _NOT_ARTIFACTS |= {"headline.json", "predicted_classes.csv", "augmentation.npz", "gallery.npz"}
-# Packages that are needed to load a logged model; this package's errors need hydra-core.
-_SERVING = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "Pillow", "hydra-core")
 
 
 class StageLog:
@@ -112,37 +106,3 @@ class StageLog:
             if name not in there:
                 file, applied = root / phase / "model.keras", calibration["applied"]
                 log_model(file, name, temperature=calibration[phase], applied=applied, tta=tta)
-
-
-def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: Json | None = None) -> None:
-    """Log a saved classifier to the active run, as an MLflow model that predicts the classes of encoded images.
-
-    Args:
-        file: Model file from `pipeline.models.saving.save_classifier`.
-        name: Name of the model in its run.
-        temperature: Temperature fitted on the validation images.
-        applied: Whether the logits are divided by the temperature.
-        tta: Test-time augmentation; see `pipeline.models.description.describe`.
-    """
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import AnyType, ColSpec, Map, Schema
-
-    (classes, image_size), depth = classes_and_size(file), image_depth(file)
-    outputs = [ColSpec("string", "class"), ColSpec("double", "probability"), ColSpec(Map("double"), "probabilities")]
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # No input example is given, since MLflow would load the model again to check it.
-        warnings.filterwarnings("ignore", message=".*An input example was not provided")
-        if applied:
-            scaled = Path(folder) / file.name
-            write_at_temperature(file, temperature, scaled)
-            file = scaled
-        mlflow.pyfunc.log_model(
-            name=name,
-            # The loader is a module instead of a pickled object, since loading pickles can run arbitrary code.
-            loader_module="pipeline.deployment.serving",
-            data_path=str(file),
-            code_paths=[str(CODE / "pipeline")],
-            signature=ModelSignature(Schema([ColSpec(AnyType(), "image")]), Schema(outputs)),
-            pip_requirements=[f"{package}=={version(package)}" for package in _SERVING],
-            metadata=describe(classes, image_size, temperature=temperature, applied=applied, tta=tta, depth=depth),
-        )

@@ -8,7 +8,7 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from pipeline.config.compose import configuration
 from pipeline.deployment.registry import CHALLENGER, CHAMPION, Registry
 from pipeline.system.errors import PipelineError
-from pipeline.tracking.stage_log import log_model
+from pipeline.tracking.logged_model import log_model
 
 
 def test_aliases_move_and_go_back(trained, tmp_path, empty_store):

@@ -26,7 +26,7 @@ from pipeline.deployment.classifier import load
 from pipeline.deployment.find_model import find_model
 from pipeline.deployment.predictions import predict
 from pipeline.inputs.decoding import pixels
-from pipeline.tracking.stage_log import log_model
+from pipeline.tracking.logged_model import log_model
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +61,91 @@ def agrees(answer, expected):
     np.testing.assert_allclose(list(answer["probabilities"].values()), probabilities, atol=1e-5)
 
 
-def test_it_takes_bytes_base64_and_pixels(logged, trained, expected):
+@pytest.fixture(scope="module")
+def model(logged):
+    """What a user of MLflow loads."""
     mlflow.set_tracking_uri(logged.uri)
-    model = mlflow.pyfunc.load_model(logged.address)
-    file = trained.files[0]
-    data = file.read_bytes()
-    text = base64.b64encode(data).decode()
-    for image in (data, text, f"data:image/png;base64,{text}", pixels(data, 32), pixels(data, 32).tolist()):
-        [answer] = model.predict(pd.DataFrame({"image": [image]})).to_dict("records")
+    return mlflow.pyfunc.load_model(logged.address)
+
+
+def forms(files) -> dict[str, object]:
+    """The same images in all forms that predict takes, the first ones of two; one image alone is `one`."""
+    data = [file.read_bytes() for file in files]
+    texts = [base64.b64encode(each).decode() for each in data]
+    images = [Image.open(file) for file in files]
+    batch = np.stack([np.asarray(image) for image in images])
+    return {
+        "uint8 batch": batch,
+        "float batch to 1": batch.astype(np.float32) / 255,
+        "float batch to 255": batch.astype(np.float64),
+        "list of arrays": list(batch),
+        "nested lists": batch.tolist(),
+        "with transparency": np.concatenate([batch, np.full_like(batch[..., :1], 255)], axis=3),
+        "list of bytes": data,
+        "Pillow images": images,
+        "paths": list(files),
+        "paths as text": [str(file) for file in files],
+        "base64": texts,
+        "data URIs": [f"data:image/png;base64,{text}" for text in texts],
+        "table of bytes": pd.DataFrame({"image": data}),
+        "table of base64": pd.DataFrame({"image": texts}),
+        "table of arrays": pd.DataFrame({"image": list(batch)}),
+        "table of paths": pd.DataFrame({"image": list(files)}),
+        "column": pd.Series(data),
+        "records": [{"image": text} for text in texts],
+        "columns": {"image": batch},
+    }
+
+
+def test_it_takes_images_in_all_forms_of_a_user_of_mlflow(model, trained, expected):
+    files = trained.files[:2]
+    for name, data in forms(files).items():
+        answers = model.predict(data).to_dict("records")
+        assert len(answers) == 2, name
+        for file, answer in zip(files, answers, strict=True):
+            agrees(answer, expected[str(file)])
+    [file] = files[:1]
+    pixels_of_file = np.asarray(Image.open(file))
+    for one in (pixels_of_file, pixels_of_file / 255, file.read_bytes(), Image.open(file), file, str(file)):
+        [answer] = model.predict(one).to_dict("records")
         agrees(answer, expected[str(file)])
+
+
+def test_images_of_any_size_shape_and_mode_are_as_their_files_are(model, tmp_path):
+    random = np.random.default_rng(3)
+    noise = random.integers(0, 256, (45, 70, 3), np.uint8)
+    image = Image.fromarray(noise)
+    turned = image.getexif()
+    turned[0x0112] = 6
+    image.save(tmp_path / "turned.png", exif=turned)
+    made = [image, image.convert("L"), image.convert("P"), image.convert("CMYK"), Image.open(tmp_path / "turned.png")]
+    made.append(Image.fromarray(random.integers(0, 256, (20, 9, 4), np.uint8)))
+    for each in made:
+        each.convert("RGB").save(tmp_path / "file.png") if each.mode == "CMYK" else each.save(tmp_path / "file.png", exif=each.getexif())  # fmt: skip
+        pd.testing.assert_frame_equal(model.predict([each]), model.predict(tmp_path / "file.png"))
+    grey = np.asarray(image.convert("L"))
+    for array in (grey, grey[..., np.newaxis], grey / 255):
+        pd.testing.assert_frame_equal(model.predict(array), model.predict(image.convert("L")))
+    # A black image in a batch of the range to 255.
+    batch = np.stack([np.zeros((8, 8, 3)), np.full((8, 8, 3), 200.0)])
+    pd.testing.assert_frame_equal(model.predict(batch), model.predict(batch.astype(np.uint8)))
+    assert len(model.predict(np.repeat(noise[np.newaxis], 300, axis=0))) == 300
+
+
+def test_it_is_described_as_mlflow_describes_models(logged, model, trained, expected):
+    info = mlflow.models.get_model_info(logged.address)
+    assert [column["name"] for column in info.signature.outputs.to_dict()] == ["class", "probability", "probabilities"]
     assert model.metadata.metadata["classes"] == ["blue", "green", "red"]
     assert model.metadata.metadata["calibration"] == {"temperature": 1.5, "applied": True}
+    [example] = model.input_example
+    assert Image.open(io.BytesIO(base64.b64decode(example["image"]))).size == (32, 32)
+    assert len(model.predict(model.input_example)) == 1
+    requirements = Path(mlflow.pyfunc.get_model_dependencies(logged.address)).read_text().split()
+    assert {each.partition("==")[0] for each in requirements} >= {"mlflow", "tensorflow", "keras", "numpy", "Pillow"}
+    network = mlflow.keras.load_model(logged.address)
+    images = np.stack([pixels(file.read_bytes(), 32) for file in trained.files])
+    probabilities = np.stack([expected[str(file)][1] for file in trained.files])
+    np.testing.assert_allclose(network.predict(images, verbose=0), probabilities, atol=1e-5)
 
 
 ALONE = """
@@ -123,22 +197,46 @@ def unusable(good: bytes, count: int):
             lambda: as_text(b""),
             lambda: as_text(huge()),
             lambda: ["/etc/passwd", "https://example.org/a.png", "ä", "a b", "data:,"][random.integers(5)],
-            lambda: [None, 1.5, 7, True, {}, [], {"bytes": "x"}, [[1, 2], [3]]][random.integers(8)],
+            lambda: [None, 1.5, 7, True, {}, [], {"bytes": "x"}, [1, 2, 3]][random.integers(8)],
             lambda: random.integers(-300, 600, (32, 32, 3)).tolist(),
-            lambda: random.integers(0, 256, (32, 31, 3)).tolist(),
-            lambda: random.random((32, 32, 3)).tolist(),
+            lambda: random.integers(0, 256, (3, 32, 32)).tolist(),
+            lambda: (random.random((32, 32, 3)) - 0.5).tolist(),
         ][number % 9]()
 
 
-@pytest.mark.parametrize("image", [b"", b"text", huge(), "/etc/passwd", None, 3, [[1], [2]]])
-def test_what_it_can_not_use_is_refused_with_a_reason(logged, image):
-    mlflow.set_tracking_uri(logged.uri)
-    model = mlflow.pyfunc.load_model(logged.address)
-    with pytest.raises(MlflowException, match="Image 1 of the request: ") as refused:
-        model.predict(pd.DataFrame({"image": pd.Series([image], dtype=object)}))
-    assert refused.value.get_http_status_code() == 400
-    with pytest.raises(MlflowException, match="The request contains 257 images"):
-        model.predict(pd.DataFrame({"image": ["x"] * 257}))
+@pytest.mark.parametrize("image", [b"", b"text", huge(), "/etc/passwd", None, 3, [1, 2], Path("/nowhere.png")])
+def test_what_it_can_not_use_is_refused_with_a_reason(model, image):
+    for data in (pd.DataFrame({"image": pd.Series([image], dtype=object)}), [{"image": image}], {"image": image}):
+        with pytest.raises(MlflowException, match=r"^Image 1: ") as refused:
+            model.predict(data)
+        assert refused.value.get_http_status_code() == 400
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (np.zeros((2, 3, 64, 64), np.uint8), r"the pixels have shape \[3, 64, 64\]; expected \[height, width, channels\]"),
+        (np.zeros((5, 8, 8)), r"the pixels have shape \[5, 8, 8\]"),
+        (np.zeros((1, 2, 2, 2, 3)), r"the pixels have shape \[1, 2, 2, 2, 3\]"),
+        (np.full((4, 4, 3), 300), "values from 300 to 300; expected integers from 0 to 255, or floats from 0 to 1 or 255"),
+        (np.full((4, 4, 3), -0.5), "values from -0.5 to -0.5"),
+        (np.full((4, 4, 3), np.nan), "values from nan to nan"),
+        (np.zeros((4, 4, 3), complex), "can't use an array of type complex128 and shape"),
+        (np.zeros((0, 4, 4, 3)), "can't use an array of type float64 and shape"),
+        ([[1, 2], [3]], "the rows of the pixels have different lengths"),
+        (["nowhere.png"], "Image 1: the text is not a file or base64"),
+        (["a b" * 50_000], "Image 1: the text is not a file or base64"),
+        (object(), "Image 1: can't use a value of type object; expected pixels"),
+        (pd.DataFrame({"file": ["a.png"]}), "The table has no column 'image', but file"),
+        ({"file": "a.png"}, "The input has no key 'image', but file"),
+        ([], "The input has no images; expected pixels"),
+        ([Image.new("F", (4, 4))], "Image 1: Pillow images of floating-point pixels are not supported"),
+    ],
+)  # fmt: skip
+def test_the_reason_is_a_sentence_without_the_data(model, data, reason):
+    with pytest.raises(MlflowException, match=reason) as refused:
+        model.predict(data)
+    assert len(refused.value.message) < 400
 
 
 @pytest.fixture(scope="module")
@@ -197,10 +295,13 @@ def test_eight_clients_get_the_answers_of_predict(server, trained, expected):
         rows = [{"image": text}] * (1 + number % 3)
         body = [
             {"dataframe_records": rows},
+            {"dataframe_split": {"columns": ["image"], "data": [[text]] * len(rows)}},
             {"inputs": rows},
             {"instances": rows},
             {"inputs": {"image": [text] * len(rows)}},
-        ][number % 4]
+            {"inputs": [text] * len(rows)},
+            {"inputs": [pixels(file.read_bytes(), 32).tolist()] * len(rows)},
+        ][number % 7]
         status, said = server.ask(body)
         assert status == 200, said
         answer = json.loads(said)["predictions"]
@@ -254,6 +355,12 @@ def test_malformed_requests_are_refused_and_the_server_stays(server, trained, ex
             held.append(memory(server.process))
     # Threads that take turns leave some more to the allocator each time; a leak would be hundreds of MiB.
     assert held[-1] - held[0] < 50 * 2**20, held
+    # Nothing of the request is repeated, and no file of the server is read.
+    for paths in ([str(trained.files[0])], [{"image": str(trained.files[0])}], {"image": [str(trained.files[0])]}):
+        status, said = server.ask({"inputs": paths})
+        assert status == 400
+        said = json.loads(said)["message"]
+        assert said == "Image 1: the text is not base64 of an image file; paths have to be pathlib.Path objects"
     status, said = server.ask({"dataframe_records": [{"image": text}]})
     assert status == 200
     agrees(json.loads(said)["predictions"][0], expected[str(trained.files[0])])
