@@ -62,11 +62,11 @@ def differences(folder: Path, undisturbed: Path) -> list[str]:
     if not np.array_equal(ours, theirs):
         wrong.append("evaluate/predictions.parquet")
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    runs = client.search_runs(["1"])
+    runs = client.search_runs(["1"], "tags.role = 'experiment'")
     if [run.data.tags.get("complete") for run in runs] != ["true"] or runs[0].info.status != "FINISHED":
         wrong.append(f"MLflow's runs: {[(run.info.status, run.data.tags.get('complete')) for run in runs]}")
     for run in runs:
-        for metric in ("training/loss", "validation/accuracy", "learning_rate"):
+        for metric in ("training/loss", "training/val_accuracy", "training/learning_rate"):
             steps = sorted(point.step for point in client.get_metric_history(run.info.run_id, metric))
             if steps != list(range(1, 2 * EPOCHS + 1)):
                 wrong.append(f"steps of {metric}: {steps}")

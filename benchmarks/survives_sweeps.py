@@ -87,7 +87,7 @@ class Sweep:
 
     def problems(self) -> list[str]:
         """Return descriptions of the problems with the experiments in MLflow."""
-        runs = mlflow.MlflowClient(f"sqlite:///{self.folder}/mlflow.db").search_runs(["1"])
+        runs = mlflow.MlflowClient(f"sqlite:///{self.folder}/mlflow.db").search_runs(["1"], "tags.role = 'experiment'")
         done = [run.data.tags["experiment_key"] for run in runs if run.data.tags.get("complete") == "true"]
         wrong = []
         if len(done) != self.jobs or len(set(done)) != self.jobs:

@@ -10,12 +10,14 @@ from mlflow.entities import Run
 
 from pipeline.config import TrackingConfig
 from pipeline.system.errors import PipelineError
+from pipeline.tracking.metric_names import TABLE, read_table
 from pipeline.tracking.store import artifact, complete_runs
+from pipeline.tracking.tags import computed_by
 
+# Stages that log a table of their metrics.
+_WITH_TABLES = ("prepare", "train", "finetune", "evaluate")
 # Settings that tables list first.
 _FIRST = ("backbone.name", "finetune.unfreeze", "augment.name", "train.name", "finetune.name", "image_size")
-
-_COMPUTED_BY = ".computed_by"
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,7 @@ class Experiment:
     @property
     def taken(self) -> dict[str, str]:
         """Ids of the runs that computed the stages which this run took from elsewhere."""
-        computed = {name: run_id for name, run_id in self.tags.items() if name.endswith(_COMPUTED_BY)}
-        return {name.removesuffix(_COMPUTED_BY): run_id for name, run_id in computed.items() if run_id != self.run_id}
+        return {stage: run_id for stage, run_id in computed_by(self.tags).items() if run_id != self.run_id}
 
     @property
     def seconds(self) -> float:
@@ -52,6 +53,12 @@ class Experiment:
     def file(self, path: str) -> Path | None:
         """Return the local path of an artifact; None if the run has no artifact of that name."""
         return artifact(self.artifacts, path)
+
+    @cached_property
+    def all_metrics(self) -> dict[str, float]:
+        """All metrics of the stages, also those that are only in their tables; an older run has no tables."""
+        tables = [self.file(f"{stage}/{TABLE}") for stage in _WITH_TABLES]
+        return self.metrics | {name: value for file in tables if file for name, value in read_table(file).items()}
 
     @cached_property
     def settings(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pipeline.comparison.experiments import Experiment
 from pipeline.reports.evaluation_page import headline
 from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
+from pipeline.tracking.tags import LOCK_SHA256, internal
 from pipeline.visuals.pages import figure, render
 
 _PER_CLASS = "evaluate/per_class.csv"
@@ -31,7 +32,7 @@ def write_card(experiment: Experiment, folder: Path) -> list[Path]:
 
 def _card(experiment: Experiment) -> Json:
     """Return the variables of the templates card.md and card.html."""
-    params, metrics, tags = experiment.params, experiment.metrics, experiment.tags
+    params, metrics, tags = experiment.params, experiment.all_metrics, experiment.tags
     test = {name.removeprefix("test/"): value for name, value in metrics.items() if name.startswith("test/")}
     classes = _per_class(experiment)
     weakest = classes.iloc[int(classes["recall"].argmin())]
@@ -61,7 +62,7 @@ def _card(experiment: Experiment) -> Json:
         "corrupted": test.get("corrupted/mean"),
         "commit": tags.get("git_commit", ""),
         "dirty": tags.get("git_dirty") == "true",
-        "lock": tags.get("lock_sha256", ""),
+        "lock": internal(tags, LOCK_SHA256),
     }
 
 

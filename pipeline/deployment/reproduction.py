@@ -19,6 +19,7 @@ from pipeline.storage.files import Json, file_sha256
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE, resolve
 from pipeline.system.terminal import table_console
+from pipeline.tracking.tags import LOCK_SHA256, internal
 
 LOCK = "requirements.lock"
 _LISTED = 5
@@ -60,7 +61,7 @@ def run_again(
         PipelineError: There is no such run, its code or configuration was not recorded, or the rerun failed.
     """
     run = find_run(name, find(tracking))
-    file, commit, lock = run.file("config.yaml"), run.tags.get("git_commit"), run.tags.get("lock_sha256")
+    file, commit, lock = run.file("config.yaml"), run.tags.get("git_commit"), internal(run.tags, LOCK_SHA256)
     if not (file and commit and lock):
         raise PipelineError(
             f"{run.name} ({run.run_id}) can't be rerun: its configuration, commit or lock file was not recorded"
@@ -74,7 +75,7 @@ def run_again(
     runs = find(replace(tracking, uri=store, experiment=settings["tracking"]["experiment"]))
     if not runs:
         raise PipelineError(f"{folder}: the experiment left no complete run in {store}; see its output above")
-    return run, compare(run.metrics, runs[0].metrics)
+    return run, compare(run.all_metrics, runs[0].all_metrics)
 
 
 def find_run(name: str, experiments: Sequence[Experiment]) -> Experiment:

@@ -29,7 +29,7 @@ from pipeline.system.paths import resolve
 from pipeline.system.processes import TRIAL
 from pipeline.system.terminal import waiting
 from pipeline.tracking.ledger import ledger_of
-from pipeline.tracking.new_run import RunRecord
+from pipeline.tracking.names import run_name
 from pipeline.tracking.run import ExperimentRun, open_run
 from pipeline.tracking.run_finder import StageContext
 from pipeline.training import Row
@@ -170,10 +170,10 @@ def run_body(
 
 def _run_name(stage: str, experiment: Experiment) -> str:
     """Return the name of an experiment's run in MLflow; an automatic unfreeze depth is known after finetune."""
-    depth: int | str = experiment.config.finetune.unfreeze
+    depth = None
     if "finetune" in declaration(stage).needs:
         depth = read_json(experiment.folder("finetune") / "metrics.json")["unfreeze_rounds"]
-    return RunRecord.of("", experiment.key, experiment.config).name(depth)
+    return run_name(experiment.key, experiment.config, depth)
 
 
 def places_of(config: Config, made_by: str = "") -> Places:

@@ -1,55 +1,45 @@
 """Report of an Optuna search as an MLflow run, with a table of all trials and charts."""
 
+import logging
 import tempfile
 from itertools import accumulate
 from pathlib import Path
 
 import optuna
-from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
-from mlflow.utils.time import get_current_time_millis
 from optuna.importance import get_param_importances
 from optuna.trial import TrialState
 
-from pipeline.config import TrackingConfig
 from pipeline.jobs.job import OBJECTIVES
-from pipeline.system.errors import PipelineError
-from pipeline.tracking.store import connect, store_uri
+from pipeline.tracking.parent_run import ParentRun
+from pipeline.tracking.store import mask_secrets
 from pipeline.visuals.style import charting, write_png
+
+log = logging.getLogger(__name__)
 
 _LEAST_FOR_IMPORTANCE = 4
 
 
-def log_search(study: optuna.Study, objectives: list[str], tracking: TrackingConfig) -> None:
+def log_search(study: optuna.Study, objectives: list[str], parent: ParentRun) -> None:
     """Log a study to its MLflow run, which is shared by all commands that continue the study.
 
-    Raises:
-        PipelineError: The store can't be used.
+    An unreachable store is not an error; then the same command logs it later.
     """
-    try:
-        client, experiment_id = connect(tracking)
-        query = f"tags.role = 'search' and tags.study = '{study.study_name}'"
-        runs = client.search_runs([experiment_id], query, max_results=1)
-        tags = {"role": "search", "study": study.study_name, "mlflow.source.name": "pipeline"}
-        run = runs[0] if runs else client.create_run(experiment_id, run_name=f"search {study.study_name}", tags=tags)
-        run_id, now = run.info.run_id, get_current_time_millis()
-        states = [trial.state for trial in study.get_trials(deepcopy=False)]
-        figures = {
-            "trials": len(states),
-            "pruned": states.count(TrialState.PRUNED),
-            "failed": states.count(TrialState.FAIL),
-        }
-        if len(objectives) == 1 and TrialState.COMPLETE in states:
-            figures[objectives[0]] = study.best_value
-        client.log_batch(run_id, metrics=[Metric(f"search/{name}", value, now, 0) for name, value in figures.items()])
-        with tempfile.TemporaryDirectory() as folder:
-            write_report(study, objectives, Path(folder))
-            client.log_artifacts(run_id, folder, "search")
-        client.set_terminated(run_id)
-    except MlflowException as error:
-        raise PipelineError(
-            f"tracking: the report of the search could not be logged to {store_uri(tracking)} ({error}); rerun the command"
-        ) from error
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    figures: dict[str, float] = {
+        "trials": len(states),
+        "pruned": states.count(TrialState.PRUNED),
+        "failed": states.count(TrialState.FAIL),
+    }
+    if len(objectives) == 1 and TrialState.COMPLETE in states:
+        figures[objectives[0]] = study.best_value
+    with tempfile.TemporaryDirectory() as folder:
+        write_report(study, objectives, Path(folder))
+        try:
+            metrics = {f"search/{name}": value for name, value in figures.items()}
+            parent.log(Path(folder), "search", metrics=metrics, tags={})
+        except MlflowException as error:
+            log.warning("tracking: the report of the search could not be logged: %s", mask_secrets(error))
 
 
 def write_report(study: optuna.Study, objectives: list[str], out: Path) -> None:

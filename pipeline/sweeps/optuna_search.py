@@ -15,7 +15,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 from sklearn.model_selection import ParameterGrid
 
-from pipeline.config.compose import from_hydra
 from pipeline.config.texts import quote_literally, quoted
 from pipeline.jobs.job import OBJECTIVES, JobResult, JobStatus
 from pipeline.storage.database import sqlite_address
@@ -148,7 +147,7 @@ class Search:
         # With several objectives, the best trials are the Pareto front.
         for trial in study.best_trials:
             log.info("Best trial: %d, values %s, parameters %s", trial.number, trial.values, trial.params)
-        log_search(study, self._settings.objectives, from_hydra(self._config).tracking)
+        log_search(study, self._settings.objectives, launcher.parent)
 
     def _left(self, study: optuna.Study) -> int:
         """Return the number of trials to start; trials whose command died do not count and are repeated."""

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -16,6 +17,10 @@ from pipeline.jobs.progress import outcome
 from pipeline.system.errors import PipelineError
 from pipeline.system.processes import SWEEP
 from pipeline.system.terminal import table_console
+
+if TYPE_CHECKING:
+    from pipeline.comparison.experiments import Experiment, Selection
+    from pipeline.comparison.ranking import RankedRow, Ranking
 
 # Overrides that select the tracking store.
 _STORE = ("tracking=", "tracking.uri=", "tracking.experiment=")
@@ -30,21 +35,42 @@ class EndedJob:
     result: JobResult
 
 
-def print_summary(jobs: Sequence[EndedJob], config: DictConfig) -> None:
+@dataclass(frozen=True)
+class Comparison:
+    """Complete experiments of a sweep, ranked on their common test images."""
+
+    selection: "Selection"
+    ranking: "Ranking"
+    chosen: int | None
+    """Index of the recommended row; None if the costs are unknown."""
+
+    @property
+    def best(self) -> "RankedRow":
+        """Recommended row, or else the first one."""
+        return self.ranking.rows[self.chosen or 0]
+
+
+def print_summary(jobs: Sequence[EndedJob], config: DictConfig) -> Comparison | None:
     """Print the results of a sweep to standard error.
 
     Args:
         jobs: All jobs in order.
         config: Configuration of the sweep, with Hydra's own settings.
+
+    Returns:
+        The comparison of the experiments; None if there is none.
     """
     console = table_console(sys.stderr, 200)
     keys = {each.result.key for each in jobs if not each.result.status.failed}
-    compared, command = set[str](), ""
+    comparison, compared, command = None, set[str](), ""
     if keys:
         try:
-            compared, command = _compare(keys, from_hydra(config), config)
+            comparison = _compare(keys, from_hydra(config))
         except PipelineError as error:
             console.print(f"The experiments can't be compared: {error}", style="yellow", markup=False)
+    if comparison:
+        compared = {run.tags["experiment_key"] for run in comparison.selection.experiments}
+        command = _next_command(comparison.selection.experiments, config)
     for job in jobs:
         if job.result.key not in compared:
             _print(console, f"{job.name}: {outcome(job.result)}", "red" if job.result.status.failed else None)
@@ -52,15 +78,11 @@ def print_summary(jobs: Sequence[EndedJob], config: DictConfig) -> None:
     _print(console, "Jobs: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
     if command:
         _print(console, f"Next, a page with charts: {command}")
+    return comparison
 
 
-def _compare(keys: set[str], config: Config, cfg: DictConfig) -> tuple[set[str], str]:
-    """Print the comparison of complete experiments, if there are any.
-
-    Returns:
-        - Keys of the experiments in the table.
-        - Command that makes a page of it; empty if there is no table.
-    """
+def _compare(keys: set[str], config: Config) -> Comparison | None:
+    """Print the comparison of complete experiments, and return it; None if there are no such experiments."""
     # These imports take seconds.
     from pipeline.comparison.experiments import find, make_rows, select
     from pipeline.comparison.output import print_comparison
@@ -68,21 +90,25 @@ def _compare(keys: set[str], config: Config, cfg: DictConfig) -> tuple[set[str],
 
     experiments = find(config.tracking, keys=keys)
     if not experiments:
-        return set(), ""
+        return None
     selection = select(experiments, strict=False)
     evaluate = config.evaluate
     ranking = rank(make_rows(selection.experiments), "accuracy", evaluate.top_k, evaluate.confidence)
-    print_comparison(ranking, selection, winner(ranking, "size"), "size", file=sys.stderr)
+    chosen = winner(ranking, "size")
+    print_comparison(ranking, selection, chosen, "size", file=sys.stderr)
+    return Comparison(selection, ranking, chosen)
+
+
+def _next_command(runs: Sequence["Experiment"], cfg: DictConfig) -> str:
+    """Return the command that makes a page of the comparison of these runs."""
     name = cfg.hydra.job.env_set.get(SWEEP)
-    runs = selection.experiments
     chosen = (
         ["--sweep"]
         if all(run.tags.get("sweep") == name for run in runs)
         else ["--runs", *(run.run_id[:8] for run in runs)]
     )
     tracking = [each for each in cfg.hydra.overrides.task if each.startswith(_STORE)]
-    command = shlex.join(["python", "-m", "pipeline.compare", *chosen, *tracking, "--html"])
-    return {run.tags["experiment_key"] for run in runs}, command
+    return shlex.join(["python", "-m", "pipeline.compare", *chosen, *tracking, "--html"])
 
 
 def _print(console: Console, line: str, style: str | None = None) -> None:

@@ -22,7 +22,7 @@ from pipeline.jobs.plan import Plan
 from pipeline.jobs.progress import SweepJob
 from pipeline.sweeps.summary import EndedJob, print_summary
 from pipeline.system.paths import CODE
-from pipeline.system.processes import JOB, interrupted
+from pipeline.system.processes import JOB, PARENT, interrupted
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,10 @@ class Sweep(AbstractContextManager):
         # Jobs of other launchers run in other processes.
         self._reports = Reports() if config.hydra.launcher._target_.endswith("BasicLauncher") else None
         self._jobs: list[EndedJob] = []
+        # MLflow takes seconds to import, and a plan does not need it.
+        from pipeline.sweeps.parent import open_parent
+
+        self.parent = open_parent(config)
 
     def __enter__(self) -> "Sweep":
         if self._reports:
@@ -66,8 +70,9 @@ class Sweep(AbstractContextManager):
         """
         numbers = range(initial_job_idx + 1, initial_job_idx + 1 + len(job_overrides))
         places = [self._place(number, labels[index] if labels else None) for index, number in enumerate(numbers)]
+        parent = [f"+hydra.job.env_set.{PARENT}={quote_literally(self.parent.id)}"] if self.parent.id else []
         job_overrides = [
-            [*overrides, f"+hydra.job.env_set.{JOB}={quote_literally(place.as_json())}"]
+            [*overrides, *parent, f"+hydra.job.env_set.{JOB}={quote_literally(place.as_json())}"]
             for overrides, place in zip(job_overrides, places, strict=True)
         ]
         for left in reversed(range(self._relaunches + 1)):
@@ -99,12 +104,20 @@ class Sweep(AbstractContextManager):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._reports:
-            self._reports.__exit__(kind, error, traceback)
-            self._jobs = [replace(job, result=self._with_report(job.result)) for job in self._jobs]
-        if self._jobs:
-            print_summary(self._jobs, self._config)
-        failed = sum(job.result.status.failed for job in self._jobs)
+        from pipeline.sweeps.parent import log_results
+
+        failed = 1
+        try:
+            if self._reports:
+                self._reports.__exit__(kind, error, traceback)
+                self._jobs = [replace(job, result=self._with_report(job.result)) for job in self._jobs]
+            if self._jobs:
+                comparison = print_summary(self._jobs, self._config)
+                log_results(self.parent, self._jobs, comparison)
+            failed = sum(job.result.status.failed for job in self._jobs)
+        finally:
+            killed = interrupted() or isinstance(error, KeyboardInterrupt)
+            self.parent.end("KILLED" if killed else "FAILED" if failed or kind else "FINISHED")
         if failed and kind is None:
             # Hydra would add advice to an error that concerns its own code.
             sys.exit(

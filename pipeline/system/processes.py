@@ -17,14 +17,14 @@ import psutil
 
 from pipeline.system.errors import PipelineError
 
-TAG = "process"
-"""Name of the tag of an MLflow run with the identity of its process."""
 SWEEP = "PIPELINE_SWEEP"
 """Environment variable with the name of a job's sweep: the overrides on its command line."""
 TRIAL = "PIPELINE_TRIAL"
 """Environment variable with a job's Optuna trial as JSON; Hydra passes it to other processes and machines."""
 JOB = "PIPELINE_JOB"
 """Environment variable with the number, settings and remaining work of a job in its sweep, as JSON."""
+PARENT = "PIPELINE_PARENT"
+"""Environment variable with the id of the MLflow run in which the run of a job is nested."""
 TF_CONFIG_EXAMPLE = (
     '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}, '
     "on each machine with its own index"

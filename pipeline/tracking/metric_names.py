@@ -1,10 +1,12 @@
-"""Names of the stages' metrics in MLflow."""
+"""Names of the stages' metrics in MLflow: those that people chart, and all of them, which are in a table."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 from mlflow.entities import Metric
 
 from pipeline.config import PHASES
@@ -13,13 +15,16 @@ from pipeline.storage.files import Json, read_json
 BATCH = 1000
 """Largest number of metrics in one call of log_batch."""
 
-_EPOCH_METRICS = {
-    "loss": "training/loss",
-    "accuracy": "training/accuracy",
-    "val_loss": "validation/loss",
-    "val_accuracy": "validation/accuracy",
-    "learning_rate": "learning_rate",
+TABLE = "metrics.csv"
+"""Name of the artifact with all metrics of a stage, beside the stage's other artifacts."""
+
+_EPOCH_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+_CHARTED = {
+    *("test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/macro_f1", "test/auc", "test/loss", "test/ece"),
+    *("test/train/accuracy", "test/finetune/accuracy", "test/comparison/accuracy_difference", "test/corrupted/mean"),
+    *("train/val_accuracy", "finetune/val_accuracy", "finetune/trainable_parameters", "prepare/train_images"),
 }
+_TOP_K = re.compile(r"test/top\d+_accuracy")
 # The other metrics of a phase are logged per epoch, or are parameters of the run.
 _PHASE_METRICS = {"kept_epoch", "val_loss", "val_accuracy", "trainable_parameters", "kept_share"}
 
@@ -32,7 +37,7 @@ def metrics_of_now(values: Mapping[str, float], step: int = 0) -> list[Metric]:
 
 def epoch_metrics(row: dict[str, float]) -> list[Metric]:
     """Return the metrics of an epoch (see `pipeline.training.Row`) as MLflow metrics, with the current time."""
-    return metrics_of_now({name: row[column] for column, name in _EPOCH_METRICS.items()}, int(row["epoch"]))
+    return metrics_of_now({f"training/{name}": row[name] for name in _EPOCH_METRICS}, int(row["epoch"]))
 
 
 def reported_epochs(client: mlflow.MlflowClient, run_id: str) -> set[int]:
@@ -40,8 +45,24 @@ def reported_epochs(client: mlflow.MlflowClient, run_id: str) -> set[int]:
     return {metric.step for metric in client.get_metric_history(run_id, "training/loss")}
 
 
+def charted(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics that are logged as such, from those of `stage_metrics`; the others are only in the table."""
+    return {name: value for name, value in metrics.items() if name in _CHARTED or _TOP_K.fullmatch(name)}
+
+
+def as_table(metrics: Mapping[str, float]) -> str:
+    """Return all metrics of a stage as a CSV table with the columns `metric` and `value`."""
+    return pd.DataFrame({"metric": list(metrics), "value": list(metrics.values())}).to_csv(index=False)
+
+
+def read_table(file: Path) -> dict[str, float]:
+    """Read a table that `as_table` wrote; the values are the same to the last digit."""
+    table = pd.read_csv(file, dtype=str)
+    return dict(zip(table["metric"], map(float, table["value"]), strict=True))
+
+
 def stage_metrics(stage: str, figures: Json) -> dict[str, float]:
-    """Return the metrics in a stage's metrics.json, with their names in MLflow.
+    """Return all metrics in a stage's metrics.json, with their names in MLflow.
 
     Returns:
         Values by name, such as `prepare/images`, `test/accuracy` for the better phase, and `test/train/accuracy` for

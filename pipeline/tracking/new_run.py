@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import mlflow
@@ -15,8 +15,11 @@ from pipeline.config import Config, TrackingConfig, experiment_settings
 from pipeline.config.texts import NAMED
 from pipeline.storage.files import Json
 from pipeline.system import processes
+from pipeline.system.paths import resolve
 from pipeline.tracking.metric_names import BATCH, flatten, metrics_of_now
+from pipeline.tracking.names import dataset_name, run_name
 from pipeline.tracking.origin import origin
+from pipeline.tracking.parent_run import parent_tag
 from pipeline.tracking.store import connect, unusable
 
 # Largest number of parameters in one call of log_batch.
@@ -29,44 +32,46 @@ class RunRecord:
 
     id: str
     experiment_key: str
-    title: str
-    """Name of the run without unfreeze depth and key."""
-    dataset: str
-    """Name of the data set."""
     tracking: TrackingConfig
     process: str
     """Identity of the process that works on the run; see `pipeline.system.processes.own`."""
+    dataset: str = ""
+    """Name of the data set."""
+    images: str = ""
+    """Folder or table of the data set; empty if it is bundled or downloaded."""
+    unfreeze: str = ""
+    """Unfreeze depth of the configuration, which is in the run's name until one is chosen."""
 
     @classmethod
     def of(cls, run_id: str, key: str, config: Config) -> "RunRecord":
         """Return the record of a run of an experiment, with this process as the one that works on it."""
-        images = Path(config.dataset.path).name if config.dataset.path else config.dataset.name
-        title = f"{config.backbone.name} {images}"
-        return cls(run_id, key, title, config.dataset.name, config.tracking, processes.own())
+        dataset = config.dataset
+        images = str(resolve(dataset.path)) if dataset.path else ""
+        asked, name = str(config.finetune.unfreeze), dataset_name(dataset)
+        return cls(run_id, key, config.tracking, processes.own(), name, images, asked)
 
     @classmethod
     def from_dict(cls, content: Json) -> "RunRecord":
-        """Create a record from the output of `dataclasses.asdict`.
+        """Create a record from the output of `dataclasses.asdict`, also from an older one with other fields.
 
         Raises:
             TypeError, KeyError: The content is not that of a record.
         """
-        return cls(**content | {"tracking": TrackingConfig(**content["tracking"])})
-
-    def name(self, unfreeze: int | str) -> str:
-        """Return the name of the run: backbone, data set, unfreeze depth, first six characters of the key."""
-        return f"{self.title} {unfreeze} {self.experiment_key[:6]}"
+        known = {each.name for each in fields(cls)}
+        given = {name: value for name, value in content.items() if name in known}
+        return cls(**given | {"tracking": TrackingConfig(**content["tracking"])})
 
 
 def create_run(client: mlflow.MlflowClient, experiment_id: str, key: str, config: Config) -> str:
     """Create the run of an experiment, with its parameters, its configuration and the version of the code.
 
+    The job of a sweep is nested in the sweep's run.
+
     Returns:
         Id of the run.
     """
-    name = RunRecord.of("", key, config).name(config.finetune.unfreeze)
-    tags = {"role": "experiment", "experiment_key": key, "mlflow.source.name": "pipeline", **origin()}
-    run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
+    tags = {"role": "experiment", "experiment_key": key, "mlflow.source.name": "pipeline", **origin(), **parent_tag()}
+    run_id = client.create_run(experiment_id, run_name=run_name(key, config), tags=tags).info.run_id
     params = [Param(name, value) for name, value in _parameters(config)]
     for start in range(0, len(params), _PARAMS):
         client.log_batch(run_id, params=params[start : start + _PARAMS])
@@ -100,7 +105,7 @@ def log_rate_range(config: Config, folder: Path, figures: Json) -> None:
     """
     try:
         client, experiment_id = connect(config.tracking)
-        name = f"find_lr {config.backbone.name} {figures['phase']}"
+        name = f"find_lr {config.backbone.name} {dataset_name(config.dataset)}, {figures['phase']}"
         tags = {"role": "find_lr", "mlflow.source.name": "pipeline.find_lr", **origin()}
         run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
         known = {key: figures[key] for key in ("suggested", "configured") if figures[key] is not None}

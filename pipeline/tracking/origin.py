@@ -10,6 +10,7 @@ import subprocess
 from pipeline.storage.files import content_digest, file_sha256, text_sha256
 from pipeline.system.paths import CODE, LOCKS
 from pipeline.system.processes import SWEEP, TRIAL
+from pipeline.tracking.tags import CODE_SHA256, PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -22,19 +23,19 @@ def origin() -> dict[str, str]:
     commit = _commit()
     tags = {
         "mlflow.user": user(),
-        "code_sha256": _code(),
+        CODE_SHA256: _code(),
         "git_commit": commit,
         "mlflow.source.git.commit": commit,
         "git_dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower() if commit else "",
     }
     tags |= {
-        f"{lock.stem.replace('requirements', 'lock').replace('-', '_')}_sha256": file_sha256(lock)
+        f"{PREFIX}{lock.stem.replace('requirements', 'lock').replace('-', '_')}_sha256": file_sha256(lock)
         for lock in LOCKS
         if lock.exists()
     }
     # The committed version, since DVC changes the file in the folder while stages run.
     committed = _git("show", "HEAD:dvc.lock") if commit else ""
-    tags["dvc_lock_sha256"] = text_sha256(f"{committed}\n") if committed else ""
+    tags[f"{PREFIX}dvc_lock_sha256"] = text_sha256(f"{committed}\n") if committed else ""
     tags["sweep"] = os.environ.get(SWEEP, "")
     if trial := json.loads(os.environ.get(TRIAL, "{}")):
         tags |= {"study": trial["study"], "trial": str(trial["number"])}
@@ -67,7 +68,7 @@ def _commit() -> str:
         reason = str(getattr(error, "stderr", "") or error).strip().splitlines()[0]
         if "dubious ownership" in reason:
             reason = f"another user owns the checkout; git config --global --add safe.directory '{CODE}' allows it"
-    log.warning("tracking: git_commit is not recorded (%s); the tag code_sha256 identifies the code", reason)
+    log.warning("tracking: git_commit is not recorded (%s); the tag %s identifies the code", reason, CODE_SHA256)
     return ""
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,9 +20,10 @@ from pipeline.tracking.ledger import PendingLog, ledger_of, pending_run_id
 from pipeline.tracking.metric_names import epoch_metrics, reported_epochs
 from pipeline.tracking.new_run import RunRecord, create_run
 from pipeline.tracking.outbox import Outbox, retry_until
-from pipeline.tracking.run_finder import BEGUN, StageContext, find_run, mark_dead
+from pipeline.tracking.run_finder import StageContext, find_run, mark_dead
 from pipeline.tracking.stage_log import StageLog
 from pipeline.tracking.store import connect, mask_secrets, store_uri, unusable
+from pipeline.tracking.tags import BEGUN, FOLDER, PROCESS, computed_by, with_stage
 
 log = logging.getLogger(__name__)
 # MLflow would log two uninformative lines at the start and end of every stage.
@@ -51,8 +52,8 @@ class ExperimentRun:
     def log_missing_inputs(self, root: Path, needs: tuple[str, ...]) -> None:
         """Log inputs that are not in the run, since another run computed them or the store was unreachable."""
         try:
-            tags = self._client.get_run(self.run_id).data.tags
-            missing = [name for name in needs if tags.get(f"{name}.computed_by", BEGUN) == BEGUN]
+            stages = computed_by(self._client.get_run(self.run_id).data.tags)
+            missing = [name for name in needs if stages.get(name, BEGUN) == BEGUN]
         except MlflowException:
             missing = [name for name in needs if not self.has(root / name)]
         for name in missing:
@@ -109,13 +110,14 @@ class ExperimentRun:
         """
         # Epochs that the store has are not sent again.
         self._reported |= reported_epochs(self._client, self.run_id)
-        tags = {processes.TAG: processes.own()} | self._dvc_experiments()
+        before = self._client.get_run(self.run_id).data.tags
+        tags = {PROCESS: processes.own()} | _dvc_experiments(before)
         folder = context.root.resolve()
         if folder == lasting(folder):
             # DVC deletes the folder of a queued experiment. Its name in DVC stays.
-            tags["folder"] = str(folder)
+            tags[FOLDER] = str(folder)
         if not context.computed:
-            tags[f"{context.stage}.computed_by"] = BEGUN
+            tags |= with_stage(before, context.stage, BEGUN)
         self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         interval = self._tracking.system_metrics_interval
         mlflow.set_system_metrics_sampling_interval(interval)
@@ -142,13 +144,6 @@ class ExperimentRun:
             self._pending.status = status
         self._outbox.close()
 
-    def _dvc_experiments(self) -> dict[str, str]:
-        """Return a tag with the names of the DVC experiments that the run belongs to, this process's one included."""
-        if not (name := os.environ.get("DVC_EXP_NAME")):
-            return {}
-        names = self._client.get_run(self.run_id).data.tags.get("dvc_experiment", "").split()
-        return {"dvc_experiment": " ".join(dict.fromkeys([*names, name]))}
-
     def _log(self, folder: Path) -> None:
         # Some functions of MLflow only log to the active run.
         if mlflow.active_run() is None:
@@ -158,6 +153,13 @@ class ExperimentRun:
         except RequestException as error:
             # MLflow does not convert the errors of a proxy whose server is unreachable.
             raise MlflowException(str(error)) from error
+
+
+def _dvc_experiments(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return a tag with the names of the DVC experiments that a run belongs to, this process's one included."""
+    if not (name := os.environ.get("DVC_EXP_NAME")):
+        return {}
+    return {"dvc_experiment": " ".join(dict.fromkeys([*tags.get("dvc_experiment", "").split(), name]))}
 
 
 @contextmanager

@@ -13,11 +13,9 @@ from pipeline.config import TrackingConfig
 from pipeline.system import processes
 from pipeline.tracking.metric_names import reported_epochs
 from pipeline.tracking.store import connect, mask_secrets
+from pipeline.tracking.tags import BEGUN, ENDED_BY, FOLDER, PROCESS, computed_by, internal
 
 log = logging.getLogger(__name__)
-
-BEGUN = "begun"
-"""Value of the tag `<stage>.computed_by` until the stage has finished."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +54,13 @@ def find_run(client: mlflow.MlflowClient, experiment_id: str, context: StageCont
 
 
 def _is_open(client: mlflow.MlflowClient, run: Run, context: StageContext) -> bool:
-    tags, stage = run.data.tags, context.stage
+    stage, stages = context.stage, computed_by(run.data.tags)
     if context.computed or stage == "report":
         # No results are computed, and new charts show the same results.
         return run.info.status != "RUNNING"
-    if "complete" in tags or tags.get(f"{stage}.computed_by", BEGUN) != BEGUN or run.info.status == "RUNNING":
+    if "complete" in run.data.tags or stages.get(stage, BEGUN) != BEGUN or run.info.status == "RUNNING":
         return False
-    if f"{stage}.computed_by" in tags and not context.resumes:
+    if stage in stages and not context.resumes:
         # A training that starts again may have other results in logged epochs, for example on another device.
         histories = [context.root / name / "history.csv" for name in context.needs]
         known = {epoch for file in histories if file.exists() for epoch in pd.read_csv(file)["epoch"]}
@@ -79,18 +77,17 @@ def mark_dead_runs(tracking: TrackingConfig) -> None:
 
 
 def mark_dead(client: mlflow.MlflowClient, experiment_id: str, root: Path | None = None) -> None:
-    """Mark experiment runs whose process died as KILLED, or as FINISHED if they are complete.
+    """Mark runs whose process died as KILLED, or as FINISHED if they are complete experiments.
 
-    A process on this machine is dead if it no longer exists. Any other process whose run belongs to the job folder
-    `root` is dead too, because this process holds the folder's lock. Other runs of processes on other machines are not
-    changed.
+    They are the runs of experiments, sweeps and searches. A process on this machine is dead if it no longer exists. Any
+    other process whose run belongs to the job folder `root` is dead too, because this process holds the folder's lock.
+    Other runs of processes on other machines are not changed.
     """
-    query = "attributes.status = 'RUNNING' and tags.role = 'experiment'"
-    for run in client.search_runs([experiment_id], query):
-        process = run.data.tags.get(processes.TAG)
-        ours = root is not None and run.data.tags.get("folder") == str(root.resolve())
+    for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        process, folder = internal(run.data.tags, PROCESS), internal(run.data.tags, FOLDER)
+        ours = root is not None and folder == str(root.resolve())
         if process and process != processes.own() and (ours or processes.is_dead(process)):
-            client.set_tag(run.info.run_id, "ended_by", f"its process {process} died")
+            client.set_tag(run.info.run_id, ENDED_BY, f"its process {process} died")
             status = "FINISHED" if run.data.tags.get("complete") == "true" else "KILLED"
             client.set_terminated(run.info.run_id, status)
             log.warning("tracking: the process of run %s died; the run is marked as %s", run.info.run_id, status)

@@ -7,12 +7,16 @@ import pandas as pd
 from mlflow.entities import RunTag
 
 from pipeline.config import PHASES
-from pipeline.inputs.manifest import images_digest, read_manifest
-from pipeline.storage.files import file_sha256, files_below, read_json
+from pipeline.inputs.manifest import MANIFEST, images_digest, read_manifest
+from pipeline.storage.files import files_below, read_json
 from pipeline.system.paths import lasting
+from pipeline.tracking.dataset_inputs import dataset_inputs
 from pipeline.tracking.logged_model import log_model
 from pipeline.tracking.metric_names import (
     BATCH,
+    TABLE,
+    as_table,
+    charted,
     epoch_metrics,
     metrics_of_now,
     model_metrics,
@@ -20,6 +24,7 @@ from pipeline.tracking.metric_names import (
     stage_metrics,
 )
 from pipeline.tracking.new_run import RunRecord
+from pipeline.tracking.tags import with_stage
 
 # Files of stages that are logged in another form, or are of no use to readers.
 _NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "run.json", "speed.json", "summary.md"}
@@ -40,30 +45,44 @@ class StageLog:
         """
         stage, root, computed = folder.name, folder.parent, read_json(folder / "run.json")
         figures = {} if stage == "report" else read_json(folder / "metrics.json")
-        metrics, tags = stage_metrics(stage, figures), {f"{stage}.computed_by": computed["run_id"]}
+        metrics = stage_metrics(stage, figures)
+        logged, tags = charted(metrics) | {f"seconds/{stage}": computed["seconds"]}, dict[str, str]()
         match stage:
             case "prepare":
-                self._log_data(folder / "manifest.parquet")
+                tags = self._log_data(folder)
             case "train" | "finetune":
                 self._log_epochs(folder / "history.csv")
-                tags |= computed["environment"]
+                tags = self._log_environment(stage, computed["environment"])
             case "evaluate":
-                metrics |= model_metrics(root, figures["best"])
+                logged |= model_metrics(root, figures["best"])
             case "report":
                 self._log_models(root, read_json(root / "finetune" / "metrics.json")["best"])
                 # The last stage makes the run complete.
-                tags |= {"mlflow.note.content": self._note(folder / "summary.md"), "complete": "true"}
+                tags = {"mlflow.note.content": self._note(folder / "summary.md"), "complete": "true"}
         if stage == "finetune":
-            depth = figures["unfreeze_rounds"]
-            # The depth may have been chosen automatically, so it is not known before.
-            self._client.update_run(self._run_id, name=self._run.name(depth))
-            tags |= {"best_phase": figures["best"], "unfreeze": depth}
-        self._log_metrics(metrics | {f"seconds/{stage}": computed["seconds"]})
+            tags |= {"best_phase": figures["best"], "unfreeze": figures["unfreeze_rounds"]}
+            self._name_depth(figures["unfreeze_rounds"])
+        self._log_metrics(logged)
+        if metrics:
+            self._client.log_text(self._run_id, as_table(metrics), f"{stage}/{TABLE}")
         for file in files_below(folder):
             if file.name not in _NOT_ARTIFACTS:
                 place = (Path(stage) / file.relative_to(folder).parent).as_posix()
                 self._client.log_artifact(self._run_id, str(file), place)
+        tags |= with_stage(self._client.get_run(self._run_id).data.tags, stage, computed["run_id"])
         self._client.log_batch(self._run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def _name_depth(self, depth: str) -> None:
+        """Put the unfreeze depth into the run's name, since it may have been chosen automatically."""
+        name = self._client.get_run(self._run_id).info.run_name
+        named = name.replace(f"unfreeze {self._run.unfreeze},", f"unfreeze {depth},")
+        if named != name:
+            self._client.update_run(self._run_id, name=named)
+
+    def _log_environment(self, stage: str, environment: dict[str, str]) -> dict[str, str]:
+        """Log what a training depended on, and return the part of it that people look for as tags."""
+        self._client.log_dict(self._run_id, environment, f"{stage}/environment.json")
+        return {name: environment[name] for name in ("devices", f"{stage}.precision") if name in environment}
 
     def _log_epochs(self, history: Path) -> None:
         rows: list[dict[str, float]] = pd.read_csv(history).to_dict("records")  # type: ignore[assignment]
@@ -83,15 +102,15 @@ class StageLog:
         report = f"#/experiments/{experiment_id}/runs/{self._run_id}/artifacts/report/report.html"
         return f"[Report]({report}). {summary.read_text(encoding='utf-8')}"
 
-    def _log_data(self, manifest: Path) -> None:
-        from mlflow.data.meta_dataset import MetaDataset
-        from mlflow.data.sources import LocalArtifactDatasetSource
-
-        source, digest = LocalArtifactDatasetSource(str(lasting(manifest))), file_sha256(manifest)[:36]
-        mlflow.log_input(MetaDataset(source, name=self._run.dataset, digest=digest), context="training")
-        prepared = read_manifest(manifest.parent)
-        self._client.set_tag(self._run_id, "test_data", images_digest(prepared.split("test")))
-        self._client.set_tag(self._run_id, "training_data", images_digest(prepared.split("train", "validation")))
+    def _log_data(self, folder: Path) -> dict[str, str]:
+        """Log the images of each split as inputs of the run, and return their digests as tags."""
+        prepared = read_manifest(folder)
+        place = Path(self._run.images) if self._run.images else lasting(folder / MANIFEST)
+        self._client.log_inputs(self._run_id, dataset_inputs(prepared, self._run.dataset, place))
+        return {
+            "test_data": images_digest(prepared.split("test")),
+            "training_data": images_digest(prepared.split("train", "validation")),
+        }
 
     def _log_models(self, root: Path, best: str) -> None:
         """Log the models that `tracking.log_model` selects; the model of the better phase is named "model"."""

@@ -37,10 +37,8 @@ def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
     """
     uri, database = store_uri(tracking), local_database(tracking)
     mlflow.set_tracking_uri(uri)
-    lock = Path(f"{database or main_checkout() / 'mlflow.db'}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
     # Creating a client opens the database, and processes that open a new database at the same time damage it.
-    with FileLock(lock):
+    with store_lock(tracking):
         if database and database.exists():
             follow_moved_artifacts(database)
         client = mlflow.MlflowClient(uri)
@@ -64,6 +62,13 @@ def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
     return client, experiment.experiment_id
 
 
+def store_lock(tracking: TrackingConfig) -> FileLock:
+    """Return a lock for processes of this machine that create something in the store which must exist only once."""
+    lock = Path(f"{local_database(tracking) or main_checkout() / 'mlflow.db'}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(lock)
+
+
 def complete_runs(tracking: TrackingConfig, query: str | None = None) -> list[Run]:
     """Return the runs of complete experiments in the store, beginning with the latest.
 
@@ -74,7 +79,15 @@ def complete_runs(tracking: TrackingConfig, query: str | None = None) -> list[Ru
     Raises:
         PipelineError: The store can't be used, or the filter is invalid.
     """
-    conditions = "tags.complete = 'true'" + (f" and {query}" if query else "")
+    return experiment_runs(tracking, "tags.complete = 'true'" + (f" and {query}" if query else ""))
+
+
+def experiment_runs(tracking: TrackingConfig, query: str | None = None) -> list[Run]:
+    """Return the runs of experiments, complete or not, beginning with the latest; see `complete_runs`.
+
+    Runs of sweeps, searches and learning-rate range tests are no experiments.
+    """
+    conditions = "tags.role = 'experiment'" + (f" and {query}" if query else "")
     try:
         client, experiment_id = connect(tracking)
         runs = list(page := client.search_runs([experiment_id], conditions, max_results=1000))

@@ -43,7 +43,7 @@ def test_no_metric_is_lost_and_none_doubled_and_a_later_run_is_told_from_an_earl
     assert sorted(named.values()) == ["first", "second"]
     assert {run.info.run_id for run in found} == set(named)
     for run in found:
-        for metric in ("training/loss", "validation/accuracy", "learning_rate"):
+        for metric in ("training/loss", "training/val_accuracy", "training/learning_rate"):
             history = client.get_metric_history(run.info.run_id, metric)
             assert sorted(point.step for point in history) == [1, 2, 3, 4, 5]
             assert run.data.metrics[metric] == max(history, key=lambda point: point.step).value

@@ -5,7 +5,10 @@ import subprocess
 import sys
 import time
 
+import mlflow
+import pandas as pd
 import pytest
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from pipeline.jobs import launch
 from tests.support.commands import runs
@@ -14,6 +17,42 @@ from tests.support.images import small_arguments, write_images
 
 def complete(tmp_path):
     return [run for run in runs(tmp_path) if run.data.tags.get("complete") == "true"]
+
+
+def table(run, name, folder) -> pd.DataFrame:
+    """A table of a sweep's run."""
+    uri = f"sqlite:///{folder}/mlflow.db"
+    path = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=f"sweep/{name}", tracking_uri=uri)
+    return pd.read_csv(path, keep_default_na=False)
+
+
+def check_parent(parent, done, folder):
+    """The run of a sweep of learning rates, with two jobs done and one failed, has what people look for."""
+    tags, metrics = parent.data.tags, parent.data.metrics
+    assert parent.info.status == "FAILED"
+    assert parent.info.run_name == "sweep colours: finetune.learning_rate=1e-3,2e-3,1e30"
+    assert "complete" not in tags
+    assert {run.data.tags[MLFLOW_PARENT_RUN_ID] for run in done} == {parent.info.run_id}
+    assert (metrics["sweep/jobs"], metrics["sweep/failed"]) == (3, 1)
+    jobs = table(parent, "jobs.csv", folder)
+    assert jobs["status"].tolist() == ["done", "done", "failed"]
+    assert set(jobs["run"][:2]) == {run.info.run_id for run in done}
+    assert "diverged" in jobs["reason"][2]
+    board = table(parent, "leaderboard.csv", folder)
+    assert list(board)[:5] == ["rank", "finetune.learning_rate", "accuracy", "95% interval from", "95% interval to"]
+    assert tags["best_run"] in set(board["runs"])
+    best = next(run for run in done if run.info.run_id == tags["best_run"])
+    assert metrics["best/accuracy"] == best.data.metrics["test/accuracy"]
+    assert f"[{best.info.run_name}](#/experiments/1/runs/{best.info.run_id})" in tags["mlflow.note.content"]
+    artifacts = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").list_artifacts(parent.info.run_id, "sweep")
+    assert {item.path for item in artifacts} == {
+        f"sweep/{name}" for name in ("compare.html", "jobs.csv", "leaderboard.csv")
+    }
+    # The name says what differs, with the values of the defaults too.
+    assert {"finetune.learning_rate 0.001", "finetune.learning_rate 0.002"} == {
+        next(word for word in run.info.run_name.split(", ") if word.startswith("finetune.learning_rate"))
+        for run in done
+    }
 
 
 @pytest.mark.slow
@@ -39,6 +78,8 @@ def test_a_sweep_of_the_whole_pipeline_and_its_repeat(command, tmp_path, images)
     assert sorted(log.count("epoch 1 of 1") for log in logs) == [0, 0, 1]
     assert all((folder / "train" / "model.keras").exists() for folder in folders)
     assert "2 done, 1 failed" in first.stderr
+    [parent] = runs(tmp_path, "sweep")
+    check_parent(parent, done, tmp_path)
 
     again = command(*sweep)
     assert again.returncode == 1
@@ -46,11 +87,17 @@ def test_a_sweep_of_the_whole_pipeline_and_its_repeat(command, tmp_path, images)
     assert "sweep.retry_failed=true" in again.stderr
     assert "started" not in again.stderr
     assert len(complete(tmp_path)) == 2
+    assert [run.info.run_id for run in runs(tmp_path, "sweep")] == [parent.info.run_id]
 
     retried = command(*sweep[:-1], "finetune.learning_rate=1e-3,1e30", "sweep.retry_failed=true")
     assert "1 failed, 1 skipped" in retried.stderr
     assert "finetune: started" in retried.stderr
     assert command(*sweep[:-1], "finetune.learning_rate=1e-3,2e-3").returncode == 0
+    # What two sweeps share is nested in the first one, and in the tables of both.
+    other = next(run for run in runs(tmp_path, "sweep") if run.info.run_name.endswith("=1e-3,2e-3"))
+    assert other.info.status == "FINISHED"
+    assert {run.data.tags[MLFLOW_PARENT_RUN_ID] for run in complete(tmp_path)} == {parent.info.run_id}
+    assert set(table(other, "jobs.csv", tmp_path)["run"]) == {run.info.run_id for run in done}
 
     compared = command("pipeline.compare", "--sweep", "learning_rate", "--html", "compare.html")
     assert compared.returncode == 0, compared.stderr
@@ -166,7 +213,7 @@ def test_an_interrupted_training_leaves_nothing_half_done(command, tmp_path, how
     ]
     [run] = runs(tmp_path)
     assert run.info.status == "KILLED"
-    assert run.data.metrics["validation/accuracy"] > 0
+    assert run.data.metrics["training/val_accuracy"] > 0
 
 
 def test_an_error_of_a_single_job_is_its_message_alone(command, images, tmp_path):

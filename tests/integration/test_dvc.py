@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.stages import STAGES as PIPELINE
 from pipeline.system.paths import CODE
+from pipeline.tracking.tags import computed_by
 from tests.support.checkouts import STAGES, Checkout
 from tests.support.images import draw, write_images
 
@@ -103,8 +104,8 @@ def test_a_comment_in_the_code_of_prepare_runs_it_alone_and_completes_the_new_ex
     newest, *others = checkout.experiments()
     assert [run.info.run_id for run in others] == [first.info.run_id]
     assert newest.data.tags["experiment_key"] != first.data.tags["experiment_key"]
-    assert newest.data.tags["prepare.computed_by"] == newest.info.run_id
-    assert {newest.data.tags[f"{stage}.computed_by"] for stage in PIPELINE[1:]} == {first.info.run_id}
+    assert computed_by(newest.data.tags)["prepare"] == newest.info.run_id
+    assert {computed_by(newest.data.tags)[stage] for stage in PIPELINE[1:]} == {first.info.run_id}
     measured = {name for name in first.data.metrics if not name.startswith(("system/", "seconds/"))}
     assert {name: newest.data.metrics.get(name) for name in measured} == {
         name: first.data.metrics[name] for name in measured
@@ -132,9 +133,15 @@ def test_stages_run_when_what_they_read_has_changed(checkout):
     # Each of the two is an experiment of its own, whole in the store, whatever DVC skipped.
     experiments = [run for run in checkout.experiments() if run.info.run_id not in known]
     assert len(experiments) == 2
-    names = {"prepare/images", "train/val_accuracy", "finetune/val_accuracy", "test/accuracy", "test/accuracy_low"}
+    names = {
+        "prepare/train_images",
+        "train/val_accuracy",
+        "finetune/val_accuracy",
+        "test/accuracy",
+        "test/accuracy_low",
+    }
     assert all(names <= set(run.data.metrics) for run in experiments)
-    computed = [run for run in experiments if run.data.tags["train.computed_by"] == run.info.run_id]
+    computed = [run for run in experiments if computed_by(run.data.tags)["train"] == run.info.run_id]
     assert len(computed) == 1
 
 

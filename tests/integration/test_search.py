@@ -43,7 +43,7 @@ def test_a_study_for_two_objectives_goes_on_in_postgresql(command, tmp_path, ima
     assert len({trial.params["train.dropout"] for trial in trials}) == 3
     assert trial_tags(tmp_path) == [0, 1, 2]
     assert "Best trial" in ran.stderr
-    [search_run] = [run for run in runs(tmp_path) if run.data.tags["role"] == "search"]
+    [search_run] = runs(tmp_path, "search")
     assert search_run.data.metrics["search/trials"] == 3
     logged = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").list_artifacts(search_run.info.run_id, "search")
     assert {file.path for file in logged} >= {"search/trials.csv", "search/history.png"}

@@ -9,6 +9,7 @@ import mlflow
 import pytest
 
 from pipeline.storage.files import read_json
+from pipeline.tracking.tags import computed_by
 from tests.support.images import small_arguments
 from tests.support.servers import MlflowServer, postgres, postgres_programs
 
@@ -63,7 +64,7 @@ def test_a_server_that_goes_away_for_a_while_gets_every_epoch_once(command, serv
     assert process.returncode == 0, errors
     assert "the store is unreachable" in errors
     run_id = read_json(tmp_path / "job" / "train" / "run.json")["run_id"]
-    for metric in ("training/loss", "validation/accuracy", "learning_rate"):
+    for metric in ("training/loss", "training/val_accuracy", "training/learning_rate"):
         assert sorted(steps(server, run_id, metric)) == list(range(1, EPOCHS + 1))
     run = mlflow.MlflowClient(server.uri).get_run(run_id)
     assert run.info.status == "FINISHED"
@@ -91,9 +92,9 @@ def test_what_a_server_that_stayed_away_lacks_is_delivered_later(command, server
     delivered = command("pipeline.sync", "--folder", str(tmp_path / "cache"))
     assert delivered.returncode == 0, delivered.stderr
     assert f"run {run_id}: delivered" in delivered.stdout
-    assert sorted(steps(server, run_id, "validation/loss")) == list(range(1, EPOCHS + 1))
+    assert sorted(steps(server, run_id, "training/val_loss")) == list(range(1, EPOCHS + 1))
     run = mlflow.MlflowClient(server.uri).get_run(run_id)
-    assert (run.info.status, run.data.tags["train.computed_by"]) == ("FINISHED", run_id)
+    assert (run.info.status, computed_by(run.data.tags)["train"]) == ("FINISHED", run_id)
     assert "No pending data" in command("pipeline.sync", "--folder", str(tmp_path / "cache")).stdout
 
 

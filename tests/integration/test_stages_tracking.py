@@ -1,5 +1,6 @@
 """The stages in MLflow: one complete run for each experiment, whatever happens to the store."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,16 @@ import pytest
 import requests
 from mlflow.exceptions import MlflowException
 
+from pipeline.comparison.experiments import experiment_of
+from pipeline.config import PHASES
+from pipeline.inputs.manifest import images_digest, read_manifest
 from pipeline.jobs.stage import is_done
 from pipeline.models.saving import load_classifier
 from pipeline.stages import STAGES
 from pipeline.storage.files import read_json
 from pipeline.system.errors import PipelineError
 from pipeline.tracking.ledger import ledger_of
+from pipeline.tracking.tags import FOLDER, computed_by
 from tests.support.experiments import folders, run_stages
 
 
@@ -32,46 +37,86 @@ def test_one_run_holds_the_whole_experiment(experiment):
     tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
     assert tags["role"] == "experiment"
     assert tags["complete"] == "true"
-    assert {tags[f"{stage}.computed_by"] for stage in STAGES} == {run.info.run_id}
+    assert computed_by(tags) == dict.fromkeys(STAGES, run.info.run_id)
     assert set(tags) >= {
-        "experiment_key", "git_commit", "git_dirty", "lock_sha256", "devices", "tensorflow", "intra_op_threads", "train.precision", "finetune.precision",
+        "experiment_key", "git_commit", "git_dirty", "devices", "train.precision", "finetune.precision", "best_phase", "unfreeze",
     }  # fmt: skip
     assert params["finetune.learning_rate"] == "0.0003"
     assert params["backbone.name"] == "efficientnet_lite0"
     assert not any(value in ("", "None") for value in params.values())
     reported = experiment.json("evaluate", "metrics.json")
-    for name in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "loss"):
+    for name in ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "auc", "loss", "ece"):
         assert metrics[f"test/{name}"] == reported[reported["best"]][name]
-        assert metrics[f"test/train/{name}"] == reported["train"][name]
-    assert metrics["test/comparison/mcnemar_p"] == reported["comparison"]["mcnemar_p"]
+    for phase in PHASES:
+        assert metrics[f"test/{phase}/accuracy"] == reported[phase]["accuracy"]
+    assert metrics["test/comparison/accuracy_difference"] == reported["comparison"]["accuracy_difference"]
+    # Few enough to look through; all others are in tables.
+    assert len([name for name in metrics if not name.startswith("system/")]) == 28
+    every = experiment_of(run).all_metrics
+    assert len(every) > 100
+    assert every["test/comparison/mcnemar_p"] == reported["comparison"]["mcnemar_p"]
+    assert every["test/train/macro_f1_low"] == reported["train"]["macro_f1_low"]
     trainable = experiment.json(reported["best"], "metrics.json")["trainable_parameters"]
     assert metrics["model/trainable_parameters"] == trainable
     assert all(metrics[f"model/{name}"] > 0 for name in ("size_mib", "prediction_milliseconds", "training_seconds"))
     assert len(tags["test_data"]) == len(tags["training_data"]) == 64
     assert "| accuracy |" in tags["mlflow.note.content"]
     assert f"runs/{run.info.run_id}/artifacts/report/report.html" in tags["mlflow.note.content"]
-    for name in ("training/loss", "validation/accuracy", "learning_rate"):
+    for name in ("training/loss", "training/val_accuracy", "training/learning_rate"):
         assert steps(experiment.config, run.info.run_id, name) == list(range(1, 12))
     assert any(name.startswith("system/") for name in metrics)
     prepared = experiment.json("prepare", "metrics.json")
-    assert metrics["prepare/drift/test/total_variation"] == prepared["drift"]["test"]["total_variation"]
-    assert metrics["prepare/formats/PNG"] == metrics["prepare/images"] == 60
-    [used] = run.inputs.dataset_inputs
-    assert used.dataset.name == "folder"
+    assert every["prepare/drift/test/total_variation"] == prepared["drift"]["test"]["total_variation"]
+    assert every["prepare/formats/PNG"] == every["prepare/images"] == 60
+    environment = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/finetune/environment.json")
+    assert environment["intra_op_threads"] == "2"
     artifacts = {item.path for stage in STAGES for item in client.list_artifacts(run.info.run_id, stage)}
     artifacts |= {item.path for item in client.list_artifacts(run.info.run_id, "report/plots")}
     assert {
         "report/plots/samples.png", "report/plots/splits.png", "report/duplicates.html", "report/label_issues.html", "report/plots/curves.png",
-        "report/report.html", "evaluate/predictions.parquet", "train/label_issues.csv", "train/history.csv", "finetune/history.csv",
+        "prepare/metrics.csv", "finetune/metrics.csv", "evaluate/metrics.csv", "report/report.html", "evaluate/predictions.parquet", "train/label_issues.csv", "train/history.csv", "finetune/history.csv",
     } <= artifacts  # fmt: skip
     assert not any(path.endswith(".keras") for path in artifacts)
+
+
+def test_tags_that_only_the_package_needs_have_its_prefix(experiment):
+    tags = experiment.client.get_run(experiment.run_id).data.tags
+    people = {
+        "best_phase", "complete", "devices", "experiment_key", "finetune.precision", "git_commit", "git_dirty", "role", "test_data", "train.precision",
+        "training_data", "unfreeze",
+    }  # fmt: skip
+    assert {name for name in tags if not name.startswith(("mlflow.", "pipeline."))} == people
+    assert {name for name in tags if name.startswith("pipeline.")} <= {
+        "pipeline.process", "pipeline.folder", "pipeline.stages", "pipeline.code_sha256", "pipeline.lock_sha256", "pipeline.lock_gpu_sha256",
+        "pipeline.dvc_lock_sha256",
+    }  # fmt: skip
+
+
+def test_the_images_of_each_split_are_inputs_with_schema_profile_digest_and_source(experiment, images):
+    run = experiment.client.get_run(experiment.run_id)
+    inputs = {each.tags[0].value: each.dataset for each in run.inputs.dataset_inputs}
+    assert set(inputs) == {"training", "validation", "test"}
+    manifest = read_manifest(experiment.root / "prepare")
+    for context, split in (("training", "train"), ("validation", "validation"), ("test", "test")):
+        dataset, rows = inputs[context], manifest.split(split)
+        assert dataset.name == images.name
+        assert dataset.digest == images_digest(rows)[:8]
+        assert mlflow.data.get_source(dataset).uri == str(images)
+        profile = json.loads(dataset.profile)
+        assert (profile["num_rows"], profile["num_classes"]) == (len(rows), 3)
+        assert profile["images_per_class"] == rows["label"].value_counts().to_dict()
+        columns = json.loads(dataset.schema)["mlflow_colspec"]
+        assert [column["name"] for column in columns] == ["path", "label", "width", "height"]
+    assert run.data.tags["test_data"].startswith(inputs["test"].digest)
 
 
 def test_a_run_is_called_by_the_depth_that_was_chosen(experiment):
     run = experiment.client.get_run(experiment.run_id)
     assert run.data.params["finetune.unfreeze"] == "auto"
     assert run.data.tags["unfreeze"] == experiment.json("finetune", "metrics.json")["unfreeze"] == "all"
-    assert run.info.run_name == f"efficientnet_lite0 colours all {experiment.key[:6]}"
+    # Of the settings that differ from the defaults, the number of threads is not shown.
+    changed = "image_size 32, train.learning_rate 0.02, train.epochs 8, finetune.epochs 3"
+    assert run.info.run_name == f"efficientnet_lite0 colours, unfreeze all, {changed}, {experiment.key[:6]}"
 
 
 def test_a_run_names_the_experiments_that_it_has_in_dvc(configure, tmp_path, monkeypatch):
@@ -83,7 +128,7 @@ def test_a_run_names_the_experiments_that_it_has_in_dvc(configure, tmp_path, mon
     run_stages(config, tmp_path / "job", "prepare")
     [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
     assert run.data.tags["dvc_experiment"] == "calm-fox bold-owl"
-    assert run.data.tags["folder"] == str(tmp_path / "job")
+    assert run.data.tags[FOLDER] == str(tmp_path / "job")
 
 
 def test_the_logged_model_predicts_like_the_saved_one(experiment):
@@ -111,9 +156,9 @@ def test_a_forced_repeat_is_a_new_run_that_holds_what_another_one_computed(exper
     second = ledger_of(experiment.key, experiment.config).run_id
     assert second != first == experiment.run_id
     run = experiment.client.get_run(second)
-    assert run.data.tags["train.computed_by"] == first
-    assert run.data.tags["evaluate.computed_by"] == second
-    assert steps(experiment.config, second, "validation/loss") == list(range(1, 12))
+    assert computed_by(run.data.tags)["train"] == first
+    assert computed_by(run.data.tags)["evaluate"] == second
+    assert steps(experiment.config, second, "training/val_loss") == list(range(1, 12))
     took = read_json(tmp_path / "job" / "train" / "run.json")["seconds"]
     assert run.data.metrics["seconds/train"] == took > 0
     assert run.data.metrics["seconds/evaluate"] > 0
@@ -127,7 +172,7 @@ def test_another_store_gets_the_whole_experiment_and_nothing_is_computed(experim
     assert run_stages(config, tmp_path / "job").key == experiment.key
     [run] = mlflow.MlflowClient(tracking.uri).search_runs(["1"])
     assert run.data.tags["complete"] == "true"
-    assert {run.data.tags[f"{stage}.computed_by"] for stage in STAGES} == {experiment.run_id}
+    assert computed_by(run.data.tags) == dict.fromkeys(STAGES, experiment.run_id)
     assert steps(config, run.info.run_id, "training/loss") == list(range(1, 12))
     for stage in STAGES:
         assert read_json(tmp_path / "job" / stage / "run.json") == experiment.json(stage, "run.json")
@@ -177,4 +222,4 @@ def test_what_could_not_be_logged_is_not_taken_for_done_and_not_computed_again(c
     assert is_done("prepare", experiment)
     assert manifest.stat().st_ino == computed
     [run] = mlflow.MlflowClient(config.tracking.uri).search_runs(["1"])
-    assert run.data.tags["prepare.computed_by"] == run.info.run_id
+    assert computed_by(run.data.tags)["prepare"] == run.info.run_id

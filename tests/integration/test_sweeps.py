@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import mlflow
 import pytest
 import yaml
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from omegaconf import OmegaConf
 
 from pipeline.config.compose import CONF
@@ -18,6 +19,7 @@ from pipeline.sweeps.optuna_search import Search
 from pipeline.system import processes
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import part
+from pipeline.tracking.tags import FOLDER, PROCESS, computed_by
 from tests.support.commands import runs, small, steps
 from tests.support.experiments import run_stages
 
@@ -81,17 +83,22 @@ def test_dead_runs_are_marked_by_whoever_starts_next_and_others_are_left_alone(c
     elsewhere = ended_process.replace(ended_process.split("/")[0], "elsewhere")
 
     def left(process, folder):
-        tags = {"role": "experiment", "process": process, "folder": str(folder)}
+        tags = {"role": "experiment", PROCESS: process, FOLDER: str(folder)}
         return client.create_run(experiment_id, tags=tags).info.run_id
 
     dead, unknown = left(ended_process, "anywhere"), left(elsewhere, "anywhere")
     # Its folder is locked by us, so that nobody works there.
     here = left(elsewhere, tmp_path / "job")
+    # Of a version whose tags had no prefix, and of a sweep.
+    older = client.create_run(experiment_id, tags={"role": "experiment", "process": ended_process}).info.run_id
+    sweep = client.create_run(experiment_id, tags={"role": "sweep", PROCESS: ended_process}).info.run_id
     run_stages(config, tmp_path / "job", "prepare")
-    assert {each: client.get_run(each).info.status for each in (dead, unknown, here)} == {
+    assert {each: client.get_run(each).info.status for each in (dead, unknown, here, older, sweep)} == {
         dead: "KILLED",
         unknown: "RUNNING",
         here: "KILLED",
+        older: "KILLED",
+        sweep: "KILLED",
     }
 
 
@@ -134,7 +141,7 @@ def test_of_two_jobs_with_the_same_phase_1_one_goes_on_where_the_other_was_kille
 
     found = {run.data.params["finetune.learning_rate"]: run for run in runs(tmp_path)}
     assert sorted(found) == ["0.0001", "0.0002", "0.0003"]
-    computed = [run.data.tags["train.computed_by"] for _, run in sorted(found.items())]
+    computed = [computed_by(run.data.tags)["train"] for _, run in sorted(found.items())]
     assert computed == [found["0.0002"].info.run_id] * 2 + [found["0.0003"].info.run_id]
     for run in found.values():
         assert run.info.status == "FINISHED"
@@ -147,6 +154,25 @@ def test_of_two_jobs_with_the_same_phase_1_one_goes_on_where_the_other_was_kille
     for name in ("history.csv", "metrics.json", "model.keras", "label_issues.csv"):
         copies = [(tmp_path / job / "train" / name).read_bytes() for job in ("a", "bb", "ccc")]
         assert copies[0] == copies[1] == copies[2]
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_leaves_no_running_run_and_the_same_command_goes_on_in_it(command, tmp_path, images):
+    sweep = ["pipeline.train", "-m", *small(images, tmp_path, "train.early_stopping_patience=null", "seed=1,2")]
+    line = [sys.executable, "-m", *sweep, "train.epochs=400"]
+    process = subprocess.Popen(line, cwd=tmp_path, env=command.environment, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not any(
+        "epoch 3 of" in log.read_text() for log in tmp_path.glob("runs/*/train.log")
+    ):
+        time.sleep(0.1)
+    [parent] = runs(tmp_path, "sweep")
+    assert parent.info.status == "RUNNING"
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    [killed] = runs(tmp_path)
+    assert killed.data.tags[MLFLOW_PARENT_RUN_ID] == parent.info.run_id
+    assert [run.info.status for run in (killed, *runs(tmp_path, "sweep"))] == ["KILLED", "KILLED"]
 
 
 @pytest.mark.slow
@@ -251,8 +277,10 @@ def test_a_search_continues_its_study_and_ends_bad_trials(command, tmp_path, ima
     trials = [run for run in runs(tmp_path) if run.data.tags.get("study") == "small" and "trial" in run.data.tags]
     assert sorted(run.data.tags["trial"] for run in trials) == list("012345")
     assert {run.info.status for run in trials} == {"FINISHED", "KILLED"}
-    [search_run] = [run for run in runs(tmp_path) if run.data.tags["role"] == "search"]
+    [search_run] = runs(tmp_path, "search")
     assert search_run.data.metrics["search/val_accuracy"] == study.best_value
+    assert search_run.info.status == "FINISHED"
+    assert {run.data.tags[MLFLOW_PARENT_RUN_ID] for run in trials} == {search_run.info.run_id}
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     assert "search/history.png" in {file.path for file in client.list_artifacts(search_run.info.run_id, "search")}
 

@@ -11,6 +11,7 @@ import pytest
 from pipeline.system.paths import CODE
 from pipeline.tracking import origin as module
 from pipeline.tracking.origin import origin
+from pipeline.tracking.tags import CODE_SHA256
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +47,11 @@ def test_a_commit_is_recorded_with_the_digest_of_the_code(archive):
     expected = commit(archive)
     tags = origin()
     assert (tags["git_commit"], tags["mlflow.source.git.commit"], tags["git_dirty"]) == (expected, expected, "false")
-    before = tags["code_sha256"]
+    before = tags[CODE_SHA256]
     (archive / "dvc.yaml").write_text("changed")
     assert origin()["git_dirty"] == "true"
     assert len(before) == 64
-    assert origin()["code_sha256"] != before
+    assert origin()[CODE_SHA256] != before
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["no repository", "in a folder of another repository"])
@@ -63,7 +64,7 @@ def test_code_without_git_is_named_by_its_digest_and_that_is_said_once(archive, 
     with caplog.at_level(logging.WARNING, "pipeline"):
         tags = [origin(), origin()][1]
     assert "git_commit" not in tags
-    assert len(tags["code_sha256"]) == 64
+    assert len(tags[CODE_SHA256]) == 64
     assert caplog.text.count("git_commit is not recorded") == 1
 
 
