@@ -39,5 +39,5 @@ def leaderboard(ranking: Ranking) -> pd.DataFrame:
 def as_markdown(board: pd.DataFrame) -> str:
     """Return the first rows of a leaderboard as a table in Markdown, without the ids of the runs."""
     shown = board.drop(columns="runs").head(_BEST_ROWS).astype(str)
-    lines = [list(shown), ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
+    lines = [[str(name) for name in shown], ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
