@@ -1,6 +1,7 @@
 """Compare experiments on the same test images with `python -m pipeline.compare`."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from pipeline.comparison.costs import COSTS
@@ -29,8 +30,8 @@ def main() -> None:
         type=Path,
         metavar="FILE",
         nargs="?",
-        const=Path("compare.html"),
-        help="write a page with the comparison (default name: compare.html)",
+        const=Path("runs/compare.html"),
+        help="write a page with the comparison (default: runs/compare.html)",
     )
     parser.add_argument(
         "--best",
@@ -58,6 +59,7 @@ def compare(args: argparse.Namespace) -> None:
     from pipeline.comparison.output import as_frame, print_best, print_comparison, write_comparison
     from pipeline.comparison.ranking import rank, winner
     from pipeline.config.compose import configuration
+    from pipeline.tracking.store import ui_address
 
     config = configuration(args.overrides)
     experiments = find(config.tracking, query=args.filter, sweep=args.sweep, run_ids=args.runs)
@@ -72,7 +74,9 @@ def compare(args: argparse.Namespace) -> None:
         with whole_file(args.csv) as unfinished:
             as_frame(ranking).to_csv(unfinished, index=False)
     if args.html:
-        write_comparison(args.html, ranking, selection, chosen=chosen, cost=args.cost)
+        server = ui_address(config.tracking)
+        write_comparison(args.html, ranking, selection, chosen=chosen, cost=args.cost, server=server)
+        print(f"Page: {args.html}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ class Experiment:
     tags: dict[str, str]
     artifacts: str = ""
     """URI of the run's artifacts."""
+    experiment_id: str = ""
+    """Id of the MLflow experiment that the run belongs to."""
 
     @property
     def test_data(self) -> str:
@@ -89,7 +91,14 @@ def experiment_of(run: Run) -> Experiment:
     """Convert an MLflow run to an experiment."""
     info, data = run.info, run.data
     return Experiment(
-        info.run_id, info.run_name, info.start_time, data.params, data.metrics, data.tags, info.artifact_uri
+        info.run_id,
+        info.run_name,
+        info.start_time,
+        data.params,
+        data.metrics,
+        data.tags,
+        info.artifact_uri,
+        info.experiment_id,
     )
 
 

@@ -9,13 +9,12 @@ from rich.table import Table
 
 from pipeline.comparison import plots
 from pipeline.comparison.costs import COSTS
-from pipeline.comparison.experiments import Selection, name_runs
+from pipeline.comparison.experiments import Experiment, Selection, name_runs
 from pipeline.comparison.ranking import Ranking, reason
 from pipeline.evaluation.metrics import METRICS
 from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import duration, table_console
-from pipeline.visuals.pages import p_value, write_page
-from pipeline.visuals.style import as_svg
+from pipeline.visuals.pages import p_value, scale, write_page
 
 
 def letters(ranking: Ranking, index: int) -> str:
@@ -120,14 +119,11 @@ def print_best(ranking: Ranking, chosen: int | None, cost: str) -> None:
     print(f"{result}. {reason(ranking, chosen, cost)}", file=sys.stderr)
 
 
-def write_comparison(file: Path, ranking: Ranking, selection: Selection, *, chosen: int | None, cost: str) -> None:
-    """Write the HTML report; `chosen` is the index of the row recommended by `cost`."""
-    keys, others = list(ranking.rows[0].row.differences), other_metrics(ranking)
-    charts = {
-        "ranking": plots.ranking_chart(ranking),
-        "frontier": plots.cost_charts(ranking),
-        "learning": plots.learning_curves(ranking),
-    }
+def write_comparison(
+    file: Path, ranking: Ranking, selection: Selection, *, chosen: int | None, cost: str, server: str
+) -> None:
+    """Write the HTML report; `chosen` is the index of the row recommended by `cost`, `server` MLflow's address."""
+    keys, others, colours = list(ranking.rows[0].row.differences), other_metrics(ranking), plots.row_colours(ranking)
     rows = [
         {
             "settings": [each.row.differences[key] for key in keys] or [each.row.label],
@@ -138,14 +134,18 @@ def write_comparison(file: Path, ranking: Ranking, selection: Selection, *, chos
             "p": ranking.p[0, index],
             "others": [each.row.mean(name) for name in others.values()],
             "costs": [each_cost.text(each.row.mean(each_cost.metric)) for each_cost in COSTS.values()],
+            "colour": colours[index],
+            "links": [_links(run, server) for run in each.row.experiments],
         }
         for index, each in enumerate(ranking.rows)
     ]
     write_page(
         "comparison.html",
         file,
+        wide=True,
         title=f"{len(rows)} {'models' if len(rows) != 1 else 'model'} by {ranking.label}",
         ranking=ranking,
+        ends=scale(*_extremes(ranking)),
         keys=[key.removesuffix(".name") for key in keys] or ["run"],
         others=list(others),
         costs=list(COSTS),
@@ -155,6 +155,20 @@ def write_comparison(file: Path, ranking: Ranking, selection: Selection, *, chos
         runs=sum(len(each.row.experiments) for each in ranking.rows),
         elsewhere={digest[:8] or "unknown": [run.name for run in runs] for digest, runs in selection.elsewhere.items()},
         repeats=selection.repeats,
-        charts={name: as_svg(figure) for name, figure in charts.items() if figure},
-        axes={key: as_svg(figure) for key, figure in plots.sweep_axes(ranking).items()},
+        axes=plots.sweep_axes(ranking),
+        frontier=plots.cost_charts(ranking),
+        learning=plots.learning_curves(ranking),
     )
+
+
+def _extremes(ranking: Ranking) -> tuple[float, float]:
+    estimates = [each.estimate for each in ranking.rows]
+    return min(each.low for each in estimates), max(each.high for each in estimates)
+
+
+def _links(run: Experiment, server: str) -> dict[str, str]:
+    """Return the addresses of a run's report and of its page in MLflow."""
+    page = f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    report = "report/report.html"
+    in_files = run.artifacts.startswith("file:")
+    return {"mlflow": page, "report": f"{run.artifacts}/{report}" if in_files else f"{page}/artifacts/{report}"}

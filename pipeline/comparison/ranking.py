@@ -185,13 +185,14 @@ def winner(ranking: Ranking, cost: str) -> int | None:
     Returns:
         Index of the row; None if the costs of all candidates are unknown.
     """
-    candidates = []
-    for index in ranking.top:
-        costs = [ranking.rows[index].row.mean(COSTS[name].metric) for name in (cost, "trainable")]
-        rounded = [float(f"{value:.1e}") for value in costs if value is not None]
-        if len(rounded) == len(costs):
-            candidates.append((rounded, index))
+    candidates = [(costs, index) for index in ranking.top if (costs := _rounded_costs(ranking, index, cost))]
     return min(candidates)[1] if candidates else None
+
+
+def _rounded_costs(ranking: Ranking, index: int, cost: str) -> list[float]:
+    """Return a row's cost and its number of trainable parameters, to two digits; empty if one is unknown."""
+    costs = [ranking.rows[index].row.mean(COSTS[name].metric) for name in (cost, "trainable")]
+    return [] if None in costs else [float(f"{value:.1e}") for value in costs]
 
 
 def reason(ranking: Ranking, index: int, cost: str) -> str:
@@ -204,9 +205,20 @@ def reason(ranking: Ranking, index: int, cost: str) -> str:
     best = (
         "It is the best model" if index == 0 else f"The best, {ranking.rows[0].row.label}, is not significantly better"
     )
+    own = _rounded_costs(ranking, index, cost)
+    known = [costs for each in ranking.top if each != index and (costs := _rounded_costs(ranking, each, cost))]
+    as_cheap = [costs for costs in known if costs[0] == own[0]]
+    label = COSTS[cost].label
+    advantage = f"it has the lowest {label}"
+    if as_cheap:
+        shared = "all models have" if len(as_cheap) == len(ranking.top) - 1 else f"{len(as_cheap) + 1} have"
+        fewest = all(costs[1] > own[1] for costs in as_cheap)
+        advantage = f"{shared} {'about the same' if as_cheap == known else 'the lowest'} {label}, and it "
+        advantage += (
+            "trains the fewest parameters" if fewest else f"has the best {ranking.label} of those that train as few"
+        )
     return (
-        f"{best}; of the {len(ranking.top)} models that do not differ significantly at the level {level}, "
-        f"the recommended one has the lowest {COSTS[cost].label}."
+        f"{best}; of the {len(ranking.top)} models that do not differ significantly at the level {level}, {advantage}."
     )
 
 

@@ -15,13 +15,13 @@ _TINY = np.finfo(np.float32).tiny
 _DRAWS = 200
 
 
-def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int, confidence: float) -> pd.DataFrame:
+def reliability(labels: np.ndarray, probabilities: np.ndarray, edges: np.ndarray, confidence: float) -> pd.DataFrame:
     """Compute accuracy by confidence, where confidence is the probability of the predicted class.
 
     Args:
         labels: Class indices, int [n].
         probabilities: Class probabilities, float [n, classes].
-        bins: Number of bins, of equal width between 0 and 1.
+        edges: Ends of the bins, float [bins + 1], from `equal_widths` or `quantiles`.
         confidence: Confidence level of the intervals, in (0, 1).
 
     Returns:
@@ -29,10 +29,10 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int, confid
         accuracy_high (ends of the Wilson interval). Values of empty bins are NaN.
     """
     confidences = probabilities.max(axis=1).astype(np.float64)
-    bin_numbers = _bin_of(confidences, bins)
+    bins, bin_numbers = len(edges) - 1, _bin_of(confidences, edges)
     images = np.bincount(bin_numbers, minlength=bins)
     right = np.bincount(bin_numbers, hits(labels, probabilities), minlength=bins)
-    table = pd.DataFrame({"from": np.arange(bins) / bins, "to": np.arange(1, bins + 1) / bins, "images": images})
+    table = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "images": images})
     with np.errstate(invalid="ignore"):
         table["confidence"] = np.bincount(bin_numbers, confidences, minlength=bins) / images
         table["accuracy"] = right / images
@@ -41,12 +41,23 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int, confid
     return table
 
 
+def equal_widths(bins: int) -> np.ndarray:
+    """Return the ends of bins of equal width between 0 and 1, float [bins + 1]."""
+    return np.arange(bins + 1) / bins
+
+
+def quantiles(probabilities: np.ndarray, bins: int) -> np.ndarray:
+    """Return the ends of at most `bins` bins with about equally many images; equal confidences share a bin."""
+    inner = np.quantile(probabilities.max(axis=1).astype(np.float64), equal_widths(bins)[1:-1], method="lower")
+    return np.unique([0.0, *inner, 1.0])
+
+
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> float:
     """Compute the ECE, in [0, 1]: the mean absolute gap between confidence and accuracy, bins weighted by image count.
 
     Source: M. P. Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning, 2015.
     """
-    table = reliability(labels, probabilities, bins, 0.95)
+    table = reliability(labels, probabilities, equal_widths(bins), 0.95)
     gaps = (table["confidence"] - table["accuracy"]).abs() * table["images"]
     return float(gaps.sum() / table["images"].sum())
 
@@ -63,7 +74,7 @@ def calibration_error_by_chance(probabilities: np.ndarray, bins: int) -> float:
         bins: Number of bins, as in `expected_calibration_error`.
     """
     confidences = np.sort(probabilities.max(axis=1).astype(np.float64))
-    starts = np.unique(_bin_of(confidences, bins), return_index=True)[1]
+    starts = np.unique(_bin_of(confidences, equal_widths(bins)), return_index=True)[1]
     generator, errors = np.random.default_rng(0), []
     for _ in range(_DRAWS):
         gaps = (generator.random(len(confidences)) < confidences) - confidences
@@ -111,6 +122,6 @@ def _logits(probabilities: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(probabilities.astype(np.float64), _TINY))
 
 
-def _bin_of(confidences: np.ndarray, bins: int) -> np.ndarray:
+def _bin_of(confidences: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Return the index of the bin of each confidence; a bin includes its upper edge."""
-    return np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
+    return np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, len(edges) - 2)

@@ -1,4 +1,4 @@
-"""Grad-CAM heat maps, computed at the last feature maps of the backbone.
+"""Grad-CAM heat maps, computed at the last feature maps of the backbone that are large enough to show places.
 
 Source: R. R. Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-Based Localization, 2017.
 """
@@ -11,8 +11,11 @@ import tensorflow as tf
 from PIL import Image
 
 from pipeline.models.classifier import BACKBONE, HEAD, POOLING, PREPROCESSING
+from pipeline.models.graph import cut_points
 
 _BATCH = 16
+# Side in cells of the smallest feature maps that say something about places.
+_MIN_CELLS = 5
 
 
 def heatmaps(
@@ -24,7 +27,8 @@ def heatmaps(
     """Compute the Grad-CAM heat map of one class for each image.
 
     Gradients are taken of the class's logit, because the probability of a confident prediction hardly changes. Every
-    backbone is one layer of the classifier that outputs feature maps, so the same code works for all backbones.
+    backbone is one layer of the classifier that outputs feature maps, so the same code works for all backbones. If its
+    last feature maps are smaller than 5 x 5 cells, those of the last earlier cut that are not are used instead.
 
     Args:
         model: Classifier built by `pipeline.models.classifier.build_classifier`.
@@ -36,25 +40,41 @@ def heatmaps(
     Returns:
         Heat maps, float32 [n, size, size] in [0, 1], each with a maximum of 1; all 0 if no region supports the class.
     """
-    feature_maps = feature_maps or (lambda batch: _feature_maps(model, batch))
-    maps = [
-        _maps(model, feature_maps(images[start : start + _BATCH]), targets[start : start + _BATCH])
-        for start in range(0, len(images), _BATCH)
-    ]
+    backbone, preprocessing = model.get_layer(BACKBONE), model.get_layer(PREPROCESSING)
+    cut, end = _explained(backbone), backbone.outputs[0]
+    upper = None if cut is end else keras.Model(cut, end)
+    if upper or not feature_maps:
+        lower = keras.Model(backbone.inputs[0], cut) if upper else backbone
+        feature_maps = lambda batch: lower(preprocessing(batch), training=False)  # noqa: E731
+    maps = []
+    for start in range(0, len(images), _BATCH):
+        batch = slice(start, start + _BATCH)
+        maps.append(_maps(model, feature_maps(images[batch]), targets[batch], upper))
     side = images.shape[1]
     return np.stack([_resize(each, side) for each in np.concatenate(maps)])
 
 
-def _feature_maps(model: keras.Model, images: np.ndarray) -> tf.Tensor:
-    return model.get_layer(BACKBONE)(model.get_layer(PREPROCESSING)(images), training=False)
+def map_cells(model: keras.Model) -> tuple[int, int]:
+    """Return the numbers of rows and columns of the feature maps that heat maps are computed from."""
+    rows, columns = _explained(model.get_layer(BACKBONE)).shape[1:3]
+    return rows, columns
 
 
-def _maps(model: keras.Model, features: tf.Tensor, targets: np.ndarray) -> np.ndarray:
+def _explained(backbone: keras.Model) -> keras.KerasTensor:
+    """Return the last cut with at least 5 x 5 cells above the input, or the output if there is none."""
+    inputs = backbone.inputs[0]
+    cuts = [tensor for _, tensor in cut_points(backbone) if tensor is not None and tensor is not inputs]
+    large = [tensor for tensor in cuts if len(tensor.shape) == 4 and min(tensor.shape[1:3]) >= _MIN_CELLS]
+    return large[-1] if large else backbone.outputs[0]
+
+
+def _maps(model: keras.Model, features: tf.Tensor, targets: np.ndarray, upper: keras.Model | None) -> np.ndarray:
     """Compute nonnegative Grad-CAM heat maps in the resolution of the feature maps, float32 [b, h, w]."""
     features = tf.cast(features, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(features)
-        logits = _logits(model.get_layer(HEAD), model.get_layer(POOLING)(features))
+        last = features if upper is None else tf.cast(upper(features, training=False), tf.float32)
+        logits = _logits(model.get_layer(HEAD), model.get_layer(POOLING)(last))
         target_logits = tf.gather(logits, targets, axis=1, batch_dims=1)
     channels = tf.reduce_mean(tape.gradient(target_logits, features), axis=(1, 2), keepdims=True)
     return tf.nn.relu(tf.reduce_sum(channels * features, axis=-1)).numpy()

@@ -5,8 +5,13 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix, precision_recall_curve, precision_recall_fscore_support, roc_curve
 
 from pipeline.config import PHASES, EvaluateConfig
-from pipeline.evaluation.calibration import calibration_error_by_chance, expected_calibration_error, reliability
-from pipeline.evaluation.gradcam import heatmaps
+from pipeline.evaluation.calibration import (
+    calibration_error_by_chance,
+    expected_calibration_error,
+    quantiles,
+    reliability,
+)
+from pipeline.evaluation.gradcam import heatmaps, map_cells
 from pipeline.evaluation.intervals import estimates, wilson
 from pipeline.evaluation.metrics import class_aucs, hits
 from pipeline.evaluation.phase_result import PhaseResult, TestSet
@@ -103,13 +108,15 @@ def predicted_classes_table(results: dict[str, PhaseResult], test: TestSet) -> p
 
 
 def reliability_table(result: PhaseResult, test: TestSet, evaluate: EvaluateConfig) -> pd.DataFrame:
-    """Tabulate reliability before and after temperature scaling.
+    """Tabulate reliability before and after temperature scaling, in bins of about equally many images.
 
     Returns:
         The column temperature (before or after), and the columns of `pipeline.evaluation.calibration.reliability`.
     """
     tables = {
-        name: reliability(test.labels, probabilities, evaluate.calibration_bins, evaluate.confidence)
+        name: reliability(
+            test.labels, probabilities, quantiles(probabilities, evaluate.calibration_bins), evaluate.confidence
+        )
         for name, probabilities in (("before", result.averaged.raw), ("after", result.averaged.scaled))
     }
     return pd.concat(tables, names=["temperature"]).reset_index("temperature")
@@ -143,13 +150,13 @@ def curves_table(result: PhaseResult, test: TestSet) -> pd.DataFrame:
     return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-def gallery(result: PhaseResult, test: TestSet, count: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+def gallery(result: PhaseResult, test: TestSet, count: int) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Collect the images chosen by `gallery_indices`, with Grad-CAM heat maps of the predicted class.
 
     Returns:
         - Table with the columns kind (mistakes or hits), path, label, prediction, confidence and label_probability.
-        - Network inputs in the order of the table, uint8 [n, size, size, 3].
-        - Heat maps, scaled to 0 to 255, uint8 [n, size, size].
+        - Arrays by name. images: network inputs in the order of the table, uint8 [n, size, size, 3]. heatmaps: heat
+          maps, scaled to 0 to 255, uint8 [n, size, size]. cells: rows and columns of their feature maps, int [2].
     """
     probabilities = result.probabilities
     size = test.images.size
@@ -171,7 +178,8 @@ def gallery(result: PhaseResult, test: TestSet, count: int) -> tuple[pd.DataFram
             with result.model.parts.in_their_arithmetic():
                 strength = heatmaps(result.model.network, images[-1], predicted, result.model.parts.feature_maps)
             maps.append((strength * 255).round().astype(np.uint8))
-    return pd.concat(tables, ignore_index=True), np.concatenate(images), np.concatenate(maps)
+    arrays = {"images": np.concatenate(images), "heatmaps": np.concatenate(maps)}
+    return pd.concat(tables, ignore_index=True), arrays | {"cells": np.array(map_cells(result.model.network))}
 
 
 def gallery_indices(labels: np.ndarray, probabilities: np.ndarray, count: int) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pipeline.inputs.manifest import Manifest, images_digest
 from pipeline.storage.files import Json, read_json
 from pipeline.visuals.pages import overlay
 
@@ -49,10 +50,24 @@ class Evaluation:
 
     An overlay is the image blended with the Grad-CAM heat map of the predicted class.
     """
+    cells: tuple[int, int]
+    """Rows and columns of the feature maps that heat maps are computed from."""
+    digests: dict[str, str]
+    """sha256 of the images and labels, for training (with validation) and test."""
+    differences: Json
+    """Settings that differ from the defaults, by key."""
 
     @classmethod
-    def read(cls, inputs: Path, experiment: Json, classes: list[str]) -> "Evaluation":
-        """Read the outputs of stages from the folder `inputs`; `experiment` contains the settings by section."""
+    def read(cls, inputs: Path, manifest: Manifest, experiment: Json, differences: Json) -> "Evaluation":
+        """Read the outputs of stages.
+
+        Args:
+            inputs: Folder of the stages' folders.
+            manifest: Manifest of the prepared data set.
+            experiment: Settings by section.
+            differences: Settings that differ from the defaults, by key.
+        """
+        classes = manifest.classes
         folder = inputs / "evaluate"
         metrics = read_json(folder / "metrics.json")
         tables = {name: read_table(folder / f"{name}.csv") for name in ("per_class", "confusion", "reliability")}
@@ -68,6 +83,12 @@ class Evaluation:
             curves=read_table(folder / "curves.csv"),
             corruptions=read_table(folder / "corruptions.csv"),
             gallery=_gallery(folder),
+            cells=_cells(folder),
+            digests={
+                "training": images_digest(manifest.split("train", "validation")),
+                "test": images_digest(manifest.split("test")),
+            },
+            differences=differences,
         )
 
     @property
@@ -101,3 +122,9 @@ def _gallery(folder: Path) -> pd.DataFrame:
         images, heatmaps = arrays["images"], arrays["heatmaps"].astype(np.float32) / 255
     overlays = pd.Series([overlay(*pair) for pair in zip(images, heatmaps, strict=True)], dtype=object)
     return read_table(folder / "gallery.csv").assign(image=list(images), overlay=overlays)
+
+
+def _cells(folder: Path) -> tuple[int, int]:
+    with np.load(folder / "gallery.npz") as arrays:
+        rows, columns = arrays["cells"].tolist()
+    return rows, columns

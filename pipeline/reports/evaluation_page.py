@@ -1,36 +1,42 @@
 """HTML report of an evaluation, and its summary in Markdown."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from pipeline.config import PHASES
-from pipeline.evaluation.metrics import METRICS, stored_name
+from pipeline.config.differences import command_line, flat
+from pipeline.evaluation.metrics import METRICS, Estimate, stored_name
 from pipeline.reports.evaluation import Evaluation
-from pipeline.storage.files import Json
-from pipeline.visuals.pages import data_uri, p_value, write_page
-from pipeline.visuals.style import as_svg
+from pipeline.reports.evaluation_charts import curve_charts, reliability_charts
+from pipeline.reports.evaluation_tables import class_table, confusion_matrix, corruption_table, top_confusions
+from pipeline.storage.files import Json, text_sha256
+from pipeline.visuals.pages import data_uri, heat_scale, p_value, write_page
+from pipeline.visuals.style import Chart
 
 PHASE_NAMES = {"train": "feature extraction", "finetune": "fine-tuned"}
-_MAX_CONFUSIONS = 10
+# Metrics that are shown large.
+_TILES = ("accuracy", "macro_f1", "loss", "ece")
+# Side in cells below which a heat map says nothing about places.
+_MIN_CELLS = 5
 
 
-def write_report(file: Path, evaluation: Evaluation, charts: dict[str, Figure]) -> None:
+def write_report(file: Path, evaluation: Evaluation, training: list[Chart]) -> None:
     """Write the HTML report of an evaluation.
 
     Args:
         file: Output HTML file.
         evaluation: Evaluation to report.
-        charts: Charts returned by `pipeline.reports.evaluation_charts.evaluation_charts`, and the chart `training`.
+        training: Charts returned by `pipeline.reports.training_charts.training_curves`.
     """
     best, figures, metrics = evaluation.best, evaluation.best_metrics, evaluation.metrics
     experiment, settings = evaluation.experiment, evaluation.experiment["evaluate"]
     phase = f"{PHASE_NAMES[best]} (unfreeze: {evaluation.unfreeze})" if best == "finetune" else PHASE_NAMES[best]
-    curves, count = evaluation.curves["class"].nunique(), len(evaluation.classes)
+    auc = Estimate(figures["auc"], figures["auc_low"], figures["auc_high"]) if "auc" in figures else None
+    corrupted, labels = metrics.get("corrupted"), {name: label for label, name in headline(figures)}
     write_page(
         "report.html",
         file,
@@ -41,26 +47,29 @@ def write_report(file: Path, evaluation: Evaluation, charts: dict[str, Figure]) 
         phase_names=PHASE_NAMES,
         figures=metrics,
         headline=headline(figures),
+        tiles=[(labels[name], name) for name in _TILES if name in labels],
         confidence=settings["confidence"],
-        comparison=metrics["comparison"],
         verdict=verdict(metrics["comparison"], settings["confidence"]),
         calibration=figures["calibration"],
         calibration_note=calibration_note(figures["calibration"], applied=settings["calibrate"]),
-        corrupted=metrics.get("corrupted"),
-        charts={name: as_svg(figure) for name, figure in charts.items() if name not in ("mistakes", "hits")},
+        training=training,
+        curves=curve_charts(evaluation.curves, auc) if auc else [],
+        reliability=reliability_charts(evaluation.reliability, figures["calibration"]),
+        matrix=confusion_matrix(evaluation.confusion, evaluation.classes),
         confusions=top_confusions(evaluation.confusion, evaluation.classes),
-        curves_note=f"; the {curves} classes of {count} with the lowest AUC" if 1 < curves < count else "",
-        settings=sorted(_flat(experiment).items()),
+        by_class=class_table(evaluation.per_class),
+        corrupted=corrupted,
+        corruptions=corruption_table(evaluation.corruptions, corrupted["clean"]) if corrupted else None,
+        cells=min(evaluation.cells),
+        min_cells=_MIN_CELLS,
+        heat_scale=heat_scale(),
+        digests=evaluation.digests,
+        configuration_key=text_sha256(json.dumps(experiment, sort_keys=True))[:16],
+        command=command_line(evaluation.differences),
+        changed=evaluation.differences,
+        settings=sorted(flat(experiment).items()),
         **{kind: _cards(evaluation.of_kind(kind)) for kind in ("mistakes", "hits")},
     )
-
-
-def _flat(sections: Json) -> Json:
-    """Convert settings by section to settings by dotted key."""
-    flat: Json = {}
-    for name, value in sections.items():
-        flat |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
-    return flat
 
 
 def _cards(gallery: pd.DataFrame) -> list[dict]:
@@ -100,15 +109,15 @@ def headline(figures: Mapping[str, object]) -> list[tuple[str, str]]:
     return [(metric.label.format(k=top_k), name) for name, metric in named.items() if name in figures]
 
 
-def verdict(comparison: dict[str, float], confidence: float) -> str:
-    """State in one sentence whether fine-tuning changed the accuracy significantly."""
-    difference, p = comparison["accuracy_difference"], comparison["mcnemar_p"]
-    interval = f"{comparison['accuracy_difference_low']:+.4f} to {comparison['accuracy_difference_high']:+.4f}"
-    if p >= 1 - confidence:
-        effect = "did not change accuracy significantly"
-    else:
-        effect = "improved accuracy" if difference > 0 else "reduced accuracy"
-    return f"Fine-tuning {effect}: {difference:+.4f} ({interval}; McNemar's exact test: p {p_value(p)})."
+def verdict(comparison: Json, confidence: float) -> str:
+    """Say in one sentence what fine-tuning changed, and whether it may be chance."""
+    corrected, broke = comparison["gained"], comparison["lost"]
+    points, low, high = (100 * comparison[f"accuracy_difference{end}"] for end in ("", "_low", "_high"))
+    images = f"{corrected or 'no'} test image{'s' * (corrected != 1)}"
+    sentence = f"Fine-tuning corrected {images} and broke {broke or 'none'}: {points:+.1f} points"
+    sentence += f" ({100 * confidence:.4g} % interval {low:.1f} to {high:.1f}; McNemar's exact test: p {p_value(comparison['mcnemar_p'])})"
+    chance = comparison["mcnemar_p"] >= 1 - confidence and corrected + broke
+    return sentence + (", which may be chance." if chance else ".")
 
 
 def calibration_note(calibration: dict[str, float], *, applied: bool) -> str:
@@ -121,19 +130,3 @@ def calibration_note(calibration: dict[str, float], *, applied: bool) -> str:
         else "It is not applied; set evaluate.calibrate=true to apply it to the model."
     )
     return f"The temperature fitted on the validation images is {temperature:.3f}: the model is {leaning}. {effect}"
-
-
-def top_confusions(counts: np.ndarray, classes: list[str]) -> list[Json]:
-    """List the most frequent mistakes in a confusion matrix, int [classes, classes].
-
-    Returns:
-        Dictionaries with the keys true, predicted, count and fraction (of the images of the true class).
-    """
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_MAX_CONFUSIONS]
-    return [
-        {"true": classes[row], "predicted": classes[column], "count": int(count), "fraction": count / counts[row].sum()}
-        for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)
-        if (count := wrong[row, column])
-    ]

@@ -1,10 +1,12 @@
 """HTML pages for manual review: duplicate images and images with doubtful labels."""
 
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from pipeline.visuals.pages import Thumbnail, write_thumbnails
+from pipeline.visuals.pages import Group, Thumbnail, write_thumbnails
 
 _MAX_GROUPS, _MAX_MEMBERS = 100, 8
 _MAX_IMAGES = 120
@@ -23,7 +25,7 @@ def write_duplicates(duplicates: pd.DataFrame, folder: Path, file: Path) -> None
     by_group = duplicates.groupby("group")
     order = by_group.agg(labels=("label", "nunique"), splits=("given", "nunique"), distance=("distance", "first"))
     order = order.sort_values(["labels", "splits", "distance"], ascending=False, kind="stable")
-    groups = dict(_group(number, by_group.get_group(number), folder) for number in order.index[:_MAX_GROUPS])
+    groups = [_group(number, by_group.get_group(number), folder) for number in order.index[:_MAX_GROUPS]]
     if len(order):
         several, across = (int((order[column] > 1).sum()) for column in ("labels", "splits"))
         introduction = (
@@ -38,8 +40,8 @@ def write_duplicates(duplicates: pd.DataFrame, folder: Path, file: Path) -> None
     write_thumbnails(file, "Duplicates", introduction, groups)
 
 
-def _group(number: int, members: pd.DataFrame, folder: Path) -> tuple[str, list[Thumbnail]]:
-    """Return the title of a group and thumbnails of its first files."""
+def _group(number: int, members: pd.DataFrame, folder: Path) -> Group:
+    """Return a group with thumbnails of its first files."""
     first = members.iloc[0]
     title = f"Group {number}: {len(members)} files, {first['ties']}"
     if first["ties"] != "exact":
@@ -49,7 +51,7 @@ def _group(number: int, members: pd.DataFrame, folder: Path) -> tuple[str, list[
     if len(members) > _MAX_MEMBERS:
         title += f" (the first {_MAX_MEMBERS} are shown)"
     shown = members.head(_MAX_MEMBERS)[["path", "label"]].to_numpy()
-    return title, [Thumbnail(folder / path, label, (path,)) for path, label in shown]
+    return Group(title, [Thumbnail(folder, path, label, (path,)) for path, label in shown])
 
 
 def write_label_issues(table: pd.DataFrame, folder: Path, file: Path) -> None:
@@ -60,25 +62,44 @@ def write_label_issues(table: pd.DataFrame, folder: Path, file: Path) -> None:
         folder: Base folder of its paths.
         file: Output HTML file.
     """
-    doubtful = table[table["suggested"] != table["label"]]
-    cards = [
-        Thumbnail(
-            folder / row["path"],
-            f"{row['label']} → {row['suggested']}?",
-            (
-                f"label {row['probability']:.1%}, suggested {row['suggested_probability']:.1%}",
-                f"{row['split']}: {row['path']}",
-            ),
-        )
-        for row in doubtful.head(_MAX_IMAGES).to_dict("records")
-    ]
-    limit = f", limited to {_MAX_IMAGES}" if len(doubtful) > _MAX_IMAGES else ""
+    likely, hard = doubtful_labels(table)
     introduction = (
         "Labels were not checked: train.label_issues is off, the backbone is not pretrained, "
         "or its features are too large to be cached."
         if table.empty
-        else f"A cross-validated model prefers another class for {len(doubtful)} of {len(table)} training and validation images. "
-        f"The most doubtful labels come first{limit}; label_issues.csv lists all. "
-        "Images that are difficult to classify are included, so check each image before changing its label."
+        else f"A cross-validated model prefers another class for {len(likely) + len(hard)} of {len(table)} training and "
+        "validation images. The most doubtful labels come first; label_issues.csv lists all. "
+        "Check each image before you change its label."
     )
-    write_thumbnails(file, "Doubtful labels", introduction, {"": cards})
+    notes = {
+        "Likely label errors": (likely, "The model is as sure of the other class as it is of that class's own images."),
+        "Hard images": (
+            hard,
+            "The model prefers another class, but without being sure: most of these labels are right.",
+        ),
+    }
+    groups = [
+        Group(f"{title} ({len(rows)})", [_doubtful(row, folder) for row in rows[:_MAX_IMAGES].to_dict("records")], note)
+        for title, (rows, note) in notes.items()
+        if len(rows)
+    ]
+    write_thumbnails(file, "Doubtful labels", introduction, groups)
+
+
+def doubtful_labels(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Divide images whose predicted class is not their label into likely label errors and hard images.
+
+    A label is likely wrong if the predicted class is at least as probable as it is on average for its own images.
+
+    Source: C. Northcutt, L. Jiang, I. Chuang, Confident Learning, 2021.
+    """
+    doubtful = table[table["suggested"] != table["label"]]
+    own = doubtful["suggested"].map(table.groupby("label")["probability"].mean())
+    likely = doubtful["suggested_probability"] >= own.astype(float)
+    return doubtful[likely], doubtful[~likely]
+
+
+def _doubtful(row: dict[Hashable, Any], folder: Path) -> Thumbnail:
+    probabilities = f"label {row['probability']:.1%}, suggested {row['suggested_probability']:.1%}"
+    heading = f"{row['label']} → {row['suggested']}?"
+    return Thumbnail(folder, row["path"], heading, (probabilities, f"{row['split']}: {row['path']}"))

@@ -78,9 +78,9 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
         "corruptions": robustness,
     }.items():
         table.to_csv(out / f"{name}.csv", index=False)
-    shown, images, maps = tables.gallery(results[best], test, evaluate.gallery)
+    shown, arrays = tables.gallery(results[best], test, evaluate.gallery)
     shown.to_csv(out / "gallery.csv", index=False)
-    np.savez_compressed(out / "gallery.npz", images=images, heatmaps=maps)
+    np.savez_compressed(out / "gallery.npz", **arrays)  # type: ignore[arg-type]
     _log_metrics(metrics)
     return describe_environment()
 

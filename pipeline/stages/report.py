@@ -1,4 +1,4 @@
-"""Stage report: draw charts and pages from the outputs of the other stages, without TensorFlow."""
+"""Stage report: write pages from the outputs of the other stages, without TensorFlow."""
 
 from pathlib import Path
 
@@ -7,41 +7,43 @@ import pandas as pd
 
 from pipeline.config import PHASES
 from pipeline.inputs.manifest import read_manifest
+from pipeline.reports.data_page import write_data_page
 from pipeline.reports.evaluation import Evaluation, read_table
-from pipeline.reports.evaluation_charts import evaluation_charts
 from pipeline.reports.evaluation_page import summary, write_report
 from pipeline.reports.review_pages import write_duplicates, write_label_issues
-from pipeline.reports.training_charts import plot_samples, plot_splits, plot_variants, training_curves
+from pipeline.reports.training_charts import training_curves
 from pipeline.stages.settings import Places, ReportSettings
-from pipeline.storage.files import read_json
-from pipeline.visuals.style import write_png
+from pipeline.storage.files import Json, read_json
 
 
 def run(settings: ReportSettings, places: Places, inputs: Path, out: Path) -> dict[str, str]:
-    """Write report.html, summary.md, plots/, duplicates.html and label_issues.html to `out`.
+    """Write report.html, summary.md, data.html, duplicates.html and label_issues.html to `out`.
 
     Returns:
         Empty dictionary, since the result depends on no further environment.
     """
-    plots = out / "plots"
-    plots.mkdir()
     prepare, manifest = inputs / "prepare", read_manifest(inputs / "prepare")
-    plot_splits(read_json(prepare / "metrics.json"), manifest, plots / "splits.png")
-    plot_samples(manifest, places.images, settings.experiment["seed"], plots / "samples.png")
+    write_data_page(
+        out / "data.html",
+        manifest,
+        places.images,
+        counts=read_json(prepare / "metrics.json")["class_counts"],
+        augmented={phase: np.load(inputs / phase / "augmentation.npz")["images"] for phase in PHASES},
+        seed=settings.experiment["seed"],
+    )
     write_duplicates(read_table(prepare / "duplicates.csv"), places.images, out / "duplicates.html")
     write_label_issues(read_table(inputs / "train" / "label_issues.csv"), places.images, out / "label_issues.html")
-    for phase in PHASES:
-        plot_variants(np.load(inputs / phase / "augmentation.npz")["images"], plots / f"augmentation_{phase}.png")
     curves = training_curves(
         [pd.read_csv(inputs / phase / "history.csv") for phase in PHASES],
         [read_json(inputs / phase / "metrics.json") for phase in PHASES],
+        other_loss=_trains_on_other_labels(settings.experiment),
     )
-    write_png(curves, plots / "curves.png")
-
-    evaluation = Evaluation.read(inputs, settings.experiment, manifest.classes)
-    charts = evaluation_charts(evaluation)
-    for name, figure in charts.items():
-        write_png(figure, plots / f"{name}.png")
-    write_report(out / "report.html", evaluation, {"training": curves, **charts})
+    evaluation = Evaluation.read(inputs, manifest, settings.experiment, settings.differences)
+    write_report(out / "report.html", evaluation, curves)
     (out / "summary.md").write_text(summary(evaluation), encoding="utf-8")
     return {}
+
+
+def _trains_on_other_labels(experiment: Json) -> bool:
+    smoothed = any(experiment[phase]["label_smoothing"] for phase in PHASES)
+    return smoothed or bool(experiment["augment"]["mixup"] or experiment["augment"]["cutmix"])

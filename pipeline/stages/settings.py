@@ -16,6 +16,7 @@ from pipeline.config import (
     TrainConfig,
     experiment_settings,
 )
+from pipeline.config.differences import differences
 from pipeline.config.validate import check
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import Json, whole_file
@@ -92,6 +93,8 @@ class ReportSettings:
 
     experiment: Json
     """All settings that results depend on, without paths, as plain values."""
+    differences: Json
+    """Those that differ from the defaults in conf/, by key."""
     log_model: str
 
 
@@ -114,6 +117,7 @@ def stage_settings(stage: str, config: Config) -> Settings:
         "backbone": replace(config.backbone, weights="file") if config.backbone.has_weights_file else config.backbone,
         "freeze_batch_norm": config.finetune.freeze_batch_norm,
         "experiment": experiment_settings(config),
+        "differences": differences(config) if stage == "report" else {},
         "log_model": config.tracking.log_model,
     }
     kind = _KINDS[stage]

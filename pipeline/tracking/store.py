@@ -217,6 +217,12 @@ def follow_moved_artifacts(database: Path) -> None:
                 log.info("tracking: files of runs are now read and written in %s, no longer in %s", here, old)
 
 
+def ui_address(tracking: TrackingConfig) -> str:
+    """Return the address of MLflow's user interface: the server's, or that of `make ui`."""
+    uri = store_uri(tracking)
+    return uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
+
+
 def store_uri(tracking: TrackingConfig) -> str:
     """Return the address of the store: `tracking.uri`, MLFLOW_TRACKING_URI, or mlflow.db in the main checkout."""
     if database := local_database(tracking):

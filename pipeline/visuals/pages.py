@@ -1,10 +1,13 @@
 """Rendering of self-contained, printable HTML pages that follow the colour scheme of the browser."""
 
 import base64
+import functools
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
@@ -14,7 +17,7 @@ from pipeline.inputs.decoding import UndecodableError, decode
 from pipeline.storage.files import whole_file
 from pipeline.system.machine import on_all_cores
 
-_THUMBNAIL_SIDE, _EMBEDDED_SIDE = 176, 192
+_THUMBNAIL_SIDE, _EMBEDDED_SIDE, _MIN_SIDE = 176, 192, 96
 
 
 def write_page(template: str, file: Path, **content: object) -> None:
@@ -33,7 +36,7 @@ def render(template: str, **content: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": figure, "percent": lambda value: f"{value:.1%}", "p": p_value}
+    environment.filters |= {"figure": figure, "percent": lambda value: f"{value:.1%}", "p": p_value, "along": along}
     return environment.get_template(template).render(**content)
 
 
@@ -47,33 +50,69 @@ def p_value(value: float) -> str:
     return "below 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def scale(lowest: float, highest: float) -> tuple[float, float]:
+    """Return round ends of an axis that shows the differences between values from `lowest` to `highest`."""
+    step = 10.0 ** math.floor(math.log10(max(highest - lowest, 1e-3)))
+    # Rounded first, so that 0.7 / 0.1 is 7 and not a little less.
+    low, high = math.floor(round(lowest / step, 6)) * step, math.ceil(round(highest / step, 6)) * step
+    return round(low, 6), round(max(high, low + step), 6)
+
+
+def along(value: float, ends: tuple[float, float]) -> str:
+    """Return the place of a value on an axis with these ends, as a percentage for SVG."""
+    return f"{100 * min(1.0, max(0.0, (value - ends[0]) / (ends[1] - ends[0]))):.2f}%"
+
+
 @dataclass(frozen=True)
 class Thumbnail:
-    """An image file with a heading and lines of text, to be shown as a thumbnail."""
+    """An image file with a heading and lines of text, to be shown as a thumbnail that opens the file."""
 
-    file: Path
+    folder: Path
+    path: str
+    """Path of the file in the folder."""
     heading: str
-    lines: tuple[str, ...]
+    lines: tuple[str, ...] = ()
 
 
-def write_thumbnails(file: Path, title: str, introduction: str, groups: Mapping[str, Sequence[Thumbnail]]) -> None:
+@dataclass(frozen=True)
+class Group:
+    """Titled group of thumbnails."""
+
+    title: str
+    thumbnails: Sequence[Thumbnail]
+    note: str = ""
+
+
+def cards(thumbnails: Sequence[Thumbnail], depth: int | None = None) -> list[dict[str, object]]:
+    """Return what templates show of thumbnails.
+
+    Args:
+        thumbnails: Image files; of an unreadable one, the image is None.
+        depth: Bits from which the samples of 16-bit files are scaled; None: those that the file uses.
+    """
+    return list(on_all_cores(functools.partial(_card, depth=depth), thumbnails))
+
+
+def write_thumbnails(file: Path, title: str, introduction: str, groups: Sequence[Group]) -> None:
     """Write a page of thumbnails in titled groups; unreadable images are replaced by a note."""
-    content = {heading: list(on_all_cores(_card, thumbnails)) for heading, thumbnails in groups.items()}
+    content = [{"title": each.title, "note": each.note, "cards": cards(each.thumbnails)} for each in groups]
     write_page("thumbnails.html", file, title=title, introduction=introduction, groups=content)
 
 
-def _card(card: Thumbnail) -> dict[str, object]:
+def _card(card: Thumbnail, depth: int | None) -> dict[str, object]:
     return {
-        "name": _printable(card.file.name),
+        # Pages are the same wherever the images are, so that the link is made when the page is opened.
+        "path": quote(card.path, errors="surrogateescape"),
+        "name": _printable(card.path),
         "heading": card.heading,
         "lines": [_printable(line) for line in card.lines],
-        "image_uri": _thumbnail_uri(card.file),
+        "image_uri": _thumbnail_uri(card.folder / card.path, depth),
     }
 
 
-def _thumbnail_uri(file: Path) -> str | None:
+def _thumbnail_uri(file: Path, depth: int | None) -> str | None:
     try:
-        image = decode(file.read_bytes()).image
+        image = decode(file.read_bytes(), depth=depth).image
     except (OSError, UndecodableError):
         return None
     image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), reducing_gap=2.0)
@@ -92,14 +131,31 @@ def data_uri(pixels: np.ndarray) -> str:
     return _jpeg_uri(image)
 
 
+def mosaic_uri(images: np.ndarray) -> str:
+    """Encode rows of square images, uint8 [rows, columns, size, size, 3], as the data URI of one image with gaps."""
+    rows, columns, size = images.shape[:3]
+    gap = max(1, size // 16)
+    side = max(size, _MIN_SIDE // size * size)
+    # Enlarged by whole pixels, since small images can't be recognised.
+    larger = images.repeat(side // size, axis=2).repeat(side // size, axis=3)
+    spaced = np.pad(larger, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=128)
+    mosaic = spaced.swapaxes(1, 2).reshape(rows * (side + gap), columns * (side + gap), 3)[:-gap, :-gap]
+    return _jpeg_uri(Image.fromarray(mosaic))
+
+
 def _jpeg_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+# Colours of a heat map from 0 to 1, and its opacity at 1, so that the image keeps its own colours where the map is low.
+_HEAT = np.array([(13, 8, 135), (126, 3, 168), (204, 71, 120), (248, 149, 64), (240, 249, 33)], np.float32)
+_OPACITY = 0.75
+
+
 def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """Blend an image with a heat map: regions of low values become dark and grey, regions of high values bright.
+    """Blend an image with a heat map: the higher the value, the more of the map's colour, from blue to yellow.
 
     Args:
         image: RGB image, uint8 [size, size, 3].
@@ -108,11 +164,16 @@ def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     Returns:
         RGB image, uint8 [size, size, 3].
     """
-    # Imported here, because it takes half a second and most pages do not need it.
-    from matplotlib import colormaps
+    places = np.linspace(0, 1, len(_HEAT))
+    colours = np.stack([np.interp(heatmap, places, channel) for channel in _HEAT.T], axis=-1)
+    opacity = _OPACITY * heatmap[..., np.newaxis]
+    return (image * (1 - opacity) + colours * opacity).round().astype(np.uint8)
 
-    grey = image.astype(np.float32).mean(axis=2, keepdims=True) * 0.55
-    glow = colormaps["inferno"](heatmap)[..., :3].astype(np.float32) * 255
-    weight = heatmap[..., np.newaxis] * 0.6
-    blended = grey * (1 - weight) + glow * weight + image * 0.25 * heatmap[..., np.newaxis]
-    return np.clip(blended, 0, 255).astype(np.uint8)
+
+def heat_scale() -> str:
+    """Return the colours of `overlay` from 0 to 1 as a gradient in CSS."""
+    stops = (
+        f"rgb({', '.join(f'{channel:.0f}' for channel in colour)}, {_OPACITY * place:.2f})"
+        for colour, place in zip(_HEAT, np.linspace(0, 1, len(_HEAT)), strict=True)
+    )
+    return f"linear-gradient(to right, {', '.join(stops)})"

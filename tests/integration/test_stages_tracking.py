@@ -71,9 +71,8 @@ def test_one_run_holds_the_whole_experiment(experiment):
     environment = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/finetune/environment.json")
     assert environment["intra_op_threads"] == "2"
     artifacts = {item.path for stage in STAGES for item in client.list_artifacts(run.info.run_id, stage)}
-    artifacts |= {item.path for item in client.list_artifacts(run.info.run_id, "report/plots")}
     assert {
-        "report/plots/samples.png", "report/plots/splits.png", "report/duplicates.html", "report/label_issues.html", "report/plots/curves.png",
+        "report/data.html", "report/duplicates.html", "report/label_issues.html",
         "prepare/metrics.csv", "finetune/metrics.csv", "evaluate/metrics.csv", "report/report.html", "evaluate/predictions.parquet", "train/label_issues.csv", "train/history.csv", "finetune/history.csv",
     } <= artifacts  # fmt: skip
     assert not any(path.endswith(".keras") for path in artifacts)

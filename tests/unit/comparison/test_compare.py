@@ -172,8 +172,12 @@ def test_the_page_is_one_file_with_groups_frontier_depths_and_curves(store, run_
     assert "lite" in output
     page = (tmp_path / "page.html").read_text()
     assert "<script" not in page
-    assert all(link.startswith(("data:", "#")) for link in re.findall(r"(?:src|href)=[\"']([^\"']*)", page))
-    assert page.count('class="chart"') == 4
+    assert all(link.startswith(("data:", "#")) for link in re.findall(r"src=[\"']([^\"']*)", page))
+    links = re.findall(r'<a href="([^"]*)">', page)
+    assert len(links) == 24
+    assert sum(link.startswith("http://127.0.0.1:5000/#/experiments/") for link in links) == 12
+    assert sum(link.startswith("file:") and link.endswith("report/report.html") for link in links) == 12
+    assert page.count('class="chart"') == 7
     assert "Effect of each setting" in page
     table = pd.read_csv(tmp_path / "table.csv")
     assert table["seeds"].tolist() == [2] * 6

@@ -8,8 +8,10 @@ from pipeline.evaluation.calibration import (
     at_temperature,
     calibration_error_by_chance,
     calibration_metrics,
+    equal_widths,
     expected_calibration_error,
     fit_temperature,
+    quantiles,
     reliability,
 )
 from pipeline.models.classifier import apply_temperature
@@ -55,7 +57,7 @@ def test_scaling_keeps_the_class_and_mends_the_error():
 def test_the_error_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.45, 0.55], [0.05, 0.95]])
     labels = np.array([0, 1, 1, 1])
-    table = reliability(labels, probabilities, 2, 0.95)
+    table = reliability(labels, probabilities, equal_widths(2), 0.95)
     # All four lie in the upper bin: mean confidence 0.8, three of four right.
     assert table["images"].tolist() == [0, 4]
     assert table["accuracy"].tolist()[1] == 0.75
@@ -84,7 +86,9 @@ def test_of_few_images_even_honest_probabilities_show_an_error():
 
 
 def test_certainty_falls_into_the_last_bin():
-    assert reliability(np.array([0]), np.array([[1.0, 0.0]]), 10, 0.95)["images"].tolist() == [0] * 9 + [1]
+    assert reliability(np.array([0]), np.array([[1.0, 0.0]]), equal_widths(10), 0.95)["images"].tolist() == [0] * 9 + [
+        1
+    ]
 
 
 def test_a_cooled_classifier_gives_calibrated_probabilities():
@@ -101,4 +105,13 @@ def test_a_cooled_classifier_gives_calibrated_probabilities():
 
 def test_a_bin_holds_its_upper_edge():
     probabilities = np.array([[0.5, 0.25, 0.25], [0.75, 0.25, 0.0], [0.76, 0.24, 0.0]])
-    assert reliability(np.zeros(3, int), probabilities, 4, 0.95)["images"].tolist() == [0, 1, 1, 1]
+    assert reliability(np.zeros(3, int), probabilities, equal_widths(4), 0.95)["images"].tolist() == [0, 1, 1, 1]
+
+
+def test_bins_by_quantile_hold_about_equally_many_images():
+    labels, probabilities = honest(1000, 3)
+    table = reliability(labels, probabilities, quantiles(probabilities, 10), 0.95)
+    assert table["images"].tolist() == pytest.approx([100] * 10, abs=2)
+    # Equal confidences can't be divided.
+    same = np.tile([0.9, 0.1], (50, 1))
+    assert reliability(np.zeros(50, int), same, quantiles(same, 10), 0.95)["images"].tolist() == [50, 0]

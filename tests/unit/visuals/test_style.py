@@ -1,34 +1,41 @@
-"""Charts inside pages: text as text, in the page's colour, nothing loaded; with as many classes as there are."""
+"""Charts inside pages: text as text, in the page's colour, and nothing loaded."""
 
 import re
 
-import numpy as np
-import pytest
-from sklearn.metrics import confusion_matrix
+import pandas as pd
+from PIL import Image
 
-from pipeline.evaluation.tables import per_class
-from pipeline.reports.evaluation_charts import confusion_chart, per_class_chart
-from pipeline.visuals.style import INK, as_svg, write_png
+from pipeline.reports.training_charts import training_curves
+from pipeline.visuals.style import INK, as_svg, charting, write_png
 
 
-@pytest.mark.parametrize("count", [2, 40, 200])
-def test_classes_as_many_as_there_are(count, tmp_path):
-    classes = [f"<class> & ${number}$" for number in range(count)]
-    labels = np.arange(count).repeat(3)
-    predicted = np.where(np.arange(len(labels)) % 3 == 0, (labels + 1) % count, labels)
-    counts, table = confusion_matrix(labels, predicted), per_class(labels, predicted, classes, 0.95)
-    for name, figure in (("confusion", confusion_chart(counts, classes, "Test")), ("bars", per_class_chart(table, "Test"))):  # fmt: skip
-        svg = as_svg(figure)
-        assert svg.startswith("<svg")
-        assert INK not in svg
-        assert "currentColor" in svg
-        assert not re.search(r"(?:xlink:)?href=\"(?!#|data:)", svg)
-        assert ("&lt;class&gt; &amp; $1$" in svg) == (name == "bars" or count <= 150)
-        assert len(svg) < 2_000_000
-        write_png(figure, tmp_path / f"{name}.png")
-    assert (tmp_path / "confusion.png").stat().st_size > 1000
+def curves():
+    history = {"loss": [0.9, 0.4], "accuracy": [0.6, 0.8], "val_loss": [0.8, 0.5], "val_accuracy": [0.6, 0.7]}
+    histories = [pd.DataFrame(history | {"epoch": [first, first + 1]}) for first in (1, 3)]
+    kept = [{"kept_epoch": epoch, "val_loss": 0.5, "val_accuracy": 0.7} for epoch in (2, 4)]
+    return training_curves(histories, kept, other_loss=True)
+
+
+def test_a_chart_is_an_element_in_the_colour_of_the_page():
+    accuracy, loss = curves()
+    assert accuracy.svg.startswith("<svg")
+    assert INK not in accuracy.svg
+    assert "currentColor" in accuracy.svg
+    assert ">epoch<" in accuracy.svg
+    assert not re.search(r"(?:xlink:)?href=\"(?!#|data:)", accuracy.svg)
+    assert "not comparable" in loss.note
+    # The page sets the width.
+    assert "pt" not in loss.svg.split(">")[0].split("viewBox")[0]
 
 
 def test_the_same_figure_twice_is_the_same_element():
-    classes, counts = ["a", "b"], np.array([[3, 1], [0, 4]])
-    assert as_svg(confusion_chart(counts, classes, "T")) == as_svg(confusion_chart(counts, classes, "T"))
+    assert curves()[0].svg == curves()[0].svg
+
+
+def test_files_have_twice_the_resolution_of_a_screen(tmp_path):
+    with charting(2, 1) as figure:
+        figure.subplots().plot([0, 1])
+    write_png(figure, tmp_path / "chart.png")
+    with Image.open(tmp_path / "chart.png") as image:
+        assert image.size == (440, 220)
+    assert as_svg(figure).count("<svg") == 1
