@@ -34,8 +34,8 @@ class EvaluateConfig:
     """Value of k in top-k accuracy, which is reported if there are more than k classes. Useful: the number of answers
     that a user would read, such as 3 or 5."""
     calibration_bins: int = at_least(2)
-    """Number of bins: of equal width for the expected calibration error (ECE), of equally many images for its chart. More
-    bins have fewer images each, which raises the ECE by chance. Useful: 10 to 20."""
+    """Number of bins: of equal width for the expected calibration error (ECE), of equally many images for its chart.
+    More bins have fewer images each, which raises the ECE by chance. Useful: 10 to 20."""
     calibrate: bool
     """Divide logits by a temperature fitted on the validation images, in reported results and the logged model. It
     makes probabilities agree with how often they are right, and changes no predicted class."""

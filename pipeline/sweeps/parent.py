@@ -17,7 +17,7 @@ from pipeline.system.processes import SWEEP
 from pipeline.tracking.names import dataset_name
 from pipeline.tracking.origin import origin
 from pipeline.tracking.parent_run import ParentRun
-from pipeline.tracking.store import experiment_runs, mask_secrets
+from pipeline.tracking.store import experiment_runs, mask_secrets, ui_address
 from pipeline.tracking.tags import SWEEP_KEY
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,8 @@ def _write_comparison(parent: ParentRun, comparison: Comparison, out: Path) -> d
     ranking, chosen = comparison.ranking, comparison.chosen
     board = leaderboard(ranking)
     board.to_csv(out / "leaderboard.csv", index=False)
-    write_comparison(out / "compare.html", ranking, comparison.selection, chosen=chosen, cost=_COST)
+    page, server = out / "compare.html", ui_address(parent.tracking)
+    write_comparison(page, ranking, comparison.selection, chosen=chosen, cost=_COST, server=server)
     best, run = comparison.best, comparison.best.row.experiments[0]
     estimate = best.estimate
     why = reason(ranking, chosen, _COST) if chosen is not None else ""
