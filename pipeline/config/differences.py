@@ -26,12 +26,13 @@ def flat(settings: Json, prefix: str = "") -> Json:
 def differences(config: Config) -> Json:
     """Return the settings that results depend on and that differ from conf/, by key.
 
-    A group that is not the default comes first, and keys are compared with the values of its file. Folders and files
-    of users are left as `...`, since results do not depend on their place.
+    A group that neither conf/config.yaml nor the data set chooses comes first, and keys are compared with the values of
+    its file. Folders and files of users are `...`, since results do not depend on their place.
     """
     settings = experiment_settings(config)
-    default, groups = _defaults(()), [name for name in settings if name in GROUPS]
-    chosen = {group: settings[group]["name"] for group in groups if settings[group]["name"] != default[f"{group}.name"]}
+    names = {group: settings[group]["name"] for group in settings if group in GROUPS}
+    usual = _defaults((f"dataset={names['dataset']}",)) | {"dataset.name": _defaults(())["dataset.name"]}
+    chosen = {group: name for group, name in names.items() if name != usual[f"{group}.name"]}
     own = _defaults(tuple(f"{group}={name}" for group, name in chosen.items()))
     changed = {key: value for key, value in flat(settings).items() if key in own and own[key] != value}
     if config.backbone.has_weights_file:

@@ -4,7 +4,7 @@ import os
 
 from pipeline.config import Config, experiment_settings
 from pipeline.config.dataset import DatasetConfig
-from pipeline.config.defaults import changed_settings, flat
+from pipeline.config.differences import differences, flat
 from pipeline.system.paths import resolve
 from pipeline.system.processes import SWEEP
 
@@ -41,12 +41,12 @@ def run_name(key: str, config: Config, depth: int | str | None = None) -> str:
 
 
 def _settings(config: Config) -> list[str]:
-    settings, changed = flat(experiment_settings(config)), changed_settings(config)
+    settings, changed = flat(experiment_settings(config)), differences(config)
     # The sweep's name is its overrides; a group such as `augment` stands for the name of its option.
     swept = {each.partition("=")[0].lstrip("+") for each in os.environ.get(SWEEP, "").split()}
     # Threads and the like seldom matter to people.
-    shown = {key for key in changed if not key.startswith("hardware.")}
-    shown |= {key for key in settings if key in swept or key.removesuffix(".name") in swept}
+    wanted = swept | {key for key in changed if key.partition(".")[0] != "hardware"}
+    shown = {key for key in settings if key in wanted or key.removesuffix(".name") in wanted}
     named = [key for key in settings if key in shown and key not in _ELSEWHERE]
     keys = sorted(named, key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST))
     words = [f"{key.removesuffix('.name')} {settings[key]}" for key in keys]
