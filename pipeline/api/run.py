@@ -17,6 +17,7 @@ from pipeline.stages import STAGES
 from pipeline.storage.files import read_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
+from pipeline.tracking.tags import FOLDER, internal
 
 if TYPE_CHECKING:
     from pipeline.deployment.classifier import Classifier
@@ -179,8 +180,9 @@ def _logged(name: str, config: Config) -> Run:
         run = next((each for each in experiments if each.name == name), None) or find_run(name, experiments)
     except PipelineError as error:
         raise PipelineError(f"{resolve(name)} has no results of stages, and {error}") from error
-    folder = Path(run.tags["folder"]) if "folder" in run.tags else None
-    return Run(folder if folder and _logged_as(folder) == run.run_id else None, run.run_id, config)
+    folder = internal(run.tags, FOLDER)
+    there = bool(folder) and _logged_as(Path(folder)) == run.run_id
+    return Run(Path(folder) if there else None, run.run_id, config)
 
 
 def _logged_as(folder: Path) -> str | None:

@@ -4,10 +4,10 @@ import functools
 import re
 import shlex
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config import Config, experiment_settings
-from pipeline.config.compose import GROUPS, composed
+from pipeline.config.compose import CONF, register_resolvers
 from pipeline.config.texts import NAMED, quoted_at
 from pipeline.storage.files import Json
 
@@ -29,20 +29,53 @@ def differences(config: Config) -> Json:
     A group that neither conf/config.yaml nor the data set chooses comes first, and keys are compared with the values of
     its file. Folders and files of users are `...`, since results do not depend on their place.
     """
+    register_resolvers()
     settings = experiment_settings(config)
-    names = {group: settings[group]["name"] for group in settings if group in GROUPS}
-    usual = _defaults((f"dataset={names['dataset']}",)) | {"dataset.name": _defaults(())["dataset.name"]}
-    chosen = {group: name for group, name in names.items() if name != usual[f"{group}.name"]}
-    own = _defaults(tuple(f"{group}={name}" for group, name in chosen.items()))
-    changed = {key: value for key, value in flat(settings).items() if key in own and own[key] != value}
+    names = {name: section["name"] for name, section in settings.items() if isinstance(section, dict)}
+    usual = _choices("config") | _choices(f"dataset/{names['dataset']}")
+    chosen = {group: name for group, name in names.items() if name != usual.get(group)}
+    # The file of a data set may change the settings of other groups.
+    groups = sorted(names, key=lambda group: group == "dataset")
+    base = OmegaConf.masked_copy(_file("config"), [key for key in settings if key not in names])
+    merged = OmegaConf.merge(base, *(_option(group, names[group]) for group in groups))
+    # An option of another checkout may have no file here; then all settings are different.
+    known = all((CONF / group / f"{name}.yaml").exists() for group, name in names.items())
+    own = flat(OmegaConf.to_container(merged, resolve=True)) if known else {}
+    own |= {f"{group}.name": name for group, name in names.items()}
+    changed = {key: value for key, value in flat(settings).items() if key not in own or own[key] != value}
     if config.backbone.has_weights_file:
         changed["backbone.weights"] = "..."
     return chosen | ({"dataset.path": "..."} if config.dataset.path else {}) | changed
 
 
-@functools.lru_cache(maxsize=64)
-def _defaults(groups: tuple[str, ...]) -> Json:
-    return flat(OmegaConf.to_container(composed(groups)))
+@functools.cache
+def _option(group: str, name: str) -> DictConfig:
+    """Return the settings of an option of a group by section, with those of the options that it extends.
+
+    The files are read as they are, since Hydra can't compose a second configuration within a job.
+    """
+    content = _file(f"{group}/{name}")
+    others = [each for each in content.pop("defaults", []) if each != "_self_"]
+    # Another option of the group stands there alone or as `<option>@<package>`, and one of another group as a mapping.
+    earlier = [_option(group, each.partition("@")[0]) for each in others if isinstance(each, str)]
+    # A file for several groups has a section for each.
+    merged = OmegaConf.merge(*earlier, content if group in content else {group: content})
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _choices(name: str) -> dict[str, str]:
+    """Return the options that a file chooses, by group."""
+    entries = [each for each in _file(name).get("defaults", []) if not isinstance(each, str)]
+    return {group.removeprefix("override /"): option for each in entries for group, option in each.items()}
+
+
+def _file(name: str) -> DictConfig:
+    """Return the content of a file in conf/; empty if it is not there, as for a result of another checkout."""
+    file = CONF / f"{name}.yaml"
+    content = OmegaConf.load(file) if file.exists() else OmegaConf.create({})
+    assert isinstance(content, DictConfig)
+    return content
 
 
 def command_line(changed: Json) -> str:

@@ -20,7 +20,7 @@ def folder(experiment, tmp_path, monkeypatch):
 
 
 def test_results_have_the_name_of_the_run_and_everything_is_used(experiment, folder, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "200")
     store = f"tracking.uri={experiment.config.tracking.uri}"
     assert call(cache_command.main, f"cache_folder={folder}", store, "--all") is None
     printed = capsys.readouterr().out

@@ -72,7 +72,7 @@ def test_a_run_whose_folder_is_elsewhere_has_the_tables_that_mlflow_stores(exper
 def test_a_folder_of_other_results_is_not_taken_for_the_run(experiment, tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     shutil.copy(experiment.config.tracking.uri.removeprefix("sqlite:///"), tmp_path / "mlflow.db")
-    mlflow.MlflowClient(uri).set_tag(experiment.run_id, "folder", str(tmp_path))
+    mlflow.MlflowClient(uri).set_tag(experiment.run_id, FOLDER, str(tmp_path))
     assert open_run(experiment.run_id, overrides=[f"tracking.uri={uri}"]).folder is None
 
 

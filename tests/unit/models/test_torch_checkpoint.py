@@ -26,7 +26,7 @@ def load(file):
 HEAD = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
 
 
-@pytest.mark.parametrize(("lite", "count"), zip(LITE.values(), (296, 386, 386), strict=True))
+@pytest.mark.parametrize(("lite", "count"), [*zip(LITE.values(), (296, 386, 386), strict=True)])
 def test_the_pinned_checkpoints(lite, count):
     tensors = read_checkpoint(lite.checkpoint, lite.sha256)
     assert len(tensors) == count
