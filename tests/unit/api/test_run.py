@@ -17,6 +17,7 @@ from pipeline.config.compose import CONF
 from pipeline.inputs.decoding import pixels
 from pipeline.models.saving import load_classifier
 from pipeline.system.errors import PipelineError
+from pipeline.tracking.tags import FOLDER
 
 
 @pytest.fixture

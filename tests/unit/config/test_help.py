@@ -22,7 +22,7 @@ def test_a_run_explains_itself_its_choices_and_the_keys_that_are_set():
     assert "  python -m pipeline seed=1\n" in text
     assert "  finetune=               article, default, full, light\n" in text
     assert "  train.learning_rate     Peak learning rate, the first setting to tune: " in text
-    assert "[a number > 0; default: 0.001]\n" in text
+    assert "[a number > 0; default: 0.001]" in " ".join(text.split())
     assert "python -m pipeline.train [-m]" in run_help("train", "", [])
 
 
