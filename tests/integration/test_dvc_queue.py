@@ -1,5 +1,6 @@
 """Experiments that DVC queues."""
 
+import json
 import subprocess
 import time
 from contextlib import suppress
@@ -8,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.tracking.tags import FOLDER
 from tests.support.checkouts import Checkout
 from tests.support.images import write_images
 
@@ -42,9 +44,10 @@ def test_queued_experiments_land_in_this_checkouts_store(checkout):
     assert all(run.info.artifact_uri.startswith(artifacts) for run in queued)
     assert all(Path(run.info.artifact_uri.removeprefix("file://"), "report", "report.html").exists() for run in queued)
     # DVC has deleted the folder that an experiment ran in; what a run names is in this checkout.
-    assert not any("folder" in run.data.tags for run in queued)
-    manifest = str(checkout.folder / "outputs" / "prepare" / "manifest.parquet")
-    assert all(manifest in each.dataset.source for run in queued for each in run.inputs.dataset_inputs)
+    assert not any(FOLDER in run.data.tags for run in queued)
+    sources = [json.loads(each.dataset.source)["uri"] for run in queued for each in run.inputs.dataset_inputs]
+    assert len(sources) == 6
+    assert all(Path(source).exists() for source in sources)
     shown = checkout.dvc("exp", "show", "--csv")
     # Each side names the other one's experiment.
     for run in queued:
