@@ -3,6 +3,7 @@
 import functools
 import re
 import shlex
+from dataclasses import fields
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -29,26 +30,34 @@ def differences(config: Config) -> Json:
     A group that neither conf/config.yaml nor the data set chooses comes first, and keys are compared with the values of
     its file. Folders and files of users are `...`, since results do not depend on their place.
     """
-    register_resolvers()
     settings = experiment_settings(config)
     names = {name: section["name"] for name, section in settings.items() if isinstance(section, dict)}
-    usual = _choices("config") | _choices(f"dataset/{names['dataset']}")
+    usual, own = _defaults(tuple(names.items()))
     chosen = {group: name for group, name in names.items() if name != usual.get(group)}
-    # The file of a data set may change the settings of other groups.
-    groups = sorted(names, key=lambda group: group == "dataset")
-    base = OmegaConf.masked_copy(_file("config"), [key for key in settings if key not in names])
-    merged = OmegaConf.merge(base, *(_option(group, names[group]) for group in groups))
-    # An option of another checkout may have no file here; then all settings are different.
-    known = all((CONF / group / f"{name}.yaml").exists() for group, name in names.items())
-    own = flat(OmegaConf.to_container(merged, resolve=True)) if known else {}
-    own |= {f"{group}.name": name for group, name in names.items()}
     changed = {key: value for key, value in flat(settings).items() if key not in own or own[key] != value}
     if config.backbone.has_weights_file:
         changed["backbone.weights"] = "..."
     return chosen | ({"dataset.path": "..."} if config.dataset.path else {}) | changed
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
+def _defaults(names: tuple[tuple[str, str], ...]) -> tuple[dict[str, str], Json]:
+    """Return the options that are chosen by default, by group, and the values that the options `names` give all keys.
+
+    Stages ask for the differences at each check of their results, and reading the files takes 20 milliseconds.
+    """
+    register_resolvers()
+    usual = _choices("config") | _choices(f"dataset/{dict(names)['dataset']}")
+    # The file of a data set may change the settings of other groups.
+    groups = sorted(names, key=lambda each: each[0] == "dataset")
+    base = OmegaConf.masked_copy(_file("config"), [key.name for key in fields(Config) if key.name not in dict(names)])
+    merged = OmegaConf.merge(base, *(_option(group, name) for group, name in groups))
+    # An option of another checkout may have no file here; then all settings are different.
+    known = all((CONF / group / f"{name}.yaml").exists() for group, name in names)
+    values = flat(OmegaConf.to_container(merged, resolve=True)) if known else {}
+    return usual, values | {f"{group}.name": name for group, name in names}
+
+
 def _option(group: str, name: str) -> DictConfig:
     """Return the settings of an option of a group by section, with those of the options that it extends.
 

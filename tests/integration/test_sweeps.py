@@ -1,4 +1,4 @@
-"""What survives: a killed process, a dead run, workers of every launcher; and what a search finds."""
+"""What survives: a killed process, a dead run, workers of every launcher."""
 
 import signal
 import subprocess
@@ -8,14 +8,10 @@ from contextlib import contextmanager
 
 import mlflow
 import pytest
-import yaml
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-from omegaconf import OmegaConf
 
-from pipeline.config.compose import CONF
 from pipeline.jobs.job import run_job
 from pipeline.storage.files import read_json, write_json
-from pipeline.sweeps.optuna_search import Search
 from pipeline.system import processes
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import part
@@ -249,67 +245,3 @@ def test_every_launcher_gives_the_same_and_knows_what_the_others_did(command, tm
         assert (tmp_path / "runs" / key / "train" / "history.csv").read_text() == file.read_text()
     assert sorted(run.data.params["seed"] for run in runs(tmp_path)) == ["1", "1", "2", "2", "3", "4", "5"]
     assert {run.info.status for run in runs(tmp_path)} == {"FINISHED"}
-
-
-@pytest.mark.slow
-def test_a_search_continues_its_study_and_ends_bad_trials(command, tmp_path, images):
-    settings = [
-        "hydra/sweeper=optuna",
-        f"hydra.sweeper.storage=sqlite:///{tmp_path}/optuna.db",
-        "hydra.sweeper.study=small",
-    ]
-    search = ["pipeline.train", "-m", *small(images, tmp_path, "train.epochs=3"), *settings]
-    searched = [
-        "hydra.sweeper.startup_trials=1",
-        "hydra.sweeper.warmup_epochs=0",
-        "train.learning_rate=tag(log,interval(1e-6,1e-1))",
-    ]
-    first = command(*search, *searched, "train.dropout=choice(0.0,0.5)", "hydra.sweeper.trials=2")
-    assert first.returncode == 0, first.stderr
-    second = command(*search, *searched, "train.dropout=choice(0.0,0.5)", "hydra.sweeper.trials=6")
-    assert second.returncode == 0, second.stderr
-    import optuna
-
-    study = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path}/optuna.db")
-    states = [trial.state.name for trial in study.trials]
-    assert len(states) == 6
-    assert set(states) == {"COMPLETE", "PRUNED"}
-    trials = [run for run in runs(tmp_path) if run.data.tags.get("study") == "small" and "trial" in run.data.tags]
-    assert sorted(run.data.tags["trial"] for run in trials) == list("012345")
-    assert {run.info.status for run in trials} == {"FINISHED", "KILLED"}
-    [search_run] = runs(tmp_path, "search")
-    assert search_run.data.metrics["search/val_accuracy"] == study.best_value
-    assert search_run.info.status == "FINISHED"
-    assert {run.data.tags[MLFLOW_PARENT_RUN_ID] for run in trials} == {search_run.info.run_id}
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    assert "search/history.png" in {file.path for file in client.list_artifacts(search_run.info.run_id, "search")}
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["sampler=best"], "hydra.sweeper.sampler: invalid value 'best'; expected one of tpe, random, grid, nsga2"),
-        (["objectives=[accuracy]"], "expected a list of val_accuracy, val_loss, seconds"),
-        (["storage=postgresql://me:secret@db/x"], "contains a password"),
-        (["trials=0"], "hydra.sweeper.trials: invalid value 0; expected an integer >= 1"),
-        ([], "the search space is empty"),
-    ],
-)
-def test_a_search_that_cannot_be_is_refused(overrides, message):
-    settings = yaml.safe_load((CONF / "hydra" / "sweeper" / "optuna.yaml").read_text()) | {"seed": 1}
-    del settings["_target_"]
-    for override in overrides:
-        name, _, value = override.partition("=")
-        settings[name] = yaml.safe_load(value)
-    with pytest.raises(PipelineError) as refused:
-        Search(settings, OmegaConf.create(), [])
-    assert message in str(refused.value)
-    assert "secret" not in str(refused.value)
-
-
-def test_nothing_is_begun_for_a_search_that_cannot_be(command, tmp_path, images):
-    ran = command("pipeline.train", "-m", "hydra/sweeper=optuna", *small(images, tmp_path))
-    assert ran.returncode == 1
-    assert "the search space is empty" in ran.stderr
-    assert "Traceback" not in ran.stderr
-    assert not (tmp_path / "mlflow.db").exists()

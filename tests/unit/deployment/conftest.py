@@ -1,19 +1,22 @@
-"""A small trained classifier, and the images it knows."""
+"""A small trained classifier, the images it knows, and the classifier as it is logged to MLflow."""
 
 from pathlib import Path
 from types import SimpleNamespace
 
 import keras
+import mlflow
 import numpy as np
 import pytest
 
-from pipeline.config.compose import composed
+from pipeline.config.compose import composed, configuration
 from pipeline.config.validate import check
 from pipeline.deployment.classifier import Classifier, load
-from pipeline.deployment.find_model import ModelReference
+from pipeline.deployment.find_model import ModelReference, find_model
+from pipeline.deployment.predictions import predict
 from pipeline.inputs.decoding import pixels
 from pipeline.models.classifier import build_classifier
 from pipeline.models.saving import save_classifier
+from pipeline.tracking.logged_model import log_model
 from tests.support.images import COLOURS
 
 CLASSES = list(COLOURS)
@@ -38,3 +41,28 @@ def trained(tmp_path_factory, images) -> SimpleNamespace:
 @pytest.fixture
 def classifier(trained) -> Classifier:
     return load(ModelReference(Path(trained.file), "a test"))
+
+
+@pytest.fixture(scope="module")
+def logged(trained, tmp_path_factory, empty_store):
+    """A classifier logged as evaluate logs it, calibrated; `uri` of the store, `run_id`."""
+    folder = tmp_path_factory.mktemp("logged")
+    (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
+    uri = f"sqlite:///{folder}/mlflow.db"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("served", (folder / "artifacts").as_uri()))
+    with mlflow.start_run() as run:
+        log_model(trained.file, "model", temperature=1.5, applied=True)
+    return SimpleNamespace(uri=uri, run_id=run.info.run_id, address=f"runs:/{run.info.run_id}/model")
+
+
+@pytest.fixture(scope="module")
+def expected(logged, trained):
+    """The answers that predict gives of the logged model, by file."""
+    classifier = load(find_model(logged.address, configuration([f"tracking.uri={logged.uri}"])))
+    assert classifier.calibration.temperature == 1.5
+    [batch] = predict([str(file) for file in trained.files], classifier, 64)
+    return {
+        str(file): (classifier.classes[each.probabilities.argmax()], each.probabilities)
+        for file, each in zip(trained.files, batch, strict=True)
+    }
