@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,17 +24,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def two_threads():
+def two_threads(import_path):
     """TensorFlow on two threads, in sessions that have imported it; its runtime fixes them when it starts."""
     if tensorflow := sys.modules.get("tensorflow"):
         tensorflow.config.threading.set_intra_op_parallelism_threads(2)
         tensorflow.config.threading.set_inter_op_parallelism_threads(2)
 
 
+@pytest.fixture(scope="session")
+def import_path() -> tuple[str, ...]:
+    """Folders that modules are imported from, before any test."""
+    return tuple(sys.path)
+
+
 @pytest.fixture(autouse=True)
-def same_import_path(monkeypatch):
+def same_import_path(import_path, monkeypatch):
     """The code of a model that MLflow loads comes before this checkout: processes of later tests would run it."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "path", [*import_path])
 
 
 @pytest.fixture(scope="session")
@@ -108,3 +115,14 @@ def experiment(tmp_path_factory, images, empty_store) -> FinishedExperiment:
         )
     )  # fmt: skip
     return FinishedExperiment(config, folder / "job", run_stages(config, folder / "job").key)
+
+
+@pytest.fixture
+def own_experiment(experiment, tmp_path) -> FinishedExperiment:
+    """A copy of the finished experiment with a store and a cache of its own, for a test that runs stages again."""
+    shutil.copytree(experiment.root, tmp_path / "job")
+    shutil.copytree(experiment.config.cache_folder, tmp_path / "cache")
+    shutil.copy(experiment.root.parent / "mlflow.db", tmp_path / "mlflow.db")
+    tracking = replace(experiment.config.tracking, uri=f"sqlite:///{tmp_path}/mlflow.db")
+    config = replace(experiment.config, tracking=tracking, cache_folder=f"{tmp_path}/cache")
+    return FinishedExperiment(config, tmp_path / "job", experiment.key)

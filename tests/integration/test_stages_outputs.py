@@ -153,11 +153,11 @@ def test_epochs_go_on_from_one_phase_to_the_next(experiment):
     assert list(train) == ["epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy"]
 
 
-def test_from_scratch_and_elsewhere_every_file_is_the_same_to_the_last_byte(experiment, tmp_path):
+def test_from_scratch_and_elsewhere_every_file_is_the_same_to_the_last_byte(experiment, own_experiment, tmp_path):
     """So no result holds a date, an id or a path, and none depends on what a cache held."""
     shutil.copytree(experiment.config.dataset.path, tmp_path / "moved")
     dataset = replace(experiment.config.dataset, path=f"{tmp_path}/moved")
-    again = replace(experiment.config, dataset=dataset, cache_folder=f"{tmp_path}/empty")
+    again = replace(own_experiment.config, dataset=dataset, cache_folder=f"{tmp_path}/empty")
     assert run_stages(again, tmp_path / "again").key == experiment.key
     # When and where it was computed, and how fast.
     own = {"run.json", "speed.json"}
@@ -182,10 +182,11 @@ def test_from_scratch_and_elsewhere_every_file_is_the_same_to_the_last_byte(expe
         (["finetune.epochs=2"], ["finetune", "evaluate", "report"]),
     ],
 )  # fmt: skip
-def test_of_a_finished_experiment_the_stages_run_again_that_a_setting_reaches(experiment, tmp_path, overrides, reruns):
-    shutil.copytree(experiment.root, tmp_path / "job")
-    run_stages(with_overrides(experiment.config, *overrides), tmp_path / "job")
-    assert recomputed(experiment, tmp_path / "job") == reruns
+def test_of_a_finished_experiment_the_stages_run_again_that_a_setting_reaches(
+    experiment, own_experiment, overrides, reruns
+):
+    run_stages(with_overrides(own_experiment.config, *overrides), own_experiment.root)
+    assert recomputed(experiment, own_experiment.root) == reruns
 
 
 def recomputed(experiment, root: Path) -> list[str]:
@@ -216,15 +217,14 @@ def test_what_a_warm_cache_holds_of_other_settings_changes_no_figure(configure, 
             assert (warm / "train" / file).read_bytes() == (cold / "train" / file).read_bytes(), (overrides, file)
 
 
-def test_a_calibrated_experiment_has_the_temperature_in_its_model_and_its_figures(experiment, tmp_path):
+def test_a_calibrated_experiment_has_the_temperature_in_its_model_and_its_figures(experiment, own_experiment):
     """And robustness is measured where it is configured."""
     import mlflow
 
     config = with_overrides(
-        experiment.config, "evaluate.calibrate=yes", "evaluate.corruptions=all", "evaluate.corruption_images=4"
+        own_experiment.config, "evaluate.calibrate=yes", "evaluate.corruptions=all", "evaluate.corruption_images=4"
     )
-    root = tmp_path / "job"
-    shutil.copytree(experiment.root, root)
+    root = own_experiment.root
     run_stages(config, root)
     assert recomputed(experiment, root) == ["evaluate", "report"]
     out = root / "evaluate"
@@ -252,11 +252,10 @@ def test_a_calibrated_experiment_has_the_temperature_in_its_model_and_its_figure
     assert "gaussian noise" in (root / "report" / "report.html").read_text()
 
 
-def test_test_time_augmentation_is_evaluated_calibrated_and_charged_alike(experiment, tmp_path):
-    config = with_overrides(experiment.config, "evaluate.tta=flip")
-    shutil.copytree(experiment.root, tmp_path / "job")
-    run_stages(config, tmp_path / "job", "evaluate")
-    out = tmp_path / "job" / "evaluate"
+def test_test_time_augmentation_is_evaluated_calibrated_and_charged_alike(experiment, own_experiment):
+    config = with_overrides(own_experiment.config, "evaluate.tta=flip")
+    run_stages(config, own_experiment.root, "evaluate")
+    out = own_experiment.root / "evaluate"
     found, calibration = pd.read_parquet(out / "predictions.parquet"), read_json(out / "calibration.json")
     plain = pd.read_parquet(experiment.root / "evaluate" / "predictions.parquet")
     best = read_json(out / "metrics.json")["best"]

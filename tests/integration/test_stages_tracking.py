@@ -148,26 +148,28 @@ def test_the_logged_model_predicts_like_the_saved_one(experiment):
     assert len(models) == 1
 
 
-def test_a_forced_repeat_is_a_new_run_that_holds_what_another_one_computed(experiment, tmp_path):
-    shutil.copytree(experiment.root, tmp_path / "job")
-    run_stages(experiment.config, tmp_path / "job", "evaluate", repeat=True)
-    first = read_json(tmp_path / "job" / "train" / "run.json")["run_id"]
-    second = ledger_of(experiment.key, experiment.config).run_id
-    assert second != first == experiment.run_id
-    run = experiment.client.get_run(second)
+def test_a_forced_repeat_is_a_new_run_that_holds_what_another_one_computed(own_experiment):
+    # What is not yet logged to this store is logged, not repeated.
+    run_stages(own_experiment.config, own_experiment.root)
+    run_stages(own_experiment.config, own_experiment.root, "evaluate", repeat=True)
+    first = read_json(own_experiment.root / "train" / "run.json")["run_id"]
+    second = ledger_of(own_experiment.key, own_experiment.config).run_id
+    assert second != first == own_experiment.run_id
+    run = own_experiment.client.get_run(second)
     assert computed_by(run.data.tags)["train"] == first
     assert computed_by(run.data.tags)["evaluate"] == second
-    assert steps(experiment.config, second, "training/val_loss") == list(range(1, 12))
-    took = read_json(tmp_path / "job" / "train" / "run.json")["seconds"]
+    assert steps(own_experiment.config, second, "training/val_loss") == list(range(1, 12))
+    took = read_json(own_experiment.root / "train" / "run.json")["seconds"]
     assert run.data.metrics["seconds/train"] == took > 0
     assert run.data.metrics["seconds/evaluate"] > 0
 
 
-def test_another_store_gets_the_whole_experiment_and_nothing_is_computed(experiment, empty_store, tmp_path):
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    shutil.copytree(experiment.root, tmp_path / "job")
-    tracking = replace(experiment.config.tracking, uri=f"sqlite:///{tmp_path}/mlflow.db", system_metrics_interval=None)
-    config = replace(experiment.config, tracking=tracking)
+def test_another_store_gets_the_whole_experiment_and_nothing_is_computed(
+    experiment, own_experiment, empty_store, tmp_path
+):
+    shutil.copy(empty_store, tmp_path / "other.db")
+    tracking = replace(experiment.config.tracking, uri=f"sqlite:///{tmp_path}/other.db", system_metrics_interval=None)
+    config = replace(own_experiment.config, tracking=tracking)
     assert run_stages(config, tmp_path / "job").key == experiment.key
     [run] = mlflow.MlflowClient(tracking.uri).search_runs(["1"])
     assert run.data.tags["complete"] == "true"
