@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.config.help import CommandParser
 from pipeline.system.cli import add_overrides, run_command
+from pipeline.system.terminal import waiting
 
 # Number of entries in a list without `--all`.
 _LIMIT = 40
@@ -42,20 +43,23 @@ def cache(args: argparse.Namespace) -> None:
     Raises:
         PipelineError: The cache can't be pruned, since it is not writable.
     """
-    # These imports are slow, and --help does not need them.
     from pipeline.config.compose import configuration
-    from pipeline.disk.contents import contents, job_folders
-    from pipeline.disk.parts import parts
-    from pipeline.disk.prune import prune
-    from pipeline.disk.tables import print_contents, print_parts, print_pruned
     from pipeline.system.paths import resolve
 
     config = configuration(args.overrides)
-    folder = args.folder or resolve(config.cache_folder)
-    jobs = job_folders(folder)
-    found, limit = contents(folder, jobs), None if args.all else _LIMIT
+    folder, limit = args.folder or resolve(config.cache_folder), None if args.all else _LIMIT
+    # These imports are slow, and --help does not need them.
+    with waiting("measuring files"):
+        from pipeline.disk.contents import contents, job_folders
+        from pipeline.disk.parts import parts
+        from pipeline.disk.prune import prune
+        from pipeline.disk.tables import print_contents, print_parts, print_pruned
+
+        jobs = job_folders(folder)
+        found = contents(folder, jobs)
+        held = parts(config.tracking, folder, jobs, found) if args.prune is None else []
     if args.prune is None:
-        print_parts(parts(config.tracking, folder, jobs, found), folder)
+        print_parts(held, folder)
         print_contents(found, limit)
     else:
         pruned = prune(folder, found, args.prune, dry_run=args.dry_run)

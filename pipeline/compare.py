@@ -9,6 +9,7 @@ from pipeline.config.help import CommandParser
 from pipeline.evaluation.metrics import RANKING_METRICS
 from pipeline.storage.files import whole_file
 from pipeline.system.cli import add_overrides, add_selection, parse_selection, run_command
+from pipeline.system.terminal import waiting
 
 
 def main() -> None:
@@ -54,18 +55,21 @@ def compare(args: argparse.Namespace) -> None:
     Raises:
         PipelineError: There are no experiments to compare, or their test images differ.
     """
-    # These imports take seconds, and --help does not need them.
-    from pipeline.comparison.experiments import find, make_rows, select
-    from pipeline.comparison.output import as_frame, print_best, print_comparison, write_comparison
-    from pipeline.comparison.ranking import rank, winner
     from pipeline.config.compose import configuration
-    from pipeline.tracking.store import ui_address
 
     config = configuration(args.overrides)
-    experiments = find(config.tracking, query=args.filter, sweep=args.sweep, run_ids=args.runs)
-    selection = select(experiments, strict=args.runs is not None, test=args.test)
-    ranking = rank(make_rows(selection.experiments), args.metric, config.evaluate.top_k, config.evaluate.confidence)
-    chosen = winner(ranking, args.cost)
+    # These imports take seconds, and --help does not need them.
+    with waiting("reading runs from MLflow"):
+        from pipeline.comparison.experiments import find, make_rows, select
+        from pipeline.comparison.output import as_frame, print_best, print_comparison, write_comparison
+        from pipeline.comparison.ranking import rank, winner
+        from pipeline.tracking.store import ui_address
+
+        experiments = find(config.tracking, query=args.filter, sweep=args.sweep, run_ids=args.runs)
+    with waiting("testing differences"):
+        selection = select(experiments, strict=args.runs is not None, test=args.test)
+        ranking = rank(make_rows(selection.experiments), args.metric, config.evaluate.top_k, config.evaluate.confidence)
+        chosen = winner(ranking, args.cost)
     if args.best:
         print_best(ranking, chosen, args.cost)
     else:
@@ -75,7 +79,8 @@ def compare(args: argparse.Namespace) -> None:
             as_frame(ranking).to_csv(unfinished, index=False)
     if args.html:
         server = ui_address(config.tracking)
-        write_comparison(args.html, ranking, selection, chosen=chosen, cost=args.cost, server=server)
+        with waiting("drawing the page"):
+            write_comparison(args.html, ranking, selection, chosen=chosen, cost=args.cost, server=server)
         print(f"Page: {args.html}", file=sys.stderr)
 
 

@@ -20,7 +20,7 @@ def main() -> None:
         examples=[
             "photos/",
             "models:/classifier@champion 'photos/**/*.jpg' --top 3 --format table",
-            "outputs/train/model.keras photos/ --output predictions.csv --html least_confident.html",
+            "outputs/train/model.keras photos/ --out predictions.csv --html least_confident.html",
         ],
     )
     parser.usage = "%(prog)s [MODEL] PATHS... [options]"
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument(
         "--format", choices=["csv", "jsonl", "table"], default="csv", help="output format (default: csv)"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="output file (default: standard output)")
+    parser.add_argument("--out", "--output", type=Path, metavar="FILE", help="output file (default: standard output)")
     parser.add_argument(
         "--top",
         type=whole_number(1),
@@ -94,7 +94,7 @@ def predict(args: argparse.Namespace) -> None:
         from pipeline.deployment.prediction_output import Outputs, predict_files
         from pipeline.deployment.predictions import PassedOver
 
-    outputs = Outputs(args.output, args.format, args.top, heatmaps=args.gradcam, gallery=args.html)
+    outputs = Outputs(args.out, args.format, args.top, heatmaps=args.gradcam, gallery=args.html)
     passed_over = PassedOver()
     with waiting("loading the classifier"):
         classifier = load(reference, args.tta)

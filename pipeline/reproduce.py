@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.config.help import CommandParser
 from pipeline.system.cli import add_overrides, run_command
+from pipeline.system.terminal import waiting
 
 
 def main() -> None:
@@ -17,12 +18,12 @@ def main() -> None:
     parser = CommandParser(
         "reproduce",
         main.__doc__,
-        examples=["1a2b3c4d", "1a2b3c4d --here", "1a2b3c4d --into again --tolerance 1e-4"],
+        examples=["1a2b3c4d", "1a2b3c4d --here", "1a2b3c4d --out again --tolerance 1e-4"],
         keys=["tracking.uri"],
     )
     parser.add_argument("run", metavar="RUN", help="id of a complete MLflow run, or its first characters")
     parser.add_argument(
-        "--into", type=Path, metavar="DIR", help="folder for code and results (default: reproduced/<run>)"
+        "--out", "--into", type=Path, metavar="DIR", help="folder for code and results (default: reproduced/<run>)"
     )
     parser.add_argument("--here", action="store_true", help="use this environment instead of one from the lock file")
     parser.add_argument(
@@ -38,12 +39,14 @@ def reproduce(args: argparse.Namespace) -> int:
     Raises:
         PipelineError: The run has no commit, or can't be rerun.
     """
-    # pandas and MLflow take seconds to import, and --help does not need them.
     from pipeline.config.compose import configuration
-    from pipeline.deployment.reproduction import print_figures, run_again, verdict
 
     tracking = configuration(args.overrides).tracking
-    run, figures = run_again(args.run, tracking, folder=args.into, make_environment=not args.here)
+    # pandas and MLflow take seconds to import, and --help does not need them.
+    with waiting("loading MLflow"):
+        from pipeline.deployment.reproduction import print_figures, run_again, verdict
+
+    run, figures = run_again(args.run, tracking, folder=args.out, make_environment=not args.here)
     print_figures(run, figures, args.tolerance)
     return int(verdict(figures, args.tolerance) == "different")
 

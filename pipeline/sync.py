@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.config.help import CommandParser
 from pipeline.system.cli import add_overrides, run_command
+from pipeline.system.terminal import waiting
 
 
 def main() -> None:
@@ -26,19 +27,22 @@ def sync(args: argparse.Namespace) -> None:
     Raises:
         PipelineError: Some runs could not be delivered; all others were delivered.
     """
-    # MLflow takes seconds to import, and --help does not need it.
     from pipeline.config.compose import configuration
-    from pipeline.jobs.run_stages import log_outputs
     from pipeline.system.paths import resolve
-    from pipeline.tracking.outbox import deliver_all
-    from pipeline.tracking.store import connect, store_uri
 
     config = configuration(args.overrides)
-    if store_uri(config.tracking).startswith("sqlite"):
-        # Files are found again if the checkout was moved.
-        connect(config.tracking)
     folder = args.folder or resolve(config.cache_folder)
-    print("\n".join(deliver_all(folder)) or f"No pending data in {folder}")
+    # MLflow takes seconds to import, and --help does not need it.
+    with waiting("looking for what the store has not"):
+        from pipeline.jobs.run_stages import log_outputs
+        from pipeline.tracking.outbox import deliver_all
+        from pipeline.tracking.store import connect, store_uri
+
+        if store_uri(config.tracking).startswith("sqlite"):
+            # Files are found again if the checkout was moved.
+            connect(config.tracking)
+        delivered = deliver_all(folder)
+    print("\n".join(delivered) or f"No pending data in {folder}")
     if args.folder is None and log_outputs(config):
         print("The results in outputs/ are in the store")
 

@@ -18,7 +18,7 @@ from pipeline.config.texts import quoted, quoted_at
 from pipeline.storage.files import Json, file_sha256
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE, resolve
-from pipeline.system.terminal import table_console
+from pipeline.system.terminal import table_console, waiting
 from pipeline.tracking.tags import LOCK_SHA256, internal
 
 LOCK = "requirements.lock"
@@ -60,7 +60,8 @@ def run_again(
     Raises:
         PipelineError: There is no such run, its code or configuration was not recorded, or the rerun failed.
     """
-    run = find_run(name, find(tracking))
+    with waiting("reading runs from MLflow"):
+        run = find_run(name, find(tracking))
     file, commit, lock = run.file("config.yaml"), run.tags.get("git_commit"), internal(run.tags, LOCK_SHA256)
     if not (file and commit and lock):
         raise PipelineError(
@@ -102,7 +103,7 @@ def check_out(commit: str, lock_sha256: str, folder: Path) -> None:
         PipelineError: The folder exists, the commit does not exist, or its lock file has a different digest.
     """
     if folder.exists():
-        raise PipelineError(f"{folder} exists; delete it, or give another folder with --into DIR")
+        raise PipelineError(f"{folder} exists; delete it, or give another folder with --out DIR")
     try:
         _git("clone", "--quiet", "--no-checkout", str(CODE), str(folder))
         _git("-C", str(folder), "checkout", "--quiet", "--detach", commit)

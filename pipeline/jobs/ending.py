@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipeline.reports.index_page import INDEX
 from pipeline.storage.files import read_json
 from pipeline.system.errors import PipelineError
 
@@ -32,6 +33,8 @@ def result_lines(root: Path, confidence: float) -> list[str]:
     ]
     if (report := root / "report" / "report.html").exists():
         lines.append(f"  report   {_shown(report)}")
+    if (index := root / INDEX).exists():
+        lines.append(f"  index    {_shown(index)}: all pages and files")
     return [*lines, "  MLflow   make ui"]
 
 

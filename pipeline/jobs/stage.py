@@ -19,6 +19,7 @@ from pipeline.jobs.identity import Experiment
 from pipeline.jobs.job_folders import record
 from pipeline.jobs.results import RUN, SharedResults, read_result, result_name
 from pipeline.jobs.work import read_counts, work_of
+from pipeline.reports.index_page import write_index
 from pipeline.stages import STAGES, declaration
 from pipeline.stages.settings import Places, stage_settings
 from pipeline.storage.cache import Cache
@@ -103,6 +104,8 @@ def execute(stage: str, experiment: Experiment, *, repeat: bool = False) -> bool
                     shared.add(stage, key, folder)
                 logged = run.log_stage(folder)
                 _log_later_stages(stage, experiment, run)
+                if stage == STAGES[-1]:
+                    write_index(root, STAGES, run.origin(), image_folder(config.dataset))
     except OSError as error:
         if error.errno not in _DISK:
             raise

@@ -40,7 +40,7 @@ def write_report(file: Path, evaluation: Evaluation, training: list[Chart]) -> N
     write_page(
         "report.html",
         file,
-        title=f"{experiment['backbone']['name']} on {experiment['dataset']['name']}",
+        title=f"{experiment['backbone']['name']} on {_data(evaluation)}",
         subtitle=f"{phase}, the better phase on validation; {figures['images']} test images; seed {experiment['seed']}",
         best=best,
         phases=PHASES,
@@ -78,13 +78,19 @@ def _cards(gallery: pd.DataFrame) -> list[dict]:
     return gallery.assign(**uris).to_dict("records")
 
 
+def _data(evaluation: Evaluation) -> str:
+    """Return the name of the data set, or its number of classes, since results do not depend on a folder's name."""
+    dataset = evaluation.experiment["dataset"]
+    return f"{len(evaluation.classes)} classes" if dataset["source"] in ("folder", "csv") else dataset["name"]
+
+
 def summary(evaluation: Evaluation) -> str:
     """Summarise the results of an experiment in a few lines of Markdown."""
     figures, metrics, experiment = evaluation.best_metrics, evaluation.metrics, evaluation.experiment
     lines = [
         f"Test accuracy **{figures['accuracy']:.4f}** ({figures['accuracy_low']:.4f} to {figures['accuracy_high']:.4f}) "
         f"on {figures['images']} images: "
-        f"**{experiment['backbone']['name']}** on **{experiment['dataset']['name']}**, {PHASE_NAMES[evaluation.best]} (the better phase on validation), "
+        f"**{experiment['backbone']['name']}** on **{_data(evaluation)}**, {PHASE_NAMES[evaluation.best]} (the better phase on validation), "
         f"seed {experiment['seed']}. " + verdict(metrics["comparison"], experiment["evaluate"]["confidence"]),
         "",
         "| | " + " | ".join(PHASE_NAMES[phase] for phase in PHASES) + " |",

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import subprocess
+from dataclasses import dataclass
 
 from pipeline.storage.files import content_digest, file_sha256, text_sha256
 from pipeline.system.paths import CODE, LOCKS
@@ -16,6 +17,19 @@ log = logging.getLogger(__name__)
 
 # Files and folders of the checkout whose content decides what a run computes.
 _CODE = ("conf", "dvc.yaml", "pipeline")
+
+
+@dataclass(frozen=True)
+class RunOrigin:
+    """Run in MLflow that holds an experiment's results, for people."""
+
+    run_id: str
+    name: str = ""
+    page: str = ""
+    """Address in MLflow's user interface; empty if the store is unreachable."""
+    commit: str = ""
+    """Commit of the code; empty if it is unknown."""
+    user: str = ""
 
 
 def origin() -> dict[str, str]:

@@ -19,10 +19,11 @@ from pipeline.system.processes import defer_interrupts, interrupted
 from pipeline.tracking.ledger import PendingLog, ledger_of, pending_run_id
 from pipeline.tracking.metric_names import epoch_metrics, reported_epochs
 from pipeline.tracking.new_run import RunRecord, create_run
+from pipeline.tracking.origin import RunOrigin
 from pipeline.tracking.outbox import Outbox, retry_until
 from pipeline.tracking.run_finder import StageContext, find_run, mark_dead
 from pipeline.tracking.stage_log import StageLog
-from pipeline.tracking.store import connect, mask_secrets, store_uri, unusable
+from pipeline.tracking.store import connect, mask_secrets, store_uri, ui_address, unusable
 from pipeline.tracking.tags import BEGUN, FOLDER, PROCESS, computed_by, with_stage
 
 log = logging.getLogger(__name__)
@@ -129,6 +130,18 @@ class ExperimentRun:
             self._client.set_tag(self.run_id, name, value)
         except MlflowException as error:
             log.warning("tracking: the tag %s could not be set: %s", name, mask_secrets(error))
+
+    def origin(self) -> RunOrigin:
+        """Return the name, the page and the code of the run, as far as the store tells them."""
+        try:
+            run = self._client.get_run(self.run_id)
+        except MlflowException:
+            return RunOrigin(self.run_id)
+        page = f"{ui_address(self._tracking)}/#/experiments/{run.info.experiment_id}/runs/{self.run_id}"
+        tags = run.data.tags
+        return RunOrigin(
+            self.run_id, run.info.run_name or "", page, tags.get("git_commit", ""), tags.get("mlflow.user", "")
+        )
 
     def end(self, status: str) -> None:
         """End the run in MLflow as FINISHED, FAILED or KILLED, or save this status if the store is unreachable."""

@@ -100,7 +100,7 @@ class StageLog:
         """Return the description of the run in MLflow: a link to the report, and the summary."""
         experiment_id = self._client.get_run(self._run_id).info.experiment_id
         report = f"#/experiments/{experiment_id}/runs/{self._run_id}/artifacts/report/report.html"
-        return f"[Report]({report}). {summary.read_text(encoding='utf-8')}"
+        return f"[Report]({report}), data set {self._run.dataset}. {summary.read_text(encoding='utf-8')}"
 
     def _log_data(self, folder: Path) -> dict[str, str]:
         """Log the images of each split as inputs of the run, and return their digests as tags."""

@@ -1,9 +1,11 @@
 """The real stages on made images: their files and their figures."""
 
+import html
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote, urlencode, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -46,7 +48,7 @@ def decode(folder: Path, rows: pd.DataFrame) -> np.ndarray:
 
 
 def test_each_stage_leaves_exactly_its_files(experiment):
-    assert folders(experiment.root) == sorted(FILES)
+    assert folders(experiment.root) == sorted([*FILES, "index.html"])
     for stage, files in FILES.items():
         assert set(folders(experiment.root / stage)) == files
 
@@ -144,6 +146,20 @@ def test_the_report_is_one_file_that_loads_nothing_and_shows_the_result(experime
     assert "python -m pipeline dataset=folder dataset.path=..." in page
     predictions = pd.read_parquet(experiment.root / "evaluate" / "predictions.parquet")
     assert sum(path in page for path in predictions["path"]) == min(12, experiment.config.evaluate.gallery)
+
+
+def test_the_index_links_every_file_the_images_and_the_run(experiment, images):
+    page = (experiment.root / "index.html").read_text()
+    links = [urlsplit(html.unescape(link)) for link in re.findall(r'href="([^"]*)"', page)]
+    [run] = [link for link in links if link.netloc]
+    assert run.fragment.endswith(f"/runs/{experiment.run_id}")
+    linked = {unquote(link.path) for link in links if not link.netloc}
+    assert linked == {f"{stage}/{file}" for stage, files in FILES.items() for file in files}
+    asked = {link.query for link in links if link.query}
+    assert asked == {urlencode({"images": f"{images.as_uri()}/"})}
+    tags = experiment.client.get_run(experiment.run_id).data.tags
+    assert tags["mlflow.runName"] in html.unescape(page)
+    assert tags.get("git_commit", "")[:10] in page
 
 
 def test_epochs_go_on_from_one_phase_to_the_next(experiment):

@@ -83,7 +83,7 @@ def test_rows_are_in_order_and_hold_what_the_classifier_predicts(command, traine
 def test_a_list_on_standard_input_as_json_lines_to_a_file(command, trained, tmp_path):
     asked = [str(file) for file in trained.files[:3]]
     ran = subprocess.run(
-        [sys.executable, "-m", "pipeline.predict", str(trained.file), "-", "--format", "jsonl", "--output", "rows.jsonl", "--top", "9"],
+        [sys.executable, "-m", "pipeline.predict", str(trained.file), "-", "--format", "jsonl", "--out", "rows.jsonl", "--top", "9"],
         input="\n".join([*asked, "none.png"]), cwd=tmp_path, env=command.environment, capture_output=True, text=True,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
