@@ -56,7 +56,8 @@ def run(config: Config, phase: str, places: Places, inputs: Path) -> Json:
         inputs: Folder of the earlier stages' outputs.
 
     Returns:
-        `phase`, and the learning rates `suggested` (None without a clear minimum of the loss) and `configured`.
+        `phase`, and the learning rates `suggested` (None without a clear minimum of the loss), `lowest` (at the minimum of
+        the moving average) and `configured`.
 
     Raises:
         PipelineError: The first loss is not finite.
@@ -69,17 +70,19 @@ def run(config: Config, phase: str, places: Places, inputs: Path) -> Json:
     find_lr = config.find_lr
     table, suggested = suggest_rate(_losses(task, context, find_lr), find_lr.low, find_lr.high, find_lr.steps)
     configured, folder = getattr(config, phase).learning_rate, inputs / "find_lr"
-    figures = {"phase": phase, "suggested": suggested, "configured": configured}
+    lowest = float(table["learning_rate"][table["smoothed"].idxmin()])
+    figures = {"phase": phase, "suggested": suggested, "lowest": lowest, "configured": configured}
     with whole_folder(folder) as out:
         table.to_csv(out / "rates.csv", index=False)
         plot_rate_range(table, suggested, configured, out / "find_lr.png")
         write_json(out / "suggestion.json", figures)
-    _report(phase, suggested, configured, folder / "find_lr.png")
+    _report(figures, folder / "find_lr.png")
     _warn_of_repetitions(phase, len(data.train_indices), task.phase.batch_size, len(table))
     return figures
 
 
-def _report(phase: str, suggested: float | None, configured: float, chart: Path) -> None:
+def _report(figures: Json, chart: Path) -> None:
+    phase, suggested, configured = figures["phase"], figures["suggested"], figures["configured"]
     if suggested is None:
         log.warning(
             "%s.learning_rate: no suggestion, since the loss has no clear minimum between find_lr.low and find_lr.high; change these, "
@@ -88,8 +91,8 @@ def _report(phase: str, suggested: float | None, configured: float, chart: Path)
         )  # fmt: skip
         return
     log.info(
-        "%s.learning_rate: suggested %.2g (where the loss falls fastest), configured %.2g (%s). See %s",
-        phase, suggested, configured, _compared(configured / suggested), chart,
+        "%s.learning_rate: suggested %.2g, where the loss falls fastest; it is lowest at %.2g. Configured: %.2g (%s). See %s",
+        phase, suggested, figures["lowest"], configured, _compared(configured / suggested), chart,
     )  # fmt: skip
 
 

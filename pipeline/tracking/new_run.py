@@ -98,7 +98,7 @@ def log_rate_range(config: Config, folder: Path, figures: Json) -> None:
     Args:
         config: Configuration of the experiment.
         folder: Folder of the test's files, with the curve in rates.csv.
-        figures: `phase`, and the learning rates `suggested` (may be None) and `configured`.
+        figures: `phase`, and the learning rates `suggested` (may be None), `lowest` and `configured`.
 
     Raises:
         PipelineError: The store can't be used.
@@ -108,7 +108,7 @@ def log_rate_range(config: Config, folder: Path, figures: Json) -> None:
         name = f"find_lr {config.backbone.name} {dataset_name(config.dataset)}, {figures['phase']}"
         tags = {"role": "find_lr", "mlflow.source.name": "pipeline.find_lr", **origin()}
         run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
-        known = {key: figures[key] for key in ("suggested", "configured") if figures[key] is not None}
+        known = {key: figures[key] for key in ("suggested", "lowest", "configured") if figures[key] is not None}
         metrics = metrics_of_now({f"find_lr/{key}": value for key, value in known.items()})
         for step, row in enumerate(pd.read_csv(folder / "rates.csv").to_dict("records"), start=1):
             metrics += metrics_of_now({f"find_lr/{key}": value for key, value in row.items()}, step)

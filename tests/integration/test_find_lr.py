@@ -70,10 +70,12 @@ def test_the_command_finds_draws_and_logs_a_rate(command, images, tmp_path):
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     [run] = client.search_runs(["1"], "tags.role = 'find_lr'")
     assert run.data.metrics.get("find_lr/suggested") == pytest.approx(suggestion["suggested"])
+    assert run.data.metrics["find_lr/lowest"] == pytest.approx(suggestion["lowest"])
     assert ("no suggestion" in ran.stderr) == (suggestion["suggested"] is None)
     logged = sorted(client.get_metric_history(run.info.run_id, "find_lr/smoothed"), key=lambda metric: metric.step)
     rates = pd.read_csv(folder / "rates.csv")
     assert 1 < len(rates) <= 20
+    assert suggestion["lowest"] == pytest.approx(rates["learning_rate"][rates["smoothed"].argmin()])
     assert [metric.value for metric in logged] == pytest.approx(rates["smoothed"].tolist())
 
 
