@@ -20,6 +20,7 @@ from pipeline.config.validate import ConfigError, check, known_keys, unknown
 from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE
+from pipeline.system.wording import some
 
 CONF = CODE / "conf"
 PARAMS = CODE / "params.yaml"
@@ -34,6 +35,8 @@ _NETWORK = {
     *("experiment", "backbone", "backbone.weights", "backbone.constructor", "image_size"),
     *("finetune", "finetune.unfreeze", "finetune.phases", "finetune.rate_factors"),
 }
+# Number of options that an error names; conf/ has more backbones.
+_LISTED = 12
 _OVERRIDE = re.compile(r"^([+~]*)([A-Za-z_][\w./@:-]*)(=|$)")
 
 
@@ -217,7 +220,8 @@ def _unknown_option(override: Override, value: str) -> str | None:
     group = override.key_or_group
     if group not in GROUPS or (value in (*GROUPS[group], "null") and (group == "experiment" or value != "null")):
         return None
-    return f"{group}={unknown(f'file in conf/{group}/', value, GROUPS[group])} (available: {', '.join(GROUPS[group])})"
+    there = some(GROUPS[group], _LISTED)
+    return f"{group}={unknown(f'file in conf/{group}/', value, GROUPS[group])} (available: {there})"
 
 
 def _normalise_override(override: str) -> str:

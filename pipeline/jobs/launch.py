@@ -133,6 +133,8 @@ def _start(arguments: Sequence[str], stage: str | None, *, repeat: bool) -> None
             raise PipelineError(f"{key}: {folder.absolute()} is not writable; choose another folder for the results")
         if stage != "prepare" and not configs[0].plan:
             check_networks(compose.network_configurations(complete), job_follows=not sweeps)
+        if "${" not in str(folder):
+            _make_folder(key, folder)
     if sweeps:
         # The overrides are the sweep's name, so repeating the command resumes the sweep. Hydra sets it for every job.
         complete.append(f"+hydra.job.env_set.{SWEEP}={quote_literally(' '.join(overrides))}")
@@ -145,6 +147,16 @@ def _start(arguments: Sequence[str], stage: str | None, *, repeat: bool) -> None
     hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(job)()
     if job.error:
         raise job.error
+
+
+def _make_folder(key: str, folder: Path) -> None:
+    """Create the folder of the jobs, since Hydra would print a traceback where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PipelineError(
+            f"{key}: {folder.absolute()} can't be created ({error.strerror}); choose another folder for the results"
+        ) from error
 
 
 def _print_plan(stage: str | None, config: Config, folder_of: Callable[[str], Path]) -> None:

@@ -21,7 +21,7 @@ _PAGES = {
     "label_issues.html": ("Label issues", "training images whose label is doubtful"),
     "duplicates.html": ("Duplicates", "files that show the same image"),
 }
-_FILES = {
+_FILES = {file: about for file, (_, about) in _PAGES.items()} | {
     "manifest.parquet": "one row for each image: path, label, split, digest, size",
     "classes.json": "names of the classes, in the order of the network's outputs",
     "quarantine.csv": "files that were left out, with reasons",
@@ -29,10 +29,20 @@ _FILES = {
     "model.keras": "the classifier, for Keras",
     "history.csv": "loss and accuracy of each epoch",
     "metrics.json": "figures of the stage",
+    "rates.csv": "learning rate of each batch",
+    "augmentation.npz": "examples of augmented images",
     "label_issues.csv": "doubtful labels, most doubtful first",
     "predictions.parquet": "probabilities of each test image",
     "per_class.csv": "precision and recall of each class",
     "confusion.csv": "test images by label and prediction",
+    "predicted_classes.csv": "label and prediction of each test image, for DVC's plots",
+    "curves.csv": "ROC and precision-recall curves",
+    "reliability.csv": "confidence and accuracy by bin",
+    "corruptions.csv": "accuracy on corrupted test images",
+    "gallery.csv": "test images that the report shows",
+    "gallery.npz": "their pixels and heat maps",
+    "speed.json": "milliseconds for one prediction",
+    "summary.md": "the result in a few lines",
     "headline.json": "the figures of DVC's tables",
     "calibration.json": "temperatures fitted on the validation images",
     "run.json": "when and where the result was computed, and digests of its files",
@@ -48,7 +58,7 @@ def write_index(root: Path, stages: Sequence[str], origin: RunOrigin, images: Pa
         origin: Run with the results.
         images: Base folder of the paths in the manifest. Pages that are opened from the index link to the images.
     """
-    report = root / "report"
+    report, figures = root / "report", read_json(root / "evaluate" / "headline.json")
     where = f"?images={quote(images.resolve().as_uri() + '/', safe='')}"
     write_page(
         "index.html",
@@ -56,6 +66,7 @@ def write_index(root: Path, stages: Sequence[str], origin: RunOrigin, images: Pa
         title=origin.name or root.name,
         written=f"{datetime.now().astimezone():%d %B %Y, %H:%M %Z}",
         origin=origin,
+        figures=figures,
         images=images,
         pages=[(f"report/{file}{where}", *words) for file, words in _PAGES.items() if (report / file).exists()],
         logs=sorted(file.name for file in root.glob("*.log")),

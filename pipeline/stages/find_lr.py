@@ -56,8 +56,8 @@ def run(config: Config, phase: str, places: Places, inputs: Path) -> Json:
         inputs: Folder of the earlier stages' outputs.
 
     Returns:
-        `phase`, and the learning rates `suggested` (None without a clear minimum of the loss), `lowest` (at the minimum of
-        the moving average) and `configured`.
+        `phase`, and the learning rates `suggested` (None without a clear minimum of the loss), `lowest` (at the
+        minimum of the moving average) and `configured`.
 
     Raises:
         PipelineError: The first loss is not finite.

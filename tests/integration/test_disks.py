@@ -1,6 +1,7 @@
 """Shares that may only be read, and disks that are full: a recovery or a sentence, and nothing half-written."""
 
 import logging
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,6 +131,16 @@ def test_a_job_folder_that_cannot_be_written_to_is_named_before_any_work(command
     ran = command("pipeline.train", *more, *small_arguments(images), option)
     assert ran.returncode == 1
     assert f"hydra.{'sweep' if more else 'run'}.dir: {place}/jobs is not writable; choose another folder" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("more", [[], ["-m"]])
+def test_a_job_folder_that_cannot_be_created_is_named_before_any_work(command, images, more):
+    """An administrator may write anywhere, but not everything is a place for files."""
+    option = f"hydra.{'sweep' if more else 'run'}.dir=/proc/jobs"
+    ran = command("pipeline.train", *more, *small_arguments(images), option)
+    assert ran.returncode == 1
+    assert re.search(r"dir: /proc/jobs (can't be created \(.*\)|is not writable); choose another folder", ran.stderr)
     assert "Traceback" not in ran.stderr
 
 

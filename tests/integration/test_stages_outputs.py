@@ -157,6 +157,8 @@ def test_the_index_links_every_file_the_images_and_the_run(experiment, images):
     assert linked == {f"{stage}/{file}" for stage, files in FILES.items() for file in files}
     asked = {link.query for link in links if link.query}
     assert asked == {urlencode({"images": f"{images.as_uri()}/"})}
+    assert not re.search(r'about"></td>', page), "a file without a description"
+    assert f"{experiment.json('evaluate', 'headline.json')['accuracy']:.4f}" in page
     tags = experiment.client.get_run(experiment.run_id).data.tags
     assert tags["mlflow.runName"] in html.unescape(page)
     assert tags.get("git_commit", "")[:10] in page
