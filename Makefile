@@ -61,7 +61,8 @@ docs: $(VENV)/.installed-requirements-dev.lock
 ui: $(VENV)/.installed-$(LOCK)
 	@# The user interface also opens if a server that has to be synchronised is unreachable.
 	-python -m pipeline.sync
-	mlflow ui --backend-store-uri sqlite:///mlflow.db
+	@# Without the seven processes that wait for MLflow's own jobs, such as scoring language models.
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db
 
 experiments: $(VENV)/.installed-$(LOCK)
 	@# Without the hashes of dependencies, and what a table of 200 columns has no room for.
