@@ -235,38 +235,41 @@ def test_what_a_warm_cache_holds_of_other_settings_changes_no_figure(configure, 
             assert (warm / "train" / file).read_bytes() == (cold / "train" / file).read_bytes(), (overrides, file)
 
 
-def test_a_calibrated_experiment_has_the_temperature_in_its_model_and_its_figures(experiment, own_experiment):
+def test_the_temperature_is_in_the_model_and_in_its_figures_unless_it_is_switched_off(experiment, own_experiment):
     """And robustness is measured where it is configured."""
     import mlflow
 
     config = with_overrides(
-        own_experiment.config, "evaluate.calibrate=yes", "evaluate.corruptions=all", "evaluate.corruption_images=4"
+        own_experiment.config, "evaluate.calibrate=", "evaluate.corruptions=all", "evaluate.corruption_images=4"
     )
     root = own_experiment.root
     run_stages(config, root)
     assert recomputed(experiment, root) == ["evaluate", "report"]
-    out = root / "evaluate"
-    metrics, calibration = read_json(out / "metrics.json"), read_json(out / "calibration.json")
-    best = metrics["best"]
-    figures = metrics[best]
-    assert calibration["applied"] is True
-    assert calibration[best] == figures["calibration"]["temperature"] != 1
-    assert figures["loss"] == pytest.approx(figures["calibration"]["loss_after"])
-    before = experiment.json("evaluate", "metrics.json")[best]
-    assert before["loss"] == pytest.approx(figures["calibration"]["loss_before"])
-    assert before["accuracy"] == figures["accuracy"]
+    plain, calibrated = (read_json(each / "evaluate" / "metrics.json") for each in (root, experiment.root))
+    best = plain["best"]
+    for metrics, applied in ((plain, False), (calibrated, True)):
+        figures = metrics[best]
+        assert figures["loss"] == pytest.approx(figures["calibration"][f"loss_{'after' if applied else 'before'}"])
+        assert figures["calibration"] == pytest.approx(plain[best]["calibration"])
+        assert figures["accuracy"] == plain[best]["accuracy"]
+    for each, applied in ((root, False), (experiment.root, True)):
+        calibration = read_json(each / "evaluate" / "calibration.json")
+        assert calibration["applied"] is applied
+        assert calibration[best] == plain[best]["calibration"]["temperature"] != 1
 
     images = decode(Path(config.dataset.path), read_manifest(root / "prepare").split("test"))
     mlflow.set_tracking_uri(config.tracking.uri)
-    logged = mlflow.pyfunc.load_model(f"runs:/{read_json(root / 'report' / 'run.json')['run_id']}/model")
-    rows = logged.predict(pd.DataFrame({"image": list(images)}))["probabilities"]
-    predicted = np.stack(pd.read_parquet(out / "predictions.parquet")["probabilities"])
-    # Predictions of the stage are in the arithmetic of this device, the model's in float32.
-    np.testing.assert_allclose(np.array([list(row.values()) for row in rows]), predicted, atol=0.05)
-    corruptions = pd.read_csv(out / "corruptions.csv")
+    for each in (root, experiment.root):
+        run_id = read_json(each / "report" / "run.json")["run_id"]
+        logged = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
+        rows = logged.predict(pd.DataFrame({"image": list(images)}))["probabilities"]
+        predicted = np.stack(pd.read_parquet(each / "evaluate" / "predictions.parquet")["probabilities"])
+        # Predictions of the stage are in the arithmetic of this device, the model's in float32.
+        np.testing.assert_allclose(np.array([list(row.values()) for row in rows]), predicted, atol=0.05)
+    corruptions = pd.read_csv(root / "evaluate" / "corruptions.csv")
     assert len(corruptions) == 55
     assert set(corruptions["images"]) == {4}
-    assert metrics["corrupted"]["mean"] == pytest.approx(corruptions["accuracy"].mean())
+    assert plain["corrupted"]["mean"] == pytest.approx(corruptions["accuracy"].mean())
     assert "gaussian noise" in (root / "report" / "report.html").read_text()
 
 

@@ -142,7 +142,7 @@ def test_the_logged_model_predicts_like_the_saved_one(experiment):
     # It computes in the folded form, which is exact but for rounding.
     np.testing.assert_allclose(probabilities, saved.predict(images, verbose=0), atol=1e-5)
     assert logged.metadata.metadata["classes"] == classes
-    assert logged.metadata.metadata["calibration"]["applied"] is False
+    assert logged.metadata.metadata["calibration"]["applied"] is True
     assert "tensorflow==2." in Path(mlflow.pyfunc.get_model_dependencies(address)).read_text()
     models = experiment.client.search_logged_models(["1"], filter_string=f"source_run_id='{experiment.run_id}'")
     assert len(models) == 1
