@@ -57,7 +57,7 @@ def measure_server(address: str, classifier: Classifier, files: list[str]) -> No
     """Send `REQUESTS` requests with one image each, and print their latency and largest difference to predict."""
     host = urlsplit(address).netloc
     data = [Path(file).read_bytes() for file in files]
-    expected = classifier.probabilities(np.stack([pixels(each, classifier.image_size) for each in data]))
+    expected = classifier.probabilities(np.stack([pixels(each, classifier.decoding) for each in data]))
     bodies = [json.dumps({"inputs": [{"image": base64.b64encode(each).decode()}]}).encode() for each in data]
 
     def request(number: int) -> tuple[float, float]:

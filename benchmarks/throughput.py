@@ -23,6 +23,7 @@ from PIL import Image
 from benchmarks.results import add_row
 from pipeline.config import Config
 from pipeline.config.compose import configuration
+from pipeline.config.image import Decoding
 from pipeline.data.sources import list_images
 from pipeline.inputs.images import DecodedImages
 from pipeline.models.classifier import POOLING, build_classifier
@@ -60,7 +61,7 @@ def measure_decoding(folder: Path, rows: pd.DataFrame, rounds: int, scratch: Pat
 
     def ours() -> None:
         shutil.rmtree(scratch, ignore_errors=True)
-        DecodedImages(folder, rows, SIZE, Cache(scratch), budget_gib=CACHE_GIB, title="decoding")
+        DecodedImages(folder, rows, Decoding(SIZE), Cache(scratch), budget_gib=CACHE_GIB, title="decoding")
 
     bare()
     loops, cached = zip(*[(seconds(bare), seconds(ours)) for _ in range(rounds)], strict=True)
@@ -131,7 +132,7 @@ def main() -> None:
             config = configuration([f"backbone={backbone}", f"backbone.weights={weights}", f"image_size={SIZE}"])
             set_up(config.hardware, config.seed)
             images = DecodedImages(
-                folder, rows[:count], SIZE, Cache(scratch / "images"), budget_gib=CACHE_GIB, title="decoding"
+                folder, rows[:count], Decoding(SIZE), Cache(scratch / "images"), budget_gib=CACHE_GIB, title="decoding"
             )
             measure_extraction(config, images, args.rounds, scratch / "features")
 

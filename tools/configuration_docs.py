@@ -61,11 +61,12 @@ def reference() -> str:
     defaults = Defaults.read()
     parts = ["## Top level\n\n" + _table(keys_of(Config), defaults)]
     for name, section in sections().items():
-        options = ", ".join(f"`{option}`" for option in GROUPS[name])
+        choice = ""
+        if name in GROUPS:
+            options = ", ".join(f"`{option}`" for option in GROUPS[name])
+            choice = f"Options of `{name}=`: {options}. Default: `{defaults.of(f'{name}.name')}`.\n\n"
         parts.append(
-            f"## {name}\n\n{inspect.getdoc(section)}\n\n"
-            f"Options of `{name}=`: {options}. Default: `{defaults.of(f'{name}.name')}`.\n\n"
-            + _table(keys_of(section, f"{name}."), defaults)
+            f"## {name}\n\n{inspect.getdoc(section)}\n\n{choice}" + _table(keys_of(section, f"{name}."), defaults)
         )
     return "\n".join(parts)
 

@@ -9,6 +9,7 @@ from pipeline.config.dataset import DatasetConfig as DatasetConfig
 from pipeline.config.dataset import DriftConfig as DriftConfig
 from pipeline.config.dataset import NearDuplicatesConfig as NearDuplicatesConfig
 from pipeline.config.dataset import SplitFoldersConfig as SplitFoldersConfig
+from pipeline.config.image import ImageConfig
 from pipeline.config.limits import above, at_least, between, bounded, fraction, one_of
 from pipeline.config.training import OPTIMIZERS as OPTIMIZERS
 from pipeline.config.training import BackboneConfig, FinetuneConfig, HardwareConfig, TrainConfig
@@ -161,6 +162,8 @@ class Config:
     """Print a plan of what the command would compute, and run nothing. DVC ignores it."""
     dataset: DatasetConfig
     """Data set: source, splits and checks."""
+    image: ImageConfig
+    """Resizing of images to the network's square input."""
     backbone: BackboneConfig
     """Pretrained network."""
     augment: AugmentConfig
@@ -191,7 +194,10 @@ PHASES = ("train", "finetune")
 An interrupted phase resumes after its last completed epoch.
 """
 
-_EXPERIMENT = ("seed", "image_size", "dataset", "backbone", "augment", "train", "finetune", "evaluate", "hardware")
+_EXPERIMENT = (
+    *("seed", "image_size", "dataset", "image", "backbone"),
+    *("augment", "train", "finetune", "evaluate", "hardware"),
+)
 
 
 def experiment_settings(config: Config) -> Json:

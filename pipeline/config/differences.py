@@ -8,7 +8,7 @@ from dataclasses import fields
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config import Config, experiment_settings
-from pipeline.config.compose import CONF, register_resolvers
+from pipeline.config.compose import CONF, GROUPS, register_resolvers
 from pipeline.config.texts import NAMED, quoted_at
 from pipeline.storage.files import Json
 
@@ -31,7 +31,7 @@ def differences(config: Config) -> Json:
     its file. Folders and files of users are `...`, since results do not depend on their place.
     """
     settings = experiment_settings(config)
-    names = {name: section["name"] for name, section in settings.items() if isinstance(section, dict)}
+    names = {name: section["name"] for name, section in settings.items() if name in GROUPS}
     usual, own = _defaults(tuple(names.items()))
     chosen = {group: name for group, name in names.items() if name != usual.get(group)}
     changed = {key: value for key, value in flat(settings).items() if key not in own or own[key] != value}

@@ -19,9 +19,17 @@ _OPTIONS = {
     "--hydra-help": "show the options of Hydra, which composes the configuration",
 }
 _FREQUENT = (
-    *("dataset.path", "dataset.test", "image_size", "backbone.weights", "augment.views", "train.epochs"),
-    *("train.learning_rate", "finetune.unfreeze", "finetune.epochs", "finetune.learning_rate", "evaluate.calibrate"),
-    *("hardware.precision", "seed", "tracking.uri", "tracking.experiment", "cache_folder", "plan"),
+    *("dataset.path", "dataset.test", "image_size", "image.resize", "backbone.weights", "augment.views"),
+    *("train.epochs", "train.learning_rate", "finetune.unfreeze", "finetune.epochs", "finetune.learning_rate"),
+    *(
+        "evaluate.calibrate",
+        "hardware.precision",
+        "seed",
+        "tracking.uri",
+        "tracking.experiment",
+        "cache_folder",
+        "plan",
+    ),
 )
 _GROUPS_OF_RUNS = ("dataset", "backbone", "augment", "train", "finetune", "evaluate", "hardware", "experiment")
 
@@ -79,18 +87,25 @@ def run_help(stage: str | None, description: str, examples: Sequence[str]) -> st
 
 
 def group_help(name: str) -> str:
-    """Return the choices and all keys of a group of the configuration.
+    """Return the choices and all keys of a group, or all keys of a section that is no group.
 
     Raises:
-        PipelineError: There is no such group.
+        PipelineError: There is no such group or section.
     """
-    if name not in GROUPS:
-        raise PipelineError(f"--help {unknown('group', name, GROUPS)} (available: {', '.join(GROUPS)})")
-    parts = [f"{name}=<choice>, a file in conf/{name}/:\n{_columns({'': ', '.join(GROUPS[name])})}"]
-    if section := sections().get(name):
-        parts.insert(0, inspect.getdoc(section) or "")
+    if name not in _explained():
+        raise PipelineError(f"--help {unknown('group', name, _explained())} (available: {', '.join(_explained())})")
+    parts, section = [], sections().get(name)
+    if section:
+        parts.append(inspect.getdoc(section) or "")
+    if name in GROUPS:
+        parts.append(f"{name}=<choice>, a file in conf/{name}/:\n{_columns({'': ', '.join(GROUPS[name])})}")
+    if section:
         parts.append(f"keys:\n{_describe(keys_of(section, f'{name}.'))}")
     return "\n\n".join(parts) + "\n"
+
+
+def _explained() -> list[str]:
+    return sorted({*GROUPS, *sections()})
 
 
 def _examples(command: str, arguments: Iterable[str]) -> str:
@@ -100,7 +115,7 @@ def _examples(command: str, arguments: Iterable[str]) -> str:
 def _all_keys() -> str:
     return textwrap.fill(
         "All keys of a group: python -m pipeline --help GROUP. Groups: "
-        f"{', '.join(GROUPS)}. All keys of all groups: docs/configuration.md.",
+        f"{', '.join(_explained())}. All keys of all groups: docs/configuration.md.",
         _width(),
     )
 

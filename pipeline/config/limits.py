@@ -37,11 +37,14 @@ def satisfies(value: Any, schema: Json) -> bool:
 
 
 def _has_type(value: object, names: str | list[str]) -> bool:
-    return any(isinstance(value, _TYPES[name]) for name in ([names] if isinstance(names, str) else names))
+    # In Python, and not in JSON, true is an integer.
+    return not isinstance(value, bool) and any(
+        isinstance(value, _TYPES[name]) for name in ([names] if isinstance(names, str) else names)
+    )
 
 
-def _has_size(value: object, least: int) -> bool:
-    return not isinstance(value, Sized) or len(value) >= least
+def _has_size(compare: Callable[[int, int], bool]) -> Callable[[object, int], bool]:
+    return lambda value, size: not isinstance(value, Sized) or compare(len(value), size)
 
 
 def _in_bound(compare: Callable[[float, float], bool]) -> Callable[[float, float], bool]:
@@ -52,7 +55,8 @@ _CHECKS: dict[str, Callable[[Any, Any], bool]] = {
     "type": _has_type,
     "enum": lambda value, options: value in options,
     "anyOf": lambda value, schemas: any(satisfies(value, schema) for schema in schemas),
-    **dict.fromkeys(("minLength", "minItems", "minProperties"), _has_size),
+    **dict.fromkeys(("minLength", "minItems", "minProperties"), _has_size(operator.ge)),
+    "maxItems": _has_size(operator.le),
     **{keyword: _in_bound(compare) for keyword, (compare, _) in _BOUNDS.items()},
 }
 
@@ -112,6 +116,11 @@ CLASS_WEIGHT = limited(
             {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
         ]
     },
+)
+_LEVEL = {"type": "integer", "minimum": 0, "maximum": 255}
+PAD_VALUE = limited(
+    "an integer >= 0 and <= 255, or a list of three, such as [124, 116, 104]",
+    {"anyOf": [_LEVEL, {"type": "array", "minItems": 3, "maxItems": 3, "items": _LEVEL}]},
 )
 RATE_FACTORS = limited(
     "null, or {<block, head or stem>: <number >= 0>, ...}",

@@ -109,7 +109,9 @@ def _section_problems(values: DictConfig, section: type, prefix: str) -> Iterato
             if isinstance(values[key], DictConfig):
                 yield from _section_problems(values[key], inner, f"{name}.")
             else:
-                yield f"{name}: {values[key]!r} is not a section; use {name}=<a file in conf/{name}/> or {name}.<key>=<value>"
+                # Only groups, of which each choice is a file, have a name.
+                file = f"{name}=<a file in conf/{name}/> or " if hasattr(inner, "name") else ""
+                yield f"{name}: {values[key]!r} is not a section; use {file}{name}.<key>=<value>"
         elif not _is_valid(values, each, typed):
             yield f"{name}: invalid value {_shown(values, key)}; expected {expected_values(each)}"
 

@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipeline.config.image import Decoding
 from pipeline.deployment.find_model import Calibration, ModelReference
 from pipeline.inputs.augmentation import fixed_views
 from pipeline.inputs.decoding import SAFE_PIXELS, TooLargeError, pixels
-from pipeline.inputs.depth import FULL_DEPTH
 from pipeline.models.classifier import apply_temperature
-from pipeline.models.description import describe, image_depth
+from pipeline.models.description import describe, read_decoding
 from pipeline.models.folding import folded
 from pipeline.models.saving import load_classifier
 from pipeline.storage.files import Json
@@ -34,7 +34,7 @@ class Classifier:
         *,
         origin: str,
         tta: str = "none",
-        depth: int = FULL_DEPTH,
+        decoding: Decoding | None = None,
     ):
         """Fold and trace the network.
 
@@ -44,10 +44,10 @@ class Classifier:
             calibration: Calibration of the model's probabilities.
             origin: Path or address of the model, for messages.
             tta: Kind of test-time augmentation, as in `evaluate.tta`.
-            depth: Bits from which the samples of 16-bit images are scaled.
+            decoding: Decoding of files to the network's input; None for its defaults.
         """
         self.model, self.classes, self.calibration, self.origin, self.tta = model, classes, calibration, origin, tta
-        self.depth = depth
+        self.decoding = decoding or Decoding(model.inputs[0].shape[1])
         pixels = tf.TensorSpec((None, self.image_size, self.image_size, 3), tf.uint8)
         network = folded(model, "float32")
         self._predict = tf.function(lambda batch: network(batch, training=False), input_signature=[pixels])
@@ -55,7 +55,7 @@ class Classifier:
     @property
     def image_size(self) -> int:
         """Side of the network's square input images in pixels."""
-        return self.model.inputs[0].shape[1]
+        return self.decoding.size
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Predict class probabilities, averaged over the views of test-time augmentation.
@@ -93,14 +93,7 @@ class Classifier:
     def description(self) -> Json:
         """Return the metadata that other programs need to use the classifier, which every export contains."""
         own = self.calibration
-        return describe(
-            self.classes,
-            self.image_size,
-            temperature=own.temperature,
-            applied=own.applied,
-            tta=own.tta,
-            depth=self.depth,
-        )
+        return describe(self.classes, self.decoding, temperature=own.temperature, applied=own.applied, tta=own.tta)
 
 
 def load(reference: ModelReference, tta: str = "none") -> Classifier:
@@ -117,11 +110,11 @@ def load(reference: ModelReference, tta: str = "none") -> Classifier:
     calibration = reference.calibration
     if calibration.applied and not calibration.in_weights and calibration.temperature is not None:
         apply_temperature(model, calibration.temperature)
-    depth = image_depth(reference.file)
-    return Classifier(model, classes, calibration, origin=reference.origin, tta=tta, depth=depth)
+    decoding = read_decoding(reference.file)
+    return Classifier(model, classes, calibration, origin=reference.origin, tta=tta, decoding=decoding)
 
 
-def decode_upload(data: bytes, size: int, depth: int = FULL_DEPTH) -> np.ndarray:
+def decode_upload(data: bytes, decoding: Decoding) -> np.ndarray:
     """Decode and resize an uploaded image to RGB pixels, uint8 [size, size, 3]; see `pipeline.inputs.decoding.pixels`.
 
     Images of more than CONCURRENT_PIXELS are decoded one at a time.
@@ -130,6 +123,6 @@ def decode_upload(data: bytes, size: int, depth: int = FULL_DEPTH) -> np.ndarray
         UndecodableError: The data is not an image, or the image has more than SAFE_PIXELS.
     """
     try:
-        return pixels(data, size, CONCURRENT_PIXELS, depth)
+        return pixels(data, decoding, CONCURRENT_PIXELS)
     except TooLargeError:
-        return _large_images.submit(pixels, data, size, SAFE_PIXELS, depth).result()
+        return _large_images.submit(pixels, data, decoding, SAFE_PIXELS).result()

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from pipeline.config.image import Decoding
 from pipeline.deployment.classifier import Classifier, decode_upload
 from pipeline.deployment.prediction_output import overlays
 from pipeline.deployment.predictions import Prediction, top_classes
@@ -31,14 +32,13 @@ def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI
         PipelineError: An example can't be read or is not an image.
     """
     app = FastAPI(openapi_url=None)
-    size = classifier.image_size
     page = render(
         "demo.html",
         title="Try the classifier",
         count=len(classifier.classes),
-        size=size,
+        size=classifier.image_size,
         model=classifier.origin,
-        examples=[data_uri(_example_pixels(file, size, classifier.depth)) for file in examples],
+        examples=[data_uri(_example_pixels(file, classifier.decoding)) for file in examples],
     )
 
     @app.get("/")
@@ -68,9 +68,9 @@ def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI
     return app
 
 
-def _example_pixels(file: Path, size: int, depth: int) -> np.ndarray:
+def _example_pixels(file: Path, decoding: Decoding) -> np.ndarray:
     try:
-        return decode_upload(file.read_bytes(), size, depth)
+        return decode_upload(file.read_bytes(), decoding)
     except (OSError, UndecodableError) as error:
         raise PipelineError(f"--examples: {file} can't be used: {error}") from error
 
@@ -89,7 +89,7 @@ def predict_upload(classifier: Classifier, data: bytes) -> dict[str, object]:
     Raises:
         UndecodableError: The bytes are not an image.
     """
-    image = decode_upload(data, classifier.image_size, classifier.depth)
+    image = decode_upload(data, classifier.decoding)
     [probabilities] = classifier.probabilities(image[np.newaxis])
     prediction = Prediction("", image, probabilities)
     [overlay] = overlays([prediction], classifier)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.config.image import Decoding
 from pipeline.data.folders import HIDDEN, walk
 from pipeline.data.listing import ENDINGS
 from pipeline.deployment.classifier import Classifier
@@ -168,20 +169,20 @@ def predict(paths: Iterable[str], classifier: Classifier, batch_size: int) -> It
     """Yield predictions in batches, in the order of the paths; unreadable images are yielded as `Unreadable`."""
     # With a batch size of 1, results are wanted immediately, so little is read ahead.
     ahead = 4 * batch_size if batch_size > 1 else 1
-    read = partial(_read, size=classifier.image_size, depth=classifier.depth)
+    read = partial(_read, decoding=classifier.decoding)
     images: Iterator[tuple[str, np.ndarray | Unreadable]] = on_all_cores(read, paths, ahead)
     while batch := list(islice(images, batch_size)):
         yield _predict_batch(batch, classifier)
 
 
-def _read(path: str, size: int, depth: int) -> tuple[str, np.ndarray | Unreadable]:
+def _read(path: str, decoding: Decoding) -> tuple[str, np.ndarray | Unreadable]:
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 (faster than pathlib)
         if stat.S_ISDIR(mode):
             return path, Unreadable(path, f"the folder contains no images ({' '.join(sorted(ENDINGS))})")
         if not stat.S_ISREG(mode):
             return path, Unreadable(path, "not a regular file")
-        return path, pixels(Path(path).read_bytes(), size, SAFE_PIXELS, depth)
+        return path, pixels(Path(path).read_bytes(), decoding, SAFE_PIXELS)
     except UndecodableError as error:
         return path, Unreadable(path, str(error))
     except (OSError, ValueError) as error:

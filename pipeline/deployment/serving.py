@@ -46,7 +46,7 @@ class ServedClassifier:
     def __init__(self, classifier: Classifier):
         self.classifier = classifier
         size = classifier.image_size
-        self._decode = partial(decode_upload, size=size, depth=classifier.depth)
+        self._decode = partial(decode_upload, decoding=classifier.decoding)
         # Warm-up, because the first prediction takes a second longer than all others.
         classifier.probabilities(np.zeros((1, size, size, 3), np.uint8))
 

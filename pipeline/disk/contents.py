@@ -52,7 +52,9 @@ class Content:
             case "checkpoint":
                 return f"checkpoint of {holds['stage']}"
             case "images":
-                return f"{holds['rows']} images, {holds['image_size']} px"
+                # Entries of earlier versions do not say how they were resized.
+                resized = f", {holds['resize']}" if holds.get("resize") else ""
+                return f"{holds['rows']} images, {holds['image_size']} px{resized}"
             case "frozen":
                 variant = f", variant {holds['view']}" if holds["view"] else ""
                 return f"features {holds['shape']}{variant}"

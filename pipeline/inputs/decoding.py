@@ -9,10 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.config.image import FULL_DEPTH, Decoding
 from pipeline.inputs import tiff
-from pipeline.inputs.depth import FULL_DEPTH, eight_bit_image
+from pipeline.inputs.depth import eight_bit_image
 from pipeline.inputs.icons import check_icon
 from pipeline.inputs.png import SIGNATURE, Png
+from pipeline.inputs.resizing import square
 from pipeline.inputs.undecodable import SAFE_PIXELS, TooLargeError, UndecodableError, check_size
 from pipeline.storage.files import file_sha256
 from pipeline.system.paths import CODE
@@ -33,7 +35,7 @@ _UNDO = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_MODULES = ("decoding", "depth", "icons", "png", "tiff", "undecodable")
+_MODULES = ("decoding", "depth", "icons", "png", "resizing", "tiff", "undecodable")
 _HEIF_PACKAGE = "pillow-heif"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 # Formats whose samples Pillow scales to 16 bits from the depth that the file states.
@@ -87,14 +89,13 @@ def decode(data: bytes, max_pixels: int | None = None, depth: int | None = None)
         raise UndecodableError(f"damaged: {error or type(error).__name__}") from error
 
 
-def pixels(data: bytes, size: int, max_pixels: int | None = None, depth: int = FULL_DEPTH) -> np.ndarray:
-    """Decode an image and resize it to a square with bilinear, antialiased interpolation.
+def pixels(data: bytes, decoding: Decoding, max_pixels: int | None = None) -> np.ndarray:
+    """Decode an image and resize it to a square; see `pipeline.inputs.resizing`.
 
     Args:
         data: Bytes of the file.
-        size: Side of the square in pixels.
+        decoding: Side of the square, depth of 16-bit files, and how the image becomes a square.
         max_pixels: See `decode`.
-        depth: Bits from which the samples of 16-bit files are scaled.
 
     Returns:
         RGB pixels, uint8 [size, size, 3].
@@ -102,7 +103,7 @@ def pixels(data: bytes, size: int, max_pixels: int | None = None, depth: int = F
     Raises:
         UndecodableError: See `decode`.
     """
-    return np.asarray(decode(data, max_pixels, depth).image.resize((size, size), Image.Resampling.BILINEAR))
+    return np.asarray(square(decode(data, max_pixels, decoding.depth).image, decoding))
 
 
 @functools.cache

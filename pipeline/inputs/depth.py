@@ -9,10 +9,9 @@ import functools
 import numpy as np
 from PIL import Image
 
+from pipeline.config.image import FULL_DEPTH
 from pipeline.inputs.undecodable import UndecodableError
 
-FULL_DEPTH = 16
-"""Depth of files that use all 16 bits."""
 _DEPTHS = (8, 10, 12, 14, FULL_DEPTH)
 
 

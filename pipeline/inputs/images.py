@@ -3,14 +3,14 @@
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from pipeline.config.image import Decoding
 from pipeline.inputs.decoding import UndecodableError, decoder_version, pixels
-from pipeline.inputs.depth import FULL_DEPTH
-from pipeline.inputs.manifest import sample_depth
 from pipeline.storage.cache import GIB, Cache
 from pipeline.storage.files import Json
 from pipeline.storage.shards import Append, Rows, rows_bytes
@@ -25,28 +25,30 @@ KIND = "images"
 """Kind of the decoded images in the cache."""
 
 
-def decoded_depends(sha256: Sequence[str], size: int, depth: int = FULL_DEPTH) -> Json:
+def decoded_depends(sha256: Sequence[str], decoding: Decoding) -> Json:
     """Return everything that the arrays of images depend on.
 
     Args:
         sha256: sha256 of each image's file, in order.
-        size: Side of the arrays in pixels.
-        depth: Bits from which the samples of 16-bit files are scaled.
+        decoding: Decoding of the files.
     """
     images = hashlib.sha256("\n".join(sha256).encode()).hexdigest()
-    return {"images": images, "image_size": size, "depth": depth, "decoder": decoder_version()}
+    settings = asdict(decoding)
+    return {"images": images, "image_size": settings.pop("size"), **settings, "decoder": decoder_version()}
 
 
 class DecodedImages:
     """Images as arrays of one size, decoded once into the cache, or on each use if they exceed the cache's budget."""
 
-    def __init__(self, folder: Path, rows: pd.DataFrame, size: int, cache: Cache, *, budget_gib: float, title: str):
+    def __init__(
+        self, folder: Path, rows: pd.DataFrame, decoding: Decoding, cache: Cache, *, budget_gib: float, title: str
+    ):
         """Decode the images, unless they are cached.
 
         Args:
             folder: Base folder of the images' paths.
-            rows: Rows of a manifest, with path and sha256 of each image, and the depth of 16-bit files.
-            size: Side of the arrays in pixels.
+            rows: Rows of a manifest, with path and sha256 of each image.
+            decoding: Decoding of the files.
             cache: Cache for the decoded images.
             budget_gib: Largest size of the decoded images in the cache, in GiB.
             title: Title of the progress bar.
@@ -54,13 +56,12 @@ class DecodedImages:
         Raises:
             PipelineError: An image is missing, or has changed since stage prepare ran.
         """
-        self.size = size
+        self.size, self._decoding = decoding.size, decoding
         self._files = [folder / path for path in rows["path"]]
         self._sha256 = rows["sha256"].tolist()
-        self._depth = sample_depth(rows)
-        self.depends = decoded_depends(self._sha256, size, self._depth)
+        self.depends = decoded_depends(self._sha256, decoding)
         """Everything that the arrays depend on."""
-        shape = (size, size, 3)
+        shape = (self.size, self.size, 3)
         self._cached: Rows | None = None
         if cache.fits(KIND, self.depends, count=len(rows), shape=shape, dtype="uint8", gib=budget_gib):
             self._cached = cache.rows(
@@ -94,6 +95,6 @@ class DecodedImages:
             data = file.read_bytes()
             if hashlib.sha256(data).hexdigest() != self._sha256[index]:
                 raise PipelineError(f"{file} has changed since stage prepare ran; run prepare again")
-            return pixels(data, self.size, depth=self._depth)
+            return pixels(data, self._decoding)
         except (OSError, UndecodableError) as error:
             raise PipelineError(f"{file} can't be read any more ({error}); run prepare again") from error

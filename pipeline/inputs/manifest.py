@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.inputs.depth import FULL_DEPTH
+from pipeline.config.image import FULL_DEPTH
 from pipeline.storage.files import read_json
 
 MANIFEST = "manifest.parquet"

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.config.image import Decoding
 from pipeline.jobs.work import Counts
 from pipeline.storage.cache import GIB
 from pipeline.storage.entries import Entry
+from pipeline.storage.files import Json
 from pipeline.storage.shards import rows_bytes
 
 Needs = dict[tuple, int | None]
@@ -55,13 +57,10 @@ def cache_needs(config: Config, prepared: Prepared, computed: set[str], entries:
 
 
 def _needs(config: Config, prepared: Prepared, splits: tuple[str, ...], size: int, entries: list[Entry]) -> Needs:
-    name, needs = (prepared.key, splits, size), Needs()
-    images = _digest(prepared.folder, prepared.key, splits, size) if prepared.folder else None
-    present = [
-        each.holds
-        for each in entries
-        if images and {"images": images, "image_size": size}.items() <= each.holds.items()
-    ]
+    decoding, needs = Decoding.of(size, config.image), Needs()
+    name = (prepared.key, splits, repr(decoding))
+    wanted = _wanted(prepared, splits, decoding)
+    present = [each.holds for each in entries if wanted and wanted.items() <= each.holds.items()]
     if not any(each["kind"] == "images" for each in present):
         decoded = _product(prepared.rows(splits, 0), rows_bytes(1, (size, size, 3), "uint8"))
         needs["images", *name] = _within(decoded, config.hardware.image_cache_gib)
@@ -98,15 +97,23 @@ def _feature_bytes(backbone: str, size: int, entries: list[Entry]) -> int | None
     return sum(sizes[-2:]) if sizes else None
 
 
-@functools.cache
-def _digest(folder: Path, _key: str, splits: tuple[str, ...], size: int) -> str:
-    """Return the digest with which the cache names the images of some splits of a manifest."""
+def _wanted(prepared: Prepared, splits: tuple[str, ...], decoding: Decoding) -> Json | None:
+    """Return by what the cache knows the images of some splits, whatever decoded them; None without a manifest."""
+    if prepared.folder is None:
+        return None
     # Planning without a manifest needs no table.
     from pipeline.inputs.images import decoded_depends
+
+    depends = decoded_depends(_sha256(prepared.folder, prepared.key, splits), decoding)
+    return {name: value for name, value in depends.items() if name not in ("depth", "decoder")}
+
+
+@functools.cache
+def _sha256(folder: Path, _key: str, splits: tuple[str, ...]) -> list[str]:
+    """Return the sha256 of each image of some splits of a manifest."""
     from pipeline.inputs.manifest import read_manifest
 
-    images: str = decoded_depends(read_manifest(folder).split(*splits)["sha256"].tolist(), size)["images"]
-    return images
+    return read_manifest(folder).split(*splits)["sha256"].tolist()
 
 
 def free_space(cache: Path) -> int:

@@ -1,71 +1,100 @@
 """Description of a saved classifier, and what its file says of it, without loading Keras."""
 
+import json
 import zipfile
 from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.image import FULL_DEPTH, RESIZE, Decoding
 from pipeline.models.archive import read_member
+from pipeline.system.errors import PipelineError
 
 CLASSES, DECODING = "classes.json", "decoding.json"
 """Files in the archive besides Keras's own: the class names, and how images are decoded."""
-FULL_DEPTH = 16
-"""Bits of the samples of 16-bit images that use their whole range."""
 
 
 def describe(
     classes: Sequence[str],
-    image_size: int,
+    decoding: Decoding,
     *,
     temperature: float | None,
     applied: bool,
     tta: dict[str, Any] | None = None,
-    depth: int = FULL_DEPTH,
 ) -> dict[str, Any]:
     """Return a description of a classifier that can be written as JSON.
 
     Args:
         classes: Class names, in the order of the outputs.
-        image_size: Side of the images in pixels.
+        decoding: Decoding of files to the network's input.
         temperature: Temperature fitted on the validation split, or None if it is not known.
         applied: Whether the temperature is already applied to the outputs.
         tta: Test-time augmentation of the evaluation, and the temperature of the mean over its views.
-        depth: Bits from which the samples of 16-bit images are scaled.
     """
+    size, depth = decoding.size, decoding.depth
     largest = f", of which {2**depth - 1} becomes 255" if depth < FULL_DEPTH else ""
     return {
         "classes": list(classes),
-        "image_size": image_size,
-        "depth": depth,
-        "input": f"uint8 RGB [batch, {image_size}, {image_size}, 3], 0 to 255",
+        "image_size": size,
+        **_settings(decoding),
+        "input": f"uint8 RGB [batch, {size}, {size}, 3], 0 to 255",
         "output": f"float32 probabilities [batch, {len(classes)}], in the order of classes",
         # The steps of `pipeline.inputs.decoding.pixels`, for users who decode images with other software.
         "decoding": [
             "the first frame of the file, decoded by Pillow",
             "turned and mirrored as EXIF says",
             f"16 bits a channel scaled to 8{largest}; transparency put on white; converted to RGB",
-            "stretched to the square by Pillow's Image.resize with Resampling.BILINEAR, which is antialiased",
+            _resizing(decoding),
         ],
         "calibration": {"temperature": temperature, "applied": applied} | ({"tta": tta} if tta else {}),
     }
 
 
-def classes_and_size(file: Path) -> tuple[list[str], int]:
-    """Read the class names and the image size in pixels of a saved classifier, without building a network.
+def _resizing(decoding: Decoding) -> str:
+    """Return the way in which an image becomes a square, in words that are enough to implement it."""
+    resized = "by Pillow's Image.resize with Resampling.BILINEAR, which is antialiased"
+    match decoding.resize:
+        case "crop":
+            return (
+                f"the largest centred square resized {resized}; width w and height h have the argument box=((w - s) / 2, (h - s) / 2, "
+                "(w + s) / 2, (h + s) / 2) with s = min(w, h), which may contain halves"
+            )
+        case "pad":
+            return (
+                f"width w and height h resized to max(1, round(w * {decoding.size} / l)) and max(1, round(h * {decoding.size} / l)) with "
+                f"l = max(w, h), halves to the even number, {resized}; the rest of the square filled with RGB {decoding.pad_value}, "
+                "and of an odd rest the larger part at the right or the bottom"
+            )
+        case _:
+            return f"stretched to the square {resized}"
+
+
+def _settings(decoding: Decoding) -> dict[str, Any]:
+    """Return what has been chosen for a decoding, without the size."""
+    return {name: value for name, value in asdict(decoding).items() if name != "size" and value is not None}
+
+
+def decoding_text(decoding: Decoding) -> str:
+    """Return the content of the file `DECODING`; one without `resize` means stretch, as in earlier versions."""
+    stated = _settings(decoding)
+    if decoding.resize == Decoding.resize:
+        del stated["resize"]
+    return json.dumps(stated)
+
+
+def read_decoding(file: Path) -> Decoding:
+    """Read how a saved classifier's images are decoded, without building a network.
 
     Raises:
-        PipelineError: The file was not written by `save_classifier`.
+        PipelineError: The file was not written by `save_classifier`, or by a later version.
     """
-    first = read_member(file, "config.json")["config"]["layers"][0]
-    return read_member(file, CLASSES), first["config"]["batch_shape"][1]
-
-
-def image_depth(file: Path) -> int:
-    """Read the bits from which a saved classifier's 16-bit images are scaled; 16 in files that do not state it.
-
-    Raises:
-        PipelineError: The file was not written by `save_classifier`.
-    """
+    size = read_member(file, "config.json")["config"]["layers"][0]["config"]["batch_shape"][1]
     with zipfile.ZipFile(file) as members:
-        stated = DECODING in members.namelist()
-    return read_member(file, DECODING)["depth"] if stated else FULL_DEPTH
+        stated = read_member(file, DECODING) if DECODING in members.namelist() else {}
+    known = {each.name for each in fields(Decoding)} - {"size"}
+    if not stated.keys() <= known or stated.get("resize", Decoding.resize) not in RESIZE:
+        raise PipelineError(
+            f"{file} decodes images in a way that this version does not know ({stated}); update the checkout"
+        )
+    return Decoding(size, **stated)

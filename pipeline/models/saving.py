@@ -7,22 +7,24 @@ from typing import Any
 
 import keras
 
+from pipeline.config.image import Decoding
 from pipeline.models.archive import copy_archive, read_member
-from pipeline.models.description import CLASSES, DECODING, FULL_DEPTH
+from pipeline.models.description import CLASSES, DECODING, decoding_text
 from pipeline.storage.files import whole_file
 from pipeline.system.errors import PipelineError
 
 
-def save_classifier(model: keras.Model, classes: list[str], file: Path, *, depth: int = FULL_DEPTH) -> None:
+def save_classifier(model: keras.Model, classes: list[str], file: Path, decoding: Decoding | None = None) -> None:
     """Write a classifier to a `.keras` file with class names; equal models give identical files.
 
     Args:
         model: Classifier to save.
         classes: Class names, in the order of the outputs.
         file: Output file.
-        depth: Bits from which the samples of 16-bit images are scaled.
+        decoding: Decoding of the images at the network's size; None for its defaults.
     """
-    texts = {CLASSES: json.dumps(classes, ensure_ascii=False), DECODING: json.dumps({"depth": depth})}
+    decoding = decoding or Decoding(model.input_shape[1])
+    texts = {CLASSES: json.dumps(classes, ensure_ascii=False), DECODING: decoding_text(decoding)}
     with whole_file(file) as unfinished:
         saved = unfinished.with_suffix(".keras")
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.config.image import Decoding
 from pipeline.finetuning.finetuner import better_phase, fine_tune
 from pipeline.finetuning.rounds import finetune_rounds
 from pipeline.inputs.manifest import read_manifest
@@ -88,7 +89,8 @@ def run(
             "Fine-tuning did not improve on phase 1 on the validation images (accuracy, then loss): the model of phase "
             "1 is the better one. Try a lower finetune.learning_rate (see `python -m pipeline.find_lr`), or more images"
         )
-    save_classifier(model, classes, out / "model.keras", depth=manifest.depth)
+    decoding = Decoding.of(settings.image_size, settings.image, manifest.depth)
+    save_classifier(model, classes, out / "model.keras", decoding)
     write_history(rows, np.concatenate([each.rates for each in tuned.rounds]), out)
     write_json(out / "metrics.json", metrics)
     write_preview(data, context, out / "augmentation.npz", mixed=True)

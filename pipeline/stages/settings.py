@@ -13,6 +13,7 @@ from pipeline.config import (
     EvaluateConfig,
     FinetuneConfig,
     HardwareConfig,
+    ImageConfig,
     TrainConfig,
     experiment_settings,
 )
@@ -58,6 +59,7 @@ class PrepareSettings:
 class _NetworkSettings:
     seed: int
     image_size: int
+    image: ImageConfig
     backbone: BackboneConfig
     hardware: HardwareConfig
 

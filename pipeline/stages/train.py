@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline.config.image import Decoding
 from pipeline.inputs.manifest import read_manifest
 from pipeline.models.classifier import build_classifier
 from pipeline.models.parts import parts_for_feature_extraction
@@ -52,7 +53,8 @@ def run(
     context = FitContext(settings.seed, settings.augment, settings.hardware, strategy, listener, checkpoints)
     fitted = fit_phase(PhaseFit(parts, data, settings.train), context)
 
-    save_classifier(model, manifest.classes, out / "model.keras", depth=manifest.depth)
+    decoding = Decoding.of(settings.image_size, settings.image, manifest.depth)
+    save_classifier(model, manifest.classes, out / "model.keras", decoding)
     write_history(fitted.rows, fitted.rates, out)
     write_json(out / "metrics.json", summary(fitted.rows, fitted.kept, parts.trainable, model))
     write_preview(data, context, out / "augmentation.npz", mixed=False)

@@ -17,7 +17,8 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ColSpec, Map, Schema
 from PIL import Image
 
-from pipeline.models.description import classes_and_size, describe, image_depth
+from pipeline.models.archive import read_member
+from pipeline.models.description import CLASSES, describe, read_decoding
 from pipeline.models.temperature import write_at_temperature
 from pipeline.storage.files import Json
 from pipeline.system.paths import CODE
@@ -46,7 +47,7 @@ def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: 
         applied: Whether the logits are divided by the temperature.
         tta: Test-time augmentation; see `pipeline.models.description.describe`.
     """
-    (classes, image_size), depth = classes_and_size(file), image_depth(file)
+    classes, decoding = read_member(file, CLASSES), read_decoding(file)
     with tempfile.TemporaryDirectory() as folder:
         if applied:
             scaled = Path(folder) / file.name
@@ -57,9 +58,9 @@ def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: 
             sys.modules[__name__],
             name=name,
             model_type="image classifier",
-            metadata=describe(classes, image_size, temperature=temperature, applied=applied, tta=tta, depth=depth),
+            metadata=describe(classes, decoding, temperature=temperature, applied=applied, tta=tta),
             data_path=str(file),
-            input_example=[{"image": _example(image_size)}],
+            input_example=[{"image": _example(decoding.size)}],
             # MLflow would load the model again to check that it accepts the example, which takes seconds.
             validate_serving_input=False,
         )

@@ -10,11 +10,12 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from pipeline.config import BackboneConfig, HardwareConfig
+from pipeline.config import BackboneConfig, HardwareConfig, ImageConfig
+from pipeline.config.image import Decoding
 from pipeline.inputs.augmentation import Variants
 from pipeline.inputs.batches import FeatureInputs, ImageInputs, Inputs, VariantsByNumber, batches, in_order
 from pipeline.inputs.images import DecodedImages
-from pipeline.inputs.manifest import Manifest, class_indices
+from pipeline.inputs.manifest import Manifest, class_indices, sample_depth
 from pipeline.models.parts import FrozenPart, Infer
 from pipeline.storage.cache import GIB, Cache
 from pipeline.storage.files import Json, file_sha256
@@ -41,6 +42,10 @@ class NetworkSettings(Protocol):
     @property
     def image_size(self) -> int:
         """Side of the images in pixels."""
+
+    @property
+    def image(self) -> ImageConfig:
+        """Settings of the resizing to a square."""
 
     @property
     def backbone(self) -> BackboneConfig:
@@ -172,12 +177,13 @@ def open_images(
     Args:
         rows: Rows of the manifest.
         folder: Base folder of its paths.
-        settings: Image size, backbone and budgets.
+        settings: Image size, resizing, backbone and budgets.
         cache: Cache in which decoded images and features are stored.
         title: Title of the progress bar.
     """
     budget = settings.hardware.image_cache_gib
-    images = DecodedImages(folder, rows, settings.image_size, cache, budget_gib=budget, title=title)
+    decoding = Decoding.of(settings.image_size, settings.image, sample_depth(rows))
+    images = DecodedImages(folder, rows, decoding, cache, budget_gib=budget, title=title)
     return FeatureCache(images, cache, settings)
 
 
@@ -205,7 +211,7 @@ def training_data(manifest: Manifest, folder: Path, settings: NetworkSettings, c
     Args:
         manifest: Manifest of the prepared data set.
         folder: Base folder of its paths.
-        settings: Image size, backbone and budgets.
+        settings: Image size, resizing, backbone and budgets.
         cache: Cache in which decoded images and features are stored.
     """
     rows = manifest.split("train", "validation")

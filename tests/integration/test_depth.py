@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.config.image import Decoding
 from pipeline.deployment.classifier import load
 from pipeline.deployment.demo import predict_upload
 from pipeline.deployment.exports.parity import decode_files
@@ -16,7 +17,7 @@ from pipeline.deployment.serving import ServedClassifier
 from pipeline.inputs.decoding import pixels
 from pipeline.inputs.images import DecodedImages
 from pipeline.inputs.manifest import read_manifest
-from pipeline.models.description import image_depth
+from pipeline.models.description import read_decoding
 from pipeline.storage.cache import Cache
 from tests.support.experiments import run_stages
 from tests.support.images import COLOURS, draw
@@ -41,7 +42,7 @@ def test_the_depth_goes_with_the_manifest_and_the_model(deep, configure, tmp_pat
     manifest = read_manifest(root / "prepare")
     assert manifest.depth == 12
     rows = manifest.split("train", "validation")
-    trained = DecodedImages(deep, rows, 32, Cache(tmp_path / "other"), budget_gib=1, title="test")
+    trained = DecodedImages(deep, rows, Decoding(32, 12), Cache(tmp_path / "other"), budget_gib=1, title="test")
     seen = trained.take(np.arange(len(rows)))
     eight_bits = np.stack(
         [
@@ -51,13 +52,13 @@ def test_the_depth_goes_with_the_manifest_and_the_model(deep, configure, tmp_pat
     )
     assert np.abs(seen.astype(int) - eight_bits).max() <= 2
     for phase in ("train", "finetune"):
-        assert image_depth(root / phase / "model.keras") == 12
+        assert read_decoding(root / phase / "model.keras") == Decoding(32, 12)
     classifier = load(ModelReference(root / "finetune" / "model.keras", "a test"))
     expected = classifier.probabilities(seen)
     files = [str(deep / path) for path in rows["path"]]
     [found] = predict(files, classifier, 64)
     assert np.array_equal(np.stack([each.image for each in found]), seen)
-    assert np.array_equal(decode_files([Path(file) for file in files], 32, classifier.depth), seen)
+    assert np.array_equal(decode_files([Path(file) for file in files], classifier.decoding), seen)
     served = ServedClassifier(classifier).predict(
         pd.DataFrame({"image": [base64.b64encode(Path(file).read_bytes()).decode() for file in files]})
     )
@@ -73,4 +74,4 @@ def test_the_depth_goes_with_the_manifest_and_the_model(deep, configure, tmp_pat
     # A file of 8 bits is used as it is.
     draw((200, 50, 40), 3).save(tmp_path / "plain.png")
     [[plain]] = predict([str(tmp_path / "plain.png")], classifier, 1)
-    assert np.array_equal(plain.image, pixels((tmp_path / "plain.png").read_bytes(), 32))
+    assert np.array_equal(plain.image, pixels((tmp_path / "plain.png").read_bytes(), Decoding(32)))

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline.config.image import Decoding
 from pipeline.data.curation import curate
 from pipeline.data.inspection import Inspection, inspect
 from pipeline.data.sources import list_images
@@ -248,9 +249,10 @@ def test_the_same_bytes_give_the_same_pixels_everywhere(zoo, inspected, tmp_path
 
     rows = inspected.table[inspected.table["reason"].isna()].reset_index(drop=True)
     everything = np.arange(len(rows))
-    kept = DecodedImages(zoo, rows, 24, Cache(tmp_path / "cache"), budget_gib=1.0, title="test").take(everything)
-    streamed = DecodedImages(zoo, rows, 24, Cache(tmp_path / "cache"), budget_gib=0.0, title="test").take(everything)
-    predicted = np.stack([pixels((zoo / path).read_bytes(), 24) for path in rows["path"]])
+    decoding, cache = Decoding(24), Cache(tmp_path / "cache")
+    kept = DecodedImages(zoo, rows, decoding, cache, budget_gib=1.0, title="test").take(everything)
+    streamed = DecodedImages(zoo, rows, decoding, cache, budget_gib=0.0, title="test").take(everything)
+    predicted = np.stack([pixels((zoo / path).read_bytes(), decoding) for path in rows["path"]])
     assert np.array_equal(kept, streamed)
     assert np.array_equal(kept, predicted)
     same_bytes = pd.Series([frame.tobytes() for frame in kept]).groupby(rows["sha256"]).nunique()

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config import PHASES
+from pipeline.config.image import Decoding
 from pipeline.deployment.classifier import load
 from pipeline.deployment.find_model import Calibration, ModelReference
 from pipeline.evaluation.calibration import at_temperature
@@ -44,7 +45,7 @@ FILES = {
 
 
 def decode(folder: Path, rows: pd.DataFrame) -> np.ndarray:
-    return np.stack([pixels((folder / path).read_bytes(), 32) for path in rows["path"]])
+    return np.stack([pixels((folder / path).read_bytes(), Decoding(32)) for path in rows["path"]])
 
 
 def test_each_stage_leaves_exactly_its_files(experiment):

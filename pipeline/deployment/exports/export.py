@@ -52,7 +52,7 @@ def export_classifier(
         )
     # Missing libraries are reported before the computation.
     formats = {FORMATS[name]: FORMATS[name].implementation() for name in names}
-    images = decode_files(sample.representative, classifier.image_size, classifier.depth)
+    images = decode_files(sample.representative, classifier.decoding)
     summaries: Summaries = {"keras": {"latency_ms": milliseconds(classifier, images[0])}}
     with whole_folder(folder) as unfinished:
         for each, implementation in formats.items():

@@ -13,6 +13,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from pipeline.config import Config, DatasetConfig, ExportConfig
+from pipeline.config.image import Decoding
 from pipeline.data.class_names import canonical
 from pipeline.data.sources import image_folder, list_images
 from pipeline.deployment.classifier import Classifier
@@ -20,7 +21,6 @@ from pipeline.deployment.exports.formats import Exported, Format, Predictor
 from pipeline.deployment.find_model import ModelReference, run_of
 from pipeline.deployment.predictions import expand_paths
 from pipeline.inputs.decoding import SAFE_PIXELS, UndecodableError, pixels
-from pipeline.inputs.depth import FULL_DEPTH
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import on_all_cores
 
@@ -112,7 +112,7 @@ class Agreement:
     """Accuracy of the classifier on the same images."""
 
 
-def decode_files(files: Sequence[Path], size: int, depth: int = FULL_DEPTH) -> np.ndarray:
+def decode_files(files: Sequence[Path], decoding: Decoding) -> np.ndarray:
     """Decode and resize images to uint8 [n, size, size, 3]; see `pipeline.inputs.decoding.pixels`.
 
     Raises:
@@ -121,7 +121,7 @@ def decode_files(files: Sequence[Path], size: int, depth: int = FULL_DEPTH) -> n
 
     def decode(file: Path) -> np.ndarray:
         try:
-            return pixels(file.read_bytes(), size, SAFE_PIXELS, depth)
+            return pixels(file.read_bytes(), decoding, SAFE_PIXELS)
         except (OSError, UndecodableError) as error:
             raise PipelineError(f"{file}, an image for the comparison of exports, can't be read: {error}") from error
 
@@ -160,7 +160,7 @@ def check_parity(
         raise PipelineError(
             f"{kind.name}: the description of the export has wrong values of {', '.join(wrong)}; nothing was written"
         )
-    images = decode_files(sample.files, classifier.image_size, classifier.depth)
+    images = decode_files(sample.files, classifier.decoding)
     agreement = compare(_predict(classifier, images), _predict(exported, images), sample.labels)
     if problem := _problem(kind, agreement, margins):
         raise PipelineError(f"{kind.name}: on {agreement.images} images the export {problem}; nothing was written")

@@ -79,6 +79,17 @@ def test_any_text_in_params_arrives_as_it_is(params, path):
     assert configuration().dataset.path == path
 
 
+@pytest.mark.parametrize("text", ["image: {resize: pad, pad_value: [1, 2, 3]}", "image: {resize: pad, pad_value: 7}"])
+def test_a_section_without_files_stands_in_params_as_others_do(params, text):
+    params(text)
+    image = configuration().image
+    assert (image.resize, image.pad_value) == ("pad", 7 if "7" in text else [1, 2, 3])
+    params("image: null")
+    own = configuration().image
+    params("")
+    assert own == configuration().image
+
+
 def test_an_unknown_key_in_params_is_named(params):
     params("train: {epoch: 3}\nlearningrate: 1")
     with pytest.raises(PipelineError) as caught:

@@ -29,6 +29,10 @@ def test_changes_are_those_of_the_chosen_files(tmp_path):
         "image_size": 96,
         "train.learning_rate": 0.01,
     }
+    assert changed("image.resize=pad", "image.pad_value=[1, 2, 3]") == {
+        "image.resize": "pad",
+        "image.pad_value": [1, 2, 3],
+    }
     # What refers to another setting follows it.
     assert changed("backbone.learning_rate=1e-5") == {"backbone.learning_rate": 1e-5, "finetune.learning_rate": 1e-5}
     assert changed("train.class_weight={a: 2.0}", *folder) == {
@@ -49,7 +53,11 @@ def test_changes_are_those_of_the_chosen_files(tmp_path):
 
 
 def test_the_command_repeats_the_configuration():
-    settings = changed(*with_params(["backbone=vgg16", "augment=light", "seed=3", "train.class_weight={7: 2.0}"]))
+    settings = changed(
+        *with_params(
+            ["backbone=vgg16", "augment=light", "seed=3", "image.pad_value=[1, 2, 3]", "train.class_weight={7: 2.0}"]
+        )
+    )
     line = command_line(settings)
-    assert line.startswith("python -m pipeline backbone=vgg16 augment=light seed=3 ")
+    assert line.startswith("python -m pipeline backbone=vgg16 augment=light seed=3 'image.pad_value=[1,2,3]' ")
     assert changed(*with_params(shlex.split(line)[3:])) == settings

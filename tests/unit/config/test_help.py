@@ -33,6 +33,12 @@ def test_the_help_of_a_group_has_its_choices_and_all_its_keys(group):
     assert group == "experiment" or f"\n  {group}." in text
 
 
+def test_a_section_without_files_has_its_keys():
+    text = group_help("image")
+    assert "\n  image.resize            How an image becomes a square" in text
+    assert "conf/image/" not in text
+
+
 def test_an_unknown_group_is_answered_with_the_nearest():
     with pytest.raises(PipelineError, match=r"--help fintune: unknown group; did you mean finetune\?"):
         group_help("fintune")

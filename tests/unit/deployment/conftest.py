@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.compose import composed, configuration
+from pipeline.config.image import Decoding
 from pipeline.config.validate import check
 from pipeline.deployment.classifier import Classifier, load
 from pipeline.deployment.find_model import ModelReference, find_model
@@ -27,7 +28,7 @@ def trained(tmp_path_factory, images) -> SimpleNamespace:
     """`file` of a classifier of colours, `files` of the images that it learned from."""
     keras.utils.set_random_seed(1)
     files = sorted(images.rglob("*.png"))
-    pixels_of_files = np.stack([pixels(file.read_bytes(), 32) for file in files])
+    pixels_of_files = np.stack([pixels(file.read_bytes(), Decoding(32)) for file in files])
     labels = np.array([CLASSES.index(file.parent.name) for file in files])
     config = check(composed(["backbone=scratch_cnn", "backbone.weights=random"]))
     model = build_classifier(config.backbone, config.train, 32, 3)

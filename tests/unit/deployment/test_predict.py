@@ -15,6 +15,7 @@ from PIL import Image
 
 from pipeline import predict as command_module
 from pipeline.config.compose import configuration
+from pipeline.config.image import Decoding
 from pipeline.deployment.classifier import load
 from pipeline.deployment.find_model import find_model
 from pipeline.deployment.prediction_output import table_rows
@@ -65,7 +66,7 @@ def test_rows_are_in_order_and_hold_what_the_classifier_predicts(command, traine
             assert row["class"] == row["probability"] == ""
             continue
         with open(row["path"], "rb") as file:
-            own = classifier.model(pixels(file.read(), 32)[np.newaxis]).numpy()[0]
+            own = classifier.model(pixels(file.read(), Decoding(32))[np.newaxis]).numpy()[0]
         assert row["class"] == classifier.classes[own.argmax()]
         assert float(row["probability"]) == pytest.approx(own.max(), abs=2e-6)
         assert float(row["probability_2"]) == pytest.approx(np.sort(own)[-2], abs=2e-6)

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
+from pipeline.config.image import Decoding
 from pipeline.inputs.decoding import pixels
 from tests.support.served import agrees, huge
 
@@ -99,7 +100,7 @@ def test_eight_clients_get_the_answers_of_predict(server, trained, expected):
             {"instances": rows},
             {"inputs": {"image": [text] * len(rows)}},
             {"inputs": [text] * len(rows)},
-            {"inputs": [pixels(file.read_bytes(), 32).tolist()] * len(rows)},
+            {"inputs": [pixels(file.read_bytes(), Decoding(32)).tolist()] * len(rows)},
         ][number % 7]
         status, said = server.ask(body)
         assert status == 200, said

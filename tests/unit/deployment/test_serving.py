@@ -14,6 +14,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
+from pipeline.config.image import Decoding
 from pipeline.inputs.decoding import pixels
 from tests.support.served import agrees, huge
 
@@ -100,7 +101,7 @@ def test_it_is_described_as_mlflow_describes_models(logged, model, trained, expe
     requirements = Path(mlflow.pyfunc.get_model_dependencies(logged.address)).read_text().split()
     assert {each.partition("==")[0] for each in requirements} >= {"mlflow", "tensorflow", "keras", "numpy", "Pillow"}
     network = mlflow.keras.load_model(logged.address)
-    images = np.stack([pixels(file.read_bytes(), 32) for file in trained.files])
+    images = np.stack([pixels(file.read_bytes(), Decoding(32)) for file in trained.files])
     probabilities = np.stack([expected[str(file)][1] for file in trained.files])
     np.testing.assert_allclose(network.predict(images, verbose=0), probabilities, atol=1e-5)
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config import AugmentConfig
+from pipeline.config.image import Decoding
 from pipeline.inputs.augmentation import Variants
 from pipeline.inputs.batches import ImageInputs, Labels, balanced, batches, in_order, shuffled
 from pipeline.inputs.images import DecodedImages
@@ -25,7 +26,7 @@ def rows(folder, names):
 @pytest.fixture
 def some(images, tmp_path) -> DecodedImages:
     chosen = rows(images, [f"red/{number:03}.png" for number in range(7)])
-    return DecodedImages(images, chosen, 32, Cache(tmp_path / "cache"), budget_gib=1.0, title="test")
+    return DecodedImages(images, chosen, Decoding(32), Cache(tmp_path / "cache"), budget_gib=1.0, title="test")
 
 
 def plain(images: DecodedImages) -> ImageInputs:
@@ -38,7 +39,7 @@ def moved(images: DecodedImages, augment: AugmentConfig, seed: int) -> ImageInpu
 
 def test_images_decoded_on_each_use_equal_cached_ones(some, images, tmp_path, caplog):
     chosen = rows(images, [f"red/{number:03}.png" for number in range(7)])
-    uncached = DecodedImages(images, chosen, 32, Cache(tmp_path / "cache"), budget_gib=0.0, title="test")
+    uncached = DecodedImages(images, chosen, Decoding(32), Cache(tmp_path / "cache"), budget_gib=0.0, title="test")
     assert "7 images need 0.0 GiB, but hardware.image_cache_gib is 0" in caplog.text
     indices = np.array([5, 0, 5])
     assert np.array_equal(some.take(indices), uncached.take(indices))
@@ -47,17 +48,17 @@ def test_images_decoded_on_each_use_equal_cached_ones(some, images, tmp_path, ca
 def test_images_are_decoded_once(some, images, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.inputs.images.pixels", None)
     chosen = rows(images, [f"red/{number:03}.png" for number in range(7)])
-    again = DecodedImages(images, chosen, 32, Cache(tmp_path / "cache"), budget_gib=1.0, title="test")
+    again = DecodedImages(images, chosen, Decoding(32), Cache(tmp_path / "cache"), budget_gib=1.0, title="test")
     assert np.array_equal(again.take(np.arange(7)), some.take(np.arange(7)))
 
 
 def test_an_image_that_is_missing_or_changed_is_named(images, tmp_path):
     gone = pd.DataFrame({"path": ["gone.png"], "sha256": [""]})
     with pytest.raises(PipelineError, match=r"gone\.png can't be read any more .* run prepare again"):
-        DecodedImages(tmp_path, gone, 32, Cache(tmp_path / "cache"), budget_gib=1.0, title="test")
+        DecodedImages(tmp_path, gone, Decoding(32), Cache(tmp_path / "cache"), budget_gib=1.0, title="test")
     changed = pd.DataFrame({"path": ["red/000.png"], "sha256": ["0" * 64]})
     with pytest.raises(PipelineError, match=r"red/000\.png has changed since .* run prepare again"):
-        DecodedImages(images, changed, 32, Cache(tmp_path / "cache"), budget_gib=1.0, title="test")
+        DecodedImages(images, changed, Decoding(32), Cache(tmp_path / "cache"), budget_gib=1.0, title="test")
 
 
 def test_variant_0_is_the_image_itself(some):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.config.image import Decoding
 from pipeline.inputs.decoding import _MODULES, UndecodableError, decode, heif_version, pixels
 from pipeline.system.paths import CODE
 from tests.support.images import draw
@@ -92,7 +93,7 @@ def test_invalid_exif_does_not_cost_the_image():
 
 
 def test_pixels_are_a_square_of_the_size():
-    array = pixels(encoded(Image.new("RGB", (50, 20), (1, 2, 3)), "PNG"), 32)
+    array = pixels(encoded(Image.new("RGB", (50, 20), (1, 2, 3)), "PNG"), Decoding(32))
     assert (array.shape, array.dtype) == ((32, 32, 3), np.uint8)
     assert (array == [1, 2, 3]).all()
 

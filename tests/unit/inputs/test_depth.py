@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.config.image import Decoding
 from pipeline.inputs.decoding import UndecodableError, decode, pixels
 from pipeline.inputs.depth import depth_in_use
 from tests.support.png import chunk, encode
@@ -113,16 +114,16 @@ def test_formats_that_state_the_largest_sample_are_scaled_by_it():
 
 
 def test_more_bits_than_those_of_training_are_an_error():
-    assert pixels(encode(ramp(4095)), 8, depth=12).max() >= 200
-    assert pixels(encode(ramp(1023)), 8, depth=12).max() < 64
+    assert pixels(encode(ramp(4095)), Decoding(8, 12)).max() >= 200
+    assert pixels(encode(ramp(1023)), Decoding(8, 12)).max() < 64
     with pytest.raises(UndecodableError, match="16-bit samples, but the training images have 12 bits"):
-        pixels(encode(ramp(40000)), 8, depth=12)
+        pixels(encode(ramp(40000)), Decoding(8, 12))
 
 
 def test_files_of_8_bits_have_no_depth():
     data = encode(np.full((4, 4, 3), 9, np.uint8))
     assert decode(data).depth is None
-    assert np.array_equal(pixels(data, 4, depth=12), pixels(data, 4))
+    assert np.array_equal(pixels(data, Decoding(4, 12)), pixels(data, Decoding(4)))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config.compose import composed
+from pipeline.config.image import Decoding
 from pipeline.config.validate import check
 from pipeline.inputs.images import decoded_depends
 from pipeline.jobs.disk import Prepared, cache_needs, free_space
@@ -27,7 +28,7 @@ def entry(**holds) -> Entry:
 
 
 def features(shape: str, dtype: str, **more) -> Entry:
-    return entry(kind="frozen", backbone="VGG16", image_size=32, shape=shape, dtype=dtype, **more)
+    return entry(**{"kind": "frozen", "backbone": "VGG16", "image_size": 32, "shape": shape, "dtype": dtype, **more})
 
 
 @pytest.fixture
@@ -60,9 +61,20 @@ def test_features_are_as_large_as_the_two_largest_kinds_of_the_backbone():
 
 
 def test_what_the_cache_has_of_these_images_needs_nothing(prepared):
-    images = decoded_depends(["a", "b"], 32)
-    entries = [entry(kind="images", **images), features("512", "float32", images=images["images"])]
+    decoded = decoded_depends(["a", "b"], Decoding(32))
+    entries = [entry(kind="images", **decoded), features("512", "float32", **decoded)]
     assert needs("backbone=vgg16", folder=prepared, entries=entries) == [DECODED[1], 20 * 2048]
+
+
+@pytest.mark.parametrize("other", ["image.resize=crop", "image.resize=pad", "image_size=64"])
+def test_images_that_were_decoded_otherwise_are_others(prepared, other):
+    stretched = [entry(kind="images", **decoded_depends([sha256], Decoding(32))) for sha256 in ("a", "b", "c")]
+    stretched.append(entry(kind="images", **decoded_depends(["a", "b"], Decoding(32))))
+    assert needs(folder=prepared, entries=stretched) == []
+    assert len(needs(other, folder=prepared, entries=stretched)) == 2
+    padded = [entry(kind="images", **decoded_depends(["c"], Decoding(32, resize="pad", pad_value=[9, 9, 9])))]
+    assert needs("image.resize=pad", "image.pad_value=9", folder=prepared, entries=padded) == DECODED[:1]
+    assert needs("image.resize=pad", "image.pad_value=8", folder=prepared, entries=padded) == DECODED
 
 
 def test_free_space_is_that_of_the_nearest_folder(tmp_path):

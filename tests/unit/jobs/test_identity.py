@@ -157,6 +157,7 @@ NETWORK = {"train", "finetune", "evaluate"}
 COMPUTED_BY = {
     "seed": {"prepare", *NETWORK},
     "image_size": NETWORK,
+    "image": NETWORK,
     "dataset": {"prepare"},
     "backbone": NETWORK,
     "augment": {"train", "finetune"},
