@@ -87,7 +87,7 @@ def run_help(stage: str | None, description: str, examples: Sequence[str]) -> st
 
 
 def group_help(name: str) -> str:
-    """Return the choices and all keys of a group, or all keys of a section that is no group.
+    """Return the choices and all keys of a group, or all keys of a section without files.
 
     Raises:
         PipelineError: There is no such group or section.

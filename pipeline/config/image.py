@@ -16,8 +16,8 @@ class ImageConfig:
     """Resizing of images to the network's square input, the same in training, predictions and exports."""
 
     resize: str = one_of(*RESIZE)
-    """How an image becomes a square. stretch: both sides get the size; all is visible, and shapes are distorted. crop:
-    the shorter side gets the size, and the centre is cut out; shapes are kept, and the ends of the longer side are
+    """Way in which an image becomes a square. stretch: both sides get the size; all is visible, and shapes change.
+    crop: the shorter side gets the size, and the centre is cut out; shapes stay, and the ends of the longer side are
     lost. pad: the longer side gets the size, and the rest is filled; all is visible, and smaller."""
     pad_value: Any = PAD_VALUE
     """Colour of the filled rest with `image.resize=pad`: a grey level, or red, green and blue."""
@@ -25,7 +25,7 @@ class ImageConfig:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a file becomes the pixels that a network takes.
+    """Decoding of a file to the pixels that a network takes.
 
     A model states it. The defaults mean what models of earlier versions do, which state less.
     """
@@ -35,7 +35,7 @@ class Decoding:
     depth: int = FULL_DEPTH
     """Bits from which the samples of 16-bit files are scaled to 8 bits."""
     resize: str = RESIZE[0]
-    """How an image becomes a square, one of `RESIZE`."""
+    """Way in which an image becomes a square, one of `RESIZE`."""
     pad_value: list[int] | None = None
     """Red, green and blue of the filled rest; None if nothing is filled."""
 

@@ -45,29 +45,29 @@ def describe(
             "the first frame of the file, decoded by Pillow",
             "turned and mirrored as EXIF says",
             f"16 bits a channel scaled to 8{largest}; transparency put on white; converted to RGB",
-            _resizing(decoding),
+            *_resizing(decoding),
         ],
         "calibration": {"temperature": temperature, "applied": applied} | ({"tta": tta} if tta else {}),
     }
 
 
-def _resizing(decoding: Decoding) -> str:
-    """Return the way in which an image becomes a square, in words that are enough to implement it."""
-    resized = "by Pillow's Image.resize with Resampling.BILINEAR, which is antialiased"
+def _resizing(decoding: Decoding) -> list[str]:
+    """Return the steps by which an image of w x h pixels becomes a square, complete enough to implement them."""
+    size, filtered = decoding.size, "by Pillow's Image.resize with Resampling.BILINEAR, which is antialiased"
     match decoding.resize:
         case "crop":
-            return (
-                f"the largest centred square resized {resized}; width w and height h have the argument box=((w - s) / 2, (h - s) / 2, "
-                "(w + s) / 2, (h + s) / 2) with s = min(w, h), which may contain halves"
-            )
+            return [
+                f"the square in the middle resized {filtered}",
+                "its argument box is ((w - s) / 2, (h - s) / 2, (w + s) / 2, (h + s) / 2) with s = min(w, h)",
+            ]
         case "pad":
-            return (
-                f"width w and height h resized to max(1, round(w * {decoding.size} / l)) and max(1, round(h * {decoding.size} / l)) with "
-                f"l = max(w, h), halves to the even number, {resized}; the rest of the square filled with RGB {decoding.pad_value}, "
-                "and of an odd rest the larger part at the right or the bottom"
-            )
+            return [
+                f"resized {filtered}",
+                f"the sides are max(1, round({size} * w / l)) and max(1, round({size} * h / l)) with l = max(w, h)",
+                f"put on a square of RGB {decoding.pad_value}, at (({size} - width) // 2, ({size} - height) // 2)",
+            ]
         case _:
-            return f"stretched to the square {resized}"
+            return [f"stretched to the square {filtered}"]
 
 
 def _settings(decoding: Decoding) -> dict[str, Any]:

@@ -65,15 +65,15 @@ def test_the_words_are_enough_to_implement_it(sides):
     """By a second implementation, which keeps to the words."""
     w, h = sides
     image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (h, w, 3), dtype=np.uint8))
-    crop, pad = (described(each)["decoding"][-1] for each in (Decoding(32, resize="crop"), PADDED))
-    assert "box=((w - s) / 2, (h - s) / 2, (w + s) / 2, (h + s) / 2) with s = min(w, h)" in crop
+    crop, pad = (described(each)["decoding"][3:] for each in (Decoding(32, resize="crop"), PADDED))
+    assert crop[1].endswith("box is ((w - s) / 2, (h - s) / 2, (w + s) / 2, (h + s) / 2) with s = min(w, h)")
     s = min(w, h)
     box = ((w - s) / 2, (h - s) / 2, (w + s) / 2, (h + s) / 2)
     assert same(square(image, Decoding(32, resize="crop")), image.resize((32, 32), Image.Resampling.BILINEAR, box))
-    assert "max(1, round(w * 32 / l)) and max(1, round(h * 32 / l)) with l = max(w, h)" in pad
-    assert "RGB [1, 2, 3]" in pad
+    assert pad[1].endswith("max(1, round(32 * w / l)) and max(1, round(32 * h / l)) with l = max(w, h)")
+    assert pad[2] == "put on a square of RGB [1, 2, 3], at ((32 - width) // 2, (32 - height) // 2)"
     longer = max(w, h)
-    inner = image.resize((max(1, round(w * 32 / longer)), max(1, round(h * 32 / longer))), Image.Resampling.BILINEAR)
+    inner = image.resize((max(1, round(32 * w / longer)), max(1, round(32 * h / longer))), Image.Resampling.BILINEAR)
     expected = np.full((32, 32, 3), [1, 2, 3], np.uint8)
     left, top = (32 - inner.width) // 2, (32 - inner.height) // 2
     expected[top : top + inner.height, left : left + inner.width] = inner
