@@ -1,0 +1,135 @@
+"""Images are resized in one way in all places: training, evaluation, predictions, serving, exports and the demo.
+
+Only the ends of the images tell their class. What a model learns shows what it has seen.
+"""
+
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline.config import ExportConfig
+from pipeline.config.image import Decoding
+from pipeline.deployment.classifier import Classifier, load
+from pipeline.deployment.demo import predict_upload
+from pipeline.deployment.exports.export import export_classifier
+from pipeline.deployment.exports.formats import FORMATS
+from pipeline.deployment.exports.parity import decode_files, folder_sample
+from pipeline.deployment.find_model import find_model
+from pipeline.deployment.predictions import predict
+from pipeline.inputs.decoding import pixels
+from pipeline.inputs.manifest import read_manifest
+from pipeline.jobs.stage import places_of
+from pipeline.models.description import read_decoding
+from pipeline.storage.files import read_json
+from pipeline.training.features import training_data
+from pipeline.visuals.pages import data_uri
+from tests.support.experiments import run_stages
+
+CLASSES = {"blue": (40, 60, 200), "red": (200, 50, 40)}
+NUMBERS = {"train": range(30), "validation": range(30, 40), "test": range(40, 56)}
+COLOUR = [10, 20, 30]
+MARGINS = ExportConfig(name="test", images=64, tolerance=1e-4, int8_agreement=0.98, int8_images=20)
+
+
+@pytest.fixture(scope="module")
+def framed(tmp_path_factory) -> Path:
+    """Images twice as wide as high. Those of one number have the same noise in the middle in both classes."""
+    folder = tmp_path_factory.mktemp("framed") / "images"
+    for split, numbers in NUMBERS.items():
+        for name, colour in CLASSES.items():
+            (folder / split / name).mkdir(parents=True)
+            for number in numbers:
+                image = np.random.default_rng(number).integers(0, 256, (32, 64, 3), dtype=np.uint8)
+                image[:, :12] = image[:, -12:] = colour
+                Image.fromarray(image).save(folder / split / name / f"{number}.png")
+    return folder
+
+
+def expected_pixels(file: Path, resize: str) -> np.ndarray:
+    """What a network sees of an image, at 32 pixels."""
+    image = Image.open(file)
+    if resize == "crop":
+        return np.asarray(image.crop((16, 0, 48, 32)))
+    if resize == "stretch":
+        return np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR))
+    whole = np.full((32, 32, 3), COLOUR, np.uint8)
+    whole[8:24] = image.resize((32, 16), Image.Resampling.BILINEAR)
+    return whole
+
+
+def probabilities(table: pd.DataFrame) -> np.ndarray:
+    return np.stack([[each[name] for name in CLASSES] for each in table["probabilities"]])
+
+
+@pytest.mark.parametrize(("resize", "accuracy"), [("stretch", 1.0), ("pad", 1.0), ("crop", 0.5)])
+def test_each_place_sees_what_the_model_was_trained_on(resize, accuracy, framed, configure, tmp_path):
+    config = configure(
+        f"dataset.path={framed}", f"image.resize={resize}", f"image.pad_value={COLOUR}", "backbone=scratch_cnn",
+        "dataset.near_duplicates.find=false", "augment=none", "train.epochs=6", "train.learning_rate=3e-3", "finetune.epochs=1",
+        "hardware.precision=float32", "evaluate.calibrate=false",
+    )  # fmt: skip
+    root = tmp_path / "job"
+    run_stages(config, root)
+
+    # Training, from the cache.
+    cache = places_of(config).cache
+    built = {each.folder for each in cache.listing()}
+    manifest = read_manifest(root / "prepare")
+    data = training_data(manifest, framed, config, cache)
+    rows = manifest.split("train", "validation")
+    seen = np.stack([expected_pixels(framed / path, resize) for path in rows["path"]])
+    assert np.array_equal(data.images.take(np.arange(len(rows))), seen)
+    assert {each.folder for each in cache.listing()} == built
+
+    # Evaluation: without the ends, the images of one number are the same in both classes.
+    tested = pd.read_parquet(root / "evaluate" / "predictions.parquet")
+    metrics = read_json(root / "evaluate" / "metrics.json")
+    assert metrics[metrics["best"]]["accuracy"] == accuracy
+    evaluated, files = np.stack(tested["probabilities"]), [framed / path for path in tested["path"]]
+
+    model = root / metrics["best"] / "model.keras"
+    assert read_decoding(model) == Decoding(32, 16, resize, COLOUR if resize == "pad" else None)
+    classifier = load(find_model(str(model), config))
+    check_predictions(classifier, files, resize, evaluated)
+
+    # Serving, by MLflow.
+    mlflow.set_tracking_uri(config.tracking.uri)
+    address = f"runs:/{read_json(root / 'report' / 'run.json')['run_id']}/model"
+    served = mlflow.pyfunc.load_model(address)
+    for sent in ([*map(str, files)], [np.asarray(Image.open(file)) for file in files]):
+        np.testing.assert_allclose(probabilities(served.predict(sent)), evaluated, atol=1e-5)
+    assert served.metadata.metadata["decoding"] == classifier.description()["decoding"]
+    check_export(classifier, framed, files, tmp_path / "exports", evaluated)
+
+
+def check_predictions(classifier: Classifier, files: list[Path], resize: str, evaluated: np.ndarray) -> None:
+    """Of files on the command line, and of the demo."""
+    [batch] = predict([*map(str, files)], classifier, 64)
+    np.testing.assert_allclose(np.stack([each.probabilities for each in batch]), evaluated, atol=1e-5)
+    for file, each, own in zip(files[::8], batch[::8], evaluated[::8], strict=True):
+        assert np.array_equal(each.image, expected_pixels(file, resize))
+        shown = predict_upload(classifier, file.read_bytes())
+        assert dict(shown["guesses"]) == pytest.approx(dict(zip(CLASSES, own, strict=True)), abs=1e-5)
+        assert shown["image"] == data_uri(expected_pixels(file, resize))
+
+
+def check_export(classifier: Classifier, framed: Path, files: list[Path], out: Path, evaluated: np.ndarray) -> None:
+    """An export agrees with the classifier on files, and says how they are decoded."""
+    found = export_classifier(
+        classifier, ["saved_model"], folder_sample(framed, classifier.classes, MARGINS), margins=MARGINS, folder=out
+    )
+    assert found["saved_model"]["same_class"] == 1
+    description = read_json(out / "classifier.json")
+    assert description == classifier.description()
+    decoding = Decoding(
+        description["image_size"], description["depth"], description["resize"], description.get("pad_value")
+    )
+    exported = FORMATS["saved_model"].implementation()(out / "saved_model")
+    assert exported.description == description
+    images = np.stack([pixels(file.read_bytes(), decoding) for file in files])
+    assert np.array_equal(images, decode_files(files, classifier.decoding))
+    np.testing.assert_allclose(exported.probabilities(images), evaluated, atol=1e-5)
