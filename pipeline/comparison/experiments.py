@@ -17,7 +17,10 @@ from pipeline.tracking.tags import computed_by
 # Stages that log a table of their metrics.
 _WITH_TABLES = ("prepare", "train", "finetune", "evaluate")
 # Settings that tables list first.
-_FIRST = ("backbone.name", "finetune.unfreeze", "augment.name", "train.name", "finetune.name", "image_size")
+_FIRST = (
+    *("backbone.name", "finetune.unfreeze", "augment.name", "train.name", "finetune.name", "image_size"),
+    "image.resize",
+)
 
 
 @dataclass(frozen=True)

@@ -108,10 +108,10 @@ def _section_problems(values: DictConfig, section: type, prefix: str) -> Iterato
         elif inner := section_of(each):
             if isinstance(values[key], DictConfig):
                 yield from _section_problems(values[key], inner, f"{name}.")
+            elif any(each.name == "name" for each in fields(inner)):
+                yield f"{name}: {values[key]!r} is not a section; use {name}=<a file in conf/{name}/> or {name}.<key>=<value>"
             else:
-                # Only groups, of which each choice is a file, have a name.
-                file = f"{name}=<a file in conf/{name}/> or " if hasattr(inner, "name") else ""
-                yield f"{name}: {values[key]!r} is not a section; use {file}{name}.<key>=<value>"
+                yield f"{name}: {values[key]!r} is not a section; use {name}.<key>=<value>"
         elif not _is_valid(values, each, typed):
             yield f"{name}: invalid value {_shown(values, key)}; expected {expected_values(each)}"
 

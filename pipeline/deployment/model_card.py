@@ -41,6 +41,8 @@ def _card(experiment: Experiment) -> Json:
         "run_id": experiment.run_id,
         "backbone": params["backbone.name"],
         "image_size": params["image_size"],
+        # Images of older runs were stretched.
+        "resize": params.get("image.resize", "stretch"),
         "phase": tags["best_phase"],
         # Older runs have the unfreeze depth under its former name.
         "unfreeze": tags["unfreeze"] if "unfreeze" in tags else tags["finetune.depth"],
