@@ -73,6 +73,9 @@ class Experiment:
             for key, value in self.params.items()
             if not key.startswith("evaluate.") or key == "evaluate.calibrate"
         }
+        # Runs of earlier versions do not say that they stretched their images. Only padding has a colour.
+        if settings.setdefault("image.resize", "stretch") != "pad":
+            settings.pop("image.pad_value", None)
         # The chosen unfreeze depth, if the configuration leaves it to a rule.
         chosen = {"finetune.unfreeze": self.tags["unfreeze"]} if "unfreeze" in self.tags else {}
         return settings | chosen | {"training data": self.tags.get("training_data", "")[:8]}

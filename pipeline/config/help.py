@@ -21,15 +21,8 @@ _OPTIONS = {
 _FREQUENT = (
     *("dataset.path", "dataset.test", "image_size", "image.resize", "backbone.weights", "augment.views"),
     *("train.epochs", "train.learning_rate", "finetune.unfreeze", "finetune.epochs", "finetune.learning_rate"),
-    *(
-        "evaluate.calibrate",
-        "hardware.precision",
-        "seed",
-        "tracking.uri",
-        "tracking.experiment",
-        "cache_folder",
-        "plan",
-    ),
+    *("evaluate.calibrate", "hardware.precision", "seed", "tracking.uri", "tracking.experiment"),
+    *("cache_folder", "plan"),
 )
 _GROUPS_OF_RUNS = ("dataset", "backbone", "augment", "train", "finetune", "evaluate", "hardware", "experiment")
 

@@ -77,6 +77,21 @@ def test_seeds_are_one_row_and_the_order_of_images_does_not_matter(store):
     assert ranking.p[0, 1] < 0.001
 
 
+def test_runs_from_before_there_was_a_choice_stretched_their_images(store):
+    store.add(right(300, 20), seed=1)
+    store.add(right(300, 21), seed=2, image_resize="stretch", image_pad_value=128)
+    store.add(right(300, 22), seed=3, image_resize="stretch", image_pad_value=0)
+    store.add(right(300, 90), seed=1, image_resize="pad", image_pad_value=0)
+    store.add(right(300, 120), seed=1, image_resize="pad", image_pad_value=128)
+    rows = ranked(store).rows
+    assert [len(each.row.experiments) for each in rows] == [3, 1, 1]
+    assert [each.row.label for each in rows] == [
+        "resize stretch, pad_value ",
+        "resize pad, pad_value 0",
+        "resize pad, pad_value 128",
+    ]
+
+
 def test_every_metric_ranks_and_tests(store):
     for number, wrong in enumerate((5, 6, 120)):
         store.add(right(300, wrong), backbone_name=f"net{number}", seed=1)
