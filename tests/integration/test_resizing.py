@@ -11,19 +11,20 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.config import ExportConfig
+from pipeline.api import open_run
+from pipeline.config import Config, ExportConfig
 from pipeline.config.image import Decoding
-from pipeline.deployment.classifier import Classifier, load
+from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.demo import predict_upload
 from pipeline.deployment.exports.export import export_classifier
 from pipeline.deployment.exports.formats import FORMATS
 from pipeline.deployment.exports.parity import decode_files, folder_sample
-from pipeline.deployment.find_model import find_model
 from pipeline.deployment.predictions import predict
 from pipeline.inputs.decoding import pixels
 from pipeline.inputs.manifest import read_manifest
 from pipeline.jobs.stage import places_of
 from pipeline.models.description import read_decoding
+from pipeline.stages import find_lr
 from pipeline.storage.files import read_json
 from pipeline.training.features import training_data
 from pipeline.visuals.pages import data_uri
@@ -70,20 +71,12 @@ def test_each_place_sees_what_the_model_was_trained_on(resize, accuracy, framed,
     config = configure(
         f"dataset.path={framed}", f"image.resize={resize}", f"image.pad_value={COLOUR}", "backbone=scratch_cnn",
         "dataset.near_duplicates.find=false", "augment=none", "train.epochs=6", "train.learning_rate=3e-3", "finetune.epochs=1",
-        "hardware.precision=float32", "evaluate.calibrate=false",
+        "hardware.precision=float32", "evaluate.calibrate=false", "find_lr.steps=10",
     )  # fmt: skip
     root = tmp_path / "job"
     run_stages(config, root)
 
-    # Training, from the cache.
-    cache = places_of(config).cache
-    built = {each.folder for each in cache.listing()}
-    manifest = read_manifest(root / "prepare")
-    data = training_data(manifest, framed, config, cache)
-    rows = manifest.split("train", "validation")
-    seen = np.stack([expected_pixels(framed / path, resize) for path in rows["path"]])
-    assert np.array_equal(data.images.take(np.arange(len(rows))), seen)
-    assert {each.folder for each in cache.listing()} == built
+    check_cached_images(config, root, framed)
 
     # Evaluation: without the ends, the images of one number are the same in both classes.
     tested = pd.read_parquet(root / "evaluate" / "predictions.parquet")
@@ -93,7 +86,9 @@ def test_each_place_sees_what_the_model_was_trained_on(resize, accuracy, framed,
 
     model = root / metrics["best"] / "model.keras"
     assert read_decoding(model) == Decoding(32, 16, resize, COLOUR if resize == "pad" else None)
-    classifier = load(find_model(str(model), config))
+    run = open_run(root)
+    classifier = run.classifier
+    assert run.predict(files)["probability"].to_numpy() == pytest.approx(evaluated.max(axis=1), abs=1e-5)
     check_predictions(classifier, files, resize, evaluated)
 
     # Serving, by MLflow.
@@ -104,6 +99,18 @@ def test_each_place_sees_what_the_model_was_trained_on(resize, accuracy, framed,
         np.testing.assert_allclose(probabilities(served.predict(sent)), evaluated, atol=1e-5)
     assert served.metadata.metadata["decoding"] == classifier.description()["decoding"]
     check_export(classifier, framed, files, tmp_path / "exports", evaluated)
+
+
+def check_cached_images(config: Config, root: Path, framed: Path) -> None:
+    """Those that training has used, and that the range test uses again."""
+    places, manifest = places_of(config), read_manifest(root / "prepare")
+    built = {each.folder for each in places.cache.listing()}
+    rows = manifest.split("train", "validation")
+    seen = np.stack([expected_pixels(framed / path, config.image.resize) for path in rows["path"]])
+    data = training_data(manifest, framed, config, places.cache)
+    assert np.array_equal(data.images.take(np.arange(len(rows))), seen)
+    find_lr.run(config, "train", places, root)
+    assert {each.folder for each in places.cache.listing()} == built
 
 
 def check_predictions(classifier: Classifier, files: list[Path], resize: str, evaluated: np.ndarray) -> None:
