@@ -44,7 +44,7 @@ def find_lr(args: argparse.Namespace) -> None:
     from pipeline.jobs.stage import places_of
     from pipeline.system.noise import tensorflow_import
     from pipeline.system.terminal import start_logging
-    from pipeline.tracking.new_run import log_rate_range
+    from pipeline.tracking.command_runs import log_rate_range
 
     check_networks([config])
     experiment = Experiment.of(config, Path("runs"))

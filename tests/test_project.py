@@ -124,7 +124,7 @@ def test_light_stages_load_no_heavy_library(stage, command):
     )
 
 
-EXPERIMENTS = ["train", "__main__", "find_lr"]
+EXPERIMENTS = ["train", "__main__", "find_lr", "probe"]
 TOOLS = ["predict", "export", "register", "reproduce", "demo", "compare", "cache", "sync"]
 
 

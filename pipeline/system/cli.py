@@ -56,10 +56,15 @@ def add_selection(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiv
 
 def parse_selection(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Parse the command line, and move the overrides that argparse has added to `--runs`."""
+    return parse_with_list(parser, "runs")
+
+
+def parse_with_list(parser: argparse.ArgumentParser, name: str) -> argparse.Namespace:
+    """Parse the command line, and move the overrides that argparse has added to the list of the option `name`."""
     args = parser.parse_intermixed_args()
-    if args.runs:
-        args.overrides += [word for word in args.runs if "=" in word]
-        args.runs = [word for word in args.runs if "=" not in word]
+    if words := getattr(args, name):
+        args.overrides += [word for word in words if "=" in word]
+        setattr(args, name, [word for word in words if "=" not in word])
     return args
 
 

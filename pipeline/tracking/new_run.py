@@ -1,14 +1,11 @@
-"""Create MLflow runs for experiments and for learning-rate range tests."""
+"""Create MLflow runs for experiments."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 import mlflow
-import pandas as pd
 from mlflow.entities import Param
-from mlflow.exceptions import MlflowException
 from omegaconf import OmegaConf
 
 from pipeline.config import Config, TrackingConfig, experiment_settings
@@ -16,11 +13,10 @@ from pipeline.config.texts import NAMED
 from pipeline.storage.files import Json
 from pipeline.system import processes
 from pipeline.system.paths import resolve
-from pipeline.tracking.metric_names import BATCH, flatten, metrics_of_now
+from pipeline.tracking.metric_names import flatten
 from pipeline.tracking.names import dataset_name, run_name
 from pipeline.tracking.origin import origin
 from pipeline.tracking.parent_run import parent_tag
-from pipeline.tracking.store import connect, unusable
 
 # Largest number of parameters in one call of log_batch.
 _PARAMS = 100
@@ -75,7 +71,7 @@ def create_run(client: mlflow.MlflowClient, experiment_id: str, key: str, config
     params = [Param(name, value) for name, value in _parameters(config)]
     for start in range(0, len(params), _PARAMS):
         client.log_batch(run_id, params=params[start : start + _PARAMS])
-    _log_config(client, run_id, config)
+    log_config(client, run_id, config)
     return run_id
 
 
@@ -92,34 +88,6 @@ def _parameters(config: Config) -> Iterator[tuple[str, str]]:
             yield name, str(value)
 
 
-def log_rate_range(config: Config, folder: Path, figures: Json) -> None:
-    """Log a learning-rate range test as a separate run.
-
-    Args:
-        config: Configuration of the experiment.
-        folder: Folder of the test's files, with the curve in rates.csv.
-        figures: `phase`, and the learning rates `suggested` (may be None), `lowest` and `configured`.
-
-    Raises:
-        PipelineError: The store can't be used.
-    """
-    try:
-        client, experiment_id = connect(config.tracking)
-        name = f"find_lr {config.backbone.name} {dataset_name(config.dataset)}, {figures['phase']}"
-        tags = {"role": "find_lr", "mlflow.source.name": "pipeline.find_lr", **origin()}
-        run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
-        known = {key: figures[key] for key in ("suggested", "lowest", "configured") if figures[key] is not None}
-        metrics = metrics_of_now({f"find_lr/{key}": value for key, value in known.items()})
-        for step, row in enumerate(pd.read_csv(folder / "rates.csv").to_dict("records"), start=1):
-            metrics += metrics_of_now({f"find_lr/{key}": value for key, value in row.items()}, step)
-        for start in range(0, len(metrics), BATCH):
-            client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-        _log_config(client, run_id, config)
-        client.log_artifacts(run_id, str(folder), "find_lr")
-        client.set_terminated(run_id)
-    except MlflowException as error:
-        raise unusable(config.tracking, error) from error
-
-
-def _log_config(client: mlflow.MlflowClient, run_id: str, config: Config) -> None:
+def log_config(client: mlflow.MlflowClient, run_id: str, config: Config) -> None:
+    """Log the complete configuration to a run, as config.yaml."""
     client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(asdict(config))), "config.yaml")

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -128,6 +129,11 @@ class FeatureCache:
             rows = self._rows(part, images, depends)
             cached.append((rows, np.arange(len(indices)) if number else indices))
         return FeatureInputs(cached)
+
+    def pooled(self, part: FrozenPart) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a function from indices of images, int [b], to the features of a pooled part, float32 [b, d]."""
+        inputs = self.load(part, np.arange(len(self.images)))
+        return lambda indices: inputs.take(indices, np.zeros(len(indices), np.int64)).astype(np.float32, copy=False)
 
     def _depends(self, number: int) -> Json:
         """Return everything that the features of a variant depend on, except the frozen part and the augmentation."""

@@ -1,0 +1,1 @@
+"""Probing of backbones: which one's features suit a data set."""
