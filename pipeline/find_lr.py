@@ -1,8 +1,6 @@
 """Suggest a learning rate with `python -m pipeline.find_lr [overrides]`."""
 
 import argparse
-from dataclasses import replace
-from pathlib import Path
 
 from pipeline.config.help import CommandParser
 from pipeline.system.cli import add_overrides, run_command
@@ -38,20 +36,14 @@ def find_lr(args: argparse.Namespace) -> None:
 
     config = configuration(args.overrides)
     # MLflow takes seconds to import, so it is imported only after the configuration is checked.
-    from pipeline.jobs.identity import Experiment
     from pipeline.jobs.networks import check_networks
-    from pipeline.jobs.run_stages import run_through
+    from pipeline.jobs.run_stages import run_for_command
     from pipeline.jobs.stage import places_of
     from pipeline.system.noise import tensorflow_import
-    from pipeline.system.terminal import start_logging
     from pipeline.tracking.command_runs import log_rate_range
 
     check_networks([config])
-    experiment = Experiment.of(config, Path("runs"))
-    root = experiment.root / experiment.key
-    start_logging(root / "find_lr.log")
-    needs = "train" if args.phase == "finetune" else "prepare"
-    run_through(needs, replace(experiment, root=root), repeat=False)
+    root = run_for_command("find_lr", "train" if args.phase == "finetune" else "prepare", config)
     # TensorFlow and matplotlib take seconds to import, so they are imported only after the stages have succeeded.
     with tensorflow_import():
         from pipeline.stages.find_lr import run

@@ -2,8 +2,6 @@
 
 import argparse
 import sys
-from dataclasses import replace
-from pathlib import Path
 
 from pipeline.config.help import CommandParser
 from pipeline.system.cli import add_overrides, parse_with_list, run_command
@@ -52,20 +50,14 @@ def probe(args: argparse.Namespace) -> None:
         check_backbone_counts()
     config, configs = configuration(args.overrides), candidates(args.overrides, args.backbones)
     # MLflow takes seconds to import, so it is imported only after the configuration is checked.
-    from pipeline.jobs.identity import Experiment
     from pipeline.jobs.networks import check_networks
-    from pipeline.jobs.run_stages import run_through
+    from pipeline.jobs.run_stages import run_for_command
     from pipeline.system.noise import tensorflow_import
-    from pipeline.system.terminal import start_logging
     from pipeline.tracking.command_runs import log_probe
     from pipeline.tracking.names import dataset_name
 
     check_networks(configs)
-    runs = Path("runs")
-    experiment = Experiment.of(config, runs)
-    root = experiment.root / experiment.key
-    start_logging(root / "probe.log")
-    run_through("prepare", replace(experiment, root=root), repeat=False)
+    root = run_for_command("probe", "prepare", config)
     # TensorFlow takes seconds to import, so it is imported only after the data set is prepared.
     with tensorflow_import():
         from pipeline.probing.measurement import measure_all
@@ -74,7 +66,7 @@ def probe(args: argparse.Namespace) -> None:
 
     ranking = rank(measure_all(configs, root), config.evaluate.confidence)
     print_ranking(ranking)
-    files = write_files(ranking, runs, dataset_name(config.dataset))
+    files = write_files(ranking, root.parent, dataset_name(config.dataset))
     print(f"Page: {files[0]}", file=sys.stderr)
     if args.take:
         backbone = ranking.rows[ranking.chosen].measurement.config.backbone

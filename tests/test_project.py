@@ -125,7 +125,7 @@ def test_light_stages_load_no_heavy_library(stage, command):
 
 
 EXPERIMENTS = ["train", "__main__", "find_lr", "probe"]
-TOOLS = ["predict", "export", "register", "reproduce", "demo", "compare", "cache", "sync"]
+TOOLS = ["predict", "export", "register", "reproduce", "demo", "compare", "cache", "sync", "embed"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

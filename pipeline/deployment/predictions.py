@@ -167,12 +167,26 @@ def top_classes(prediction: Prediction, classes: list[str], count: int) -> list[
 
 def predict(paths: Iterable[str], classifier: Classifier, batch_size: int) -> Iterator[Batch]:
     """Yield predictions in batches, in the order of the paths; unreadable images are yielded as `Unreadable`."""
+    for batch in read_batches(paths, classifier.decoding, batch_size):
+        yield _predict_batch(batch, classifier)
+
+
+def read_batches(
+    paths: Iterable[str], decoding: Decoding, batch_size: int
+) -> Iterator[list[tuple[str, np.ndarray | Unreadable]]]:
+    """Yield batches of paths with their images, uint8 [size, size, 3], or the reason why there is none.
+
+    Args:
+        paths: Paths of files.
+        decoding: Size of the images, and how they become squares.
+        batch_size: Number of paths per batch.
+    """
     # With a batch size of 1, results are wanted immediately, so little is read ahead.
     ahead = 4 * batch_size if batch_size > 1 else 1
-    read = partial(_read, decoding=classifier.decoding)
+    read = partial(_read, decoding=decoding)
     images: Iterator[tuple[str, np.ndarray | Unreadable]] = on_all_cores(read, paths, ahead)
     while batch := list(islice(images, batch_size)):
-        yield _predict_batch(batch, classifier)
+        yield batch
 
 
 def _read(path: str, decoding: Decoding) -> tuple[str, np.ndarray | Unreadable]:

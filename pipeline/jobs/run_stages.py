@@ -18,6 +18,7 @@ from pipeline.stages.settings import OUTPUTS, read_config
 from pipeline.system.errors import PipelineError, UndeliveredError
 from pipeline.system.noise import tensorflow_import
 from pipeline.system.processes import worker_index
+from pipeline.system.terminal import start_logging
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,24 @@ def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> No
             f"Finished: outputs are complete in {experiment.root}. The tracking server is unreachable; to upload them later, "
             "run `python -m pipeline.sync` or the same command"
         )
+
+
+def run_for_command(command: str, last: str, config: Config) -> Path:
+    """Run the stages that a command needs in the job's folder below runs/, and return this folder.
+
+    Args:
+        command: Name of the command and of its log file in the folder.
+        last: Last stage that it needs.
+        config: Complete configuration.
+
+    Raises:
+        PipelineError: A stage failed.
+    """
+    experiment = Experiment.of(config, Path("runs"))
+    root = experiment.root / experiment.key
+    start_logging(root / f"{command}.log")
+    run_through(last, replace(experiment, root=root), repeat=False)
+    return root
 
 
 def _run(last: str | None, experiment: Experiment, *, repeat: bool) -> bool:

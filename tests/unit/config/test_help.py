@@ -2,13 +2,13 @@
 
 import pytest
 
-from pipeline import cache, compare, demo, export, find_lr, predict, probe, register, reproduce, sync
+from pipeline import cache, compare, demo, embed, export, find_lr, predict, probe, register, reproduce, sync
 from pipeline.config.compose import GROUPS
 from pipeline.config.help import group_help, run_help
 from pipeline.system.errors import PipelineError
 from tests.support.in_process import call
 
-COMMANDS = [cache, compare, demo, export, find_lr, predict, probe, register, reproduce, sync]
+COMMANDS = [cache, compare, demo, embed, export, find_lr, predict, probe, register, reproduce, sync]
 
 
 @pytest.fixture(autouse=True)
