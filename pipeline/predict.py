@@ -42,6 +42,14 @@ def main() -> None:
         help="number of most probable classes per image (default: 1)",
     )
     parser.add_argument(
+        "--neighbours",
+        type=whole_number(0),
+        default=0,
+        metavar="K",
+        help="number of most similar training images beside each prediction, with their classes (default: 0); needs the "
+        "training images of the classifier's experiment",
+    )
+    parser.add_argument(
         "--batch-size",
         type=whole_number(1),
         default=64,
@@ -88,17 +96,28 @@ def predict(args: argparse.Namespace) -> None:
     config = configuration()
     with waiting("finding the classifier"):
         reference = find_model(model, config)
+        experiment = None
+        if args.neighbours:
+            from pipeline.deployment.training_data import experiment_of
+
+            experiment = experiment_of(reference, config)
     # TensorFlow takes seconds to import, so it is imported only after the classifier is found.
     with tensorflow_import():
         from pipeline.deployment.classifier import load
         from pipeline.deployment.prediction_output import Outputs, predict_files
         from pipeline.deployment.predictions import PassedOver
 
-    outputs = Outputs(args.out, args.format, args.top, heatmaps=args.gradcam, gallery=args.html)
+    outputs = Outputs(args.out, args.format, args.top, args.neighbours, heatmaps=args.gradcam, gallery=args.html)
     passed_over = PassedOver()
+    nearest = None
+    if experiment:
+        # It sets the threads of TensorFlow, and so comes first.
+        from pipeline.deployment.neighbours import NeighbourSearch
+
+        nearest = NeighbourSearch.of_classifier(reference.file, *experiment, args.neighbours)
     with waiting("loading the classifier"):
         classifier = load(reference, args.tta)
-    failed = predict_files(words, classifier, outputs, args.batch_size, passed_over)
+    failed = predict_files(words, classifier, outputs, args.batch_size, passed_over, nearest)
     for line in passed_over.lines():
         print(line, file=sys.stderr)
     if failed:

@@ -126,7 +126,7 @@ class Run:
             PipelineError: The results have no classifier.
         """
         classifier = self.classifier
-        from pipeline.deployment.prediction_output import row_columns, row_of
+        from pipeline.deployment.prediction_rows import row_columns, row_of
         from pipeline.deployment.predictions import PassedOver, expand_paths, predict
 
         words = [images] if isinstance(images, str | Path) else images

@@ -1,10 +1,8 @@
-"""Output of predictions as CSV, JSON lines or a terminal table, as heat maps, and as an HTML gallery."""
+"""Output of predictions: rows in a file or the terminal, heat maps, and an HTML gallery."""
 
-import csv
-import json
 import sys
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, TextIOWrapper
@@ -13,13 +11,13 @@ from typing import TextIO, cast
 
 import numpy as np
 from PIL import Image
-from rich.table import Table
-from rich.text import Text
 
 from pipeline.deployment.classifier import Classifier
+from pipeline.deployment.prediction_rows import ROW_WRITERS
 from pipeline.deployment.predictions import (
     STANDARD_INPUT,
     Batch,
+    Nearest,
     PassedOver,
     Prediction,
     Unreadable,
@@ -29,16 +27,13 @@ from pipeline.deployment.predictions import (
 )
 from pipeline.evaluation.gradcam import heatmaps
 from pipeline.storage.files import whole_file
-from pipeline.system.terminal import progress, table_console
+from pipeline.system.terminal import progress
 from pipeline.visuals.pages import data_uri, overlay, write_page
 
 MAX_SHOWN = 200
 _CLASSES = 3
 # Maximum length of an image's name in file names, in characters of at most four bytes.
 _NAME = 60
-
-Add = Callable[[Batch], None]
-"""Function that writes a batch to an output."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +43,11 @@ class Outputs:
     rows: Path | None = None
     """File for the predictions; None for standard output."""
     format: str = "csv"
-    """Format of the predictions, one of `ROW_WRITERS`."""
+    """Format of the predictions, one of those in `prediction_rows`."""
     top: int = 1
     """Number of most probable classes per image."""
+    neighbours: int = 0
+    """Number of similar training images per image."""
     heatmaps: Path | None = None
     """Folder for heat maps; None for no heat maps."""
     gallery: Path | None = None
@@ -69,94 +66,6 @@ def open_output(file: Path | None) -> Iterator[TextIO]:
         return
     with whole_file(file) as unfinished, open(unfinished, "w", encoding="utf-8", errors="surrogateescape") as stream:
         yield stream
-
-
-@contextmanager
-def csv_rows(stream: TextIO, classes: list[str], top: int) -> Iterator[Add]:
-    """Write predictions as comma-separated values, with a header and one line per image."""
-    lines = csv.DictWriter(_UnixLines(stream), row_columns(classes, top), restval="")
-    lines.writeheader()
-
-    def add(batch: Batch) -> None:
-        lines.writerows(row_of(each, classes, top) for each in batch)
-        stream.flush()
-
-    yield add
-
-
-@contextmanager
-def json_rows(stream: TextIO, classes: list[str], top: int) -> Iterator[Add]:
-    """Write predictions as JSON lines, one object per image."""
-
-    def content(each: Prediction | Unreadable) -> dict[str, object]:
-        if isinstance(each, Unreadable):
-            return {"path": each.path, "class": None, "probability": None, "error": each.error}
-        best = [{"class": name, "probability": value} for name, value in top_classes(each, classes, top)]
-        return {"path": each.path} | best[0] | {"error": None, "calibrated": _calibrated(each), "top": best}
-
-    def add(batch: Batch) -> None:
-        stream.writelines(f"{json.dumps(content(each), ensure_ascii=False)}\n" for each in batch)
-        stream.flush()
-
-    yield add
-
-
-@contextmanager
-def table_rows(stream: TextIO, classes: list[str], top: int) -> Iterator[Add]:
-    """Print predictions as a table with one row per image, when the `with` block ends."""
-    columns, table = row_columns(classes, top), Table(box=None, header_style="bold")
-    for name in columns:
-        # Long paths are wrapped instead of truncated.
-        table.add_column(name, overflow="fold")
-
-    def add(batch: Batch) -> None:
-        for each in batch:
-            row = row_of(each, classes, top)
-            cells = ("" if row.get(name) is None else str(row[name]) for name in columns)
-            # Text objects, because rich would interpret brackets in a path as markup.
-            table.add_row(*map(Text, cells), style="yellow" if isinstance(each, Unreadable) else None)
-
-    yield add
-    table_console(stream).print(table)
-
-
-ROW_WRITERS = {"csv": csv_rows, "jsonl": json_rows, "table": table_rows}
-"""Context managers by format; each yields a function that writes the `top` most probable classes of a batch."""
-
-
-def row_columns(classes: list[str], top: int) -> list[str]:
-    """Return the columns of tables with the `top` most probable classes."""
-    further = [f"{name}_{place}" for place in range(2, min(top, len(classes)) + 1) for name in ("class", "probability")]
-    return ["path", "class", "probability", "error", "calibrated", *further]
-
-
-def row_of(each: Prediction | Unreadable, classes: list[str], top: int) -> dict[str, object]:
-    """Return the values of one image by column."""
-    if isinstance(each, Unreadable):
-        return {"path": each.path, "error": each.error}
-    row: dict[str, object] = {"path": each.path, "error": "", "calibrated": _calibrated(each)}
-    for place, (name, probability) in enumerate(top_classes(each, classes, top), 1):
-        suffix = f"_{place}" if place > 1 else ""
-        row |= {f"class{suffix}": name, f"probability{suffix}": probability}
-    return row
-
-
-class _UnixLines:
-    """Stream that replaces the line ends of csv by line feeds.
-
-    With a line feed as its `lineterminator`, csv would not quote carriage returns in paths.
-    """
-
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-
-    def write(self, line: str) -> None:
-        self._stream.write(line.removesuffix("\r\n") + "\n")
-
-
-def _calibrated(prediction: Prediction) -> float | None:
-    """Return the calibrated probability of the most probable class; None if the temperature is unknown."""
-    return None if prediction.calibrated is None else round(float(prediction.calibrated.max()), 6)
 
 
 class HeatmapWriter:
@@ -236,6 +145,7 @@ def predict_files(
     outputs: Outputs,
     batch_size: int,
     passed_over: PassedOver | None = None,
+    nearest: Nearest | None = None,
 ) -> int:
     """Predict all images given on the command line, write the outputs, and return the number of unreadable images.
 
@@ -245,6 +155,7 @@ def predict_files(
         outputs: Settings of the output.
         batch_size: Images per batch.
         passed_over: Object that counts files in the folders that are not predicted.
+        nearest: Search for similar training images; None for no search.
     """
     paths: Iterable[str] = expand_paths(words, passed_over)
     total = None
@@ -258,9 +169,11 @@ def predict_files(
     failed = 0
     with ExitStack() as stack:
         stream = stack.enter_context(open_output(outputs.rows))
-        add_rows = stack.enter_context(ROW_WRITERS[outputs.format](stream, classifier.classes, outputs.top))
+        add_rows = stack.enter_context(
+            ROW_WRITERS[outputs.format](stream, classifier.classes, outputs.top, outputs.neighbours)
+        )
         advance = stack.enter_context(progress("predicting", total))
-        for batch in predict(paths, classifier, batch_size):
+        for batch in predict(paths, classifier, batch_size, nearest):
             add_rows(batch)
             if outputs.gallery:
                 gallery.add(batch)

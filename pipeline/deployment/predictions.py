@@ -4,7 +4,7 @@ import glob
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -136,6 +136,20 @@ def _fits(names: list[str], pattern: list[str]) -> bool:
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """Training image that is similar to an image."""
+
+    path: str
+    label: str
+    similarity: float
+    """Cosine of the angle between the vectors of both images, at most 1."""
+
+
+Nearest = Callable[[np.ndarray], list[list[Neighbour]]]
+"""Function that finds the most similar training images of each image, uint8 [b, size, size, 3], the nearest first."""
+
+
+@dataclass(frozen=True)
 class Prediction:
     """An image with its predicted probabilities."""
 
@@ -146,6 +160,8 @@ class Prediction:
     """Class probabilities, float32 [classes]."""
     calibrated: np.ndarray | None = None
     """Temperature-scaled probabilities; None if the temperature is unknown."""
+    neighbours: Sequence[Neighbour] = ()
+    """Most similar training images, the nearest first."""
 
 
 @dataclass(frozen=True)
@@ -165,10 +181,19 @@ def top_classes(prediction: Prediction, classes: list[str], count: int) -> list[
     return [(classes[place], round(float(prediction.probabilities[place]), 6)) for place in order]
 
 
-def predict(paths: Iterable[str], classifier: Classifier, batch_size: int) -> Iterator[Batch]:
-    """Yield predictions in batches, in the order of the paths; unreadable images are yielded as `Unreadable`."""
+def predict(
+    paths: Iterable[str], classifier: Classifier, batch_size: int, nearest: Nearest | None = None
+) -> Iterator[Batch]:
+    """Yield predictions in batches, in the order of the paths; unreadable images are yielded as `Unreadable`.
+
+    Args:
+        paths: Paths of files.
+        classifier: Classifier that predicts the images.
+        batch_size: Number of images per batch.
+        nearest: Search for similar training images; None for no search.
+    """
     for batch in read_batches(paths, classifier.decoding, batch_size):
-        yield _predict_batch(batch, classifier)
+        yield _predict_batch(batch, classifier, nearest)
 
 
 def read_batches(
@@ -203,9 +228,15 @@ def _read(path: str, decoding: Decoding) -> tuple[str, np.ndarray | Unreadable]:
         return path, Unreadable(path, getattr(error, "strerror", None) or str(error))
 
 
-def _predict_batch(batch: list[tuple[str, np.ndarray | Unreadable]], classifier: Classifier) -> Batch:
+def _predict_batch(
+    batch: list[tuple[str, np.ndarray | Unreadable]], classifier: Classifier, nearest: Nearest | None
+) -> Batch:
     images = [image for _, image in batch if isinstance(image, np.ndarray)]
-    probabilities = classifier.probabilities(np.stack(images)) if images else np.empty((0, 0), np.float32)
-    calibrated = classifier.calibrated(probabilities) if images else None
-    rows = zip(probabilities, repeat(None) if calibrated is None else calibrated, strict=False)
+    if not images:
+        return [image for _, image in batch if isinstance(image, Unreadable)]
+    pixels_of_all = np.stack(images)
+    probabilities = classifier.probabilities(pixels_of_all)
+    calibrated = classifier.calibrated(probabilities)
+    neighbours: Iterable[Sequence[Neighbour]] = nearest(pixels_of_all) if nearest else repeat(())
+    rows = zip(probabilities, repeat(None) if calibrated is None else calibrated, neighbours, strict=False)
     return [image if isinstance(image, Unreadable) else Prediction(path, image, *next(rows)) for path, image in batch]

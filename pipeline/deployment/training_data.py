@@ -19,7 +19,7 @@ def experiment_of(reference: ModelReference, config: Config) -> tuple[Config, Pa
 
     Args:
         reference: The classifier.
-        config: Configuration with the tracking store that has its run, and with the cache to use.
+        config: Configuration with the tracking store that has its run, and with the cache.
 
     Raises:
         PipelineError: The experiment is unknown, or its prepared data set is not on this machine.
@@ -37,5 +37,5 @@ def experiment_of(reference: ModelReference, config: Config) -> tuple[Config, Pa
             f"{reference.origin}: {root / 'prepare' / MANIFEST} is not on this machine, and names its training images; run "
             "the experiment here, or use the machine that has it"
         )
-    own = check(OmegaConf.load(settings))
-    return replace(own, cache_folder=config.cache_folder, tracking=config.tracking), root / "prepare"
+    # The cache is that of this checkout, since the run may be that of another machine.
+    return replace(check(OmegaConf.load(settings)), cache_folder=config.cache_folder), root / "prepare"

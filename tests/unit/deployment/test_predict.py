@@ -18,7 +18,7 @@ from pipeline.config.compose import configuration
 from pipeline.config.image import Decoding
 from pipeline.deployment.classifier import load
 from pipeline.deployment.find_model import find_model
-from pipeline.deployment.prediction_output import table_rows
+from pipeline.deployment.prediction_rows import table_rows
 from pipeline.deployment.predictions import Unreadable, predict
 from pipeline.evaluation.calibration import at_temperature
 from pipeline.inputs.decoding import pixels
