@@ -41,7 +41,7 @@ def explanation(ranking: Ranking) -> str:
     """Return how the numbers were measured."""
     return (
         f"Accuracy of a linear probe on frozen features, out of fold, on {ranking.images} training and validation images, with its "
-        f"{ranking.confidence:.4g} confidence interval. Backbones that share a letter do not differ significantly (McNemar's exact "
+        f"{100 * ranking.confidence:.4g} % confidence interval. Backbones that share a letter do not differ significantly (McNemar's exact "
         "test, Holm-corrected). Neighbours: accuracy of a vote of the five nearest images."
     )
 

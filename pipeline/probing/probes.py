@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
@@ -89,18 +91,23 @@ def _regressions(
     training: np.ndarray,
     seed: int,
     strengths: tuple[float, ...] = _STRENGTHS,
-) -> Iterator[tuple[StandardScaler, LogisticRegression]]:
+) -> Iterator[tuple[StandardScaler, ClassifierMixin]]:
     """Yield the regression of each strength, which changes when the next one is yielded."""
     sample = training_sample(training, features(training[:1]).shape[1], seed)
     scaler = fitted_scaler(features, sample)
     scaled = scaler.transform(features(sample))
+    if len(np.unique(labels[sample])) == 1:
+        # A rare class has no image outside the folds that are left out.
+        constant = DummyClassifier().fit(scaled, labels[sample])
+        yield from ((scaler, constant) for _ in strengths)
+        return
     # A weaker penalty starts from the weights of the stronger one, which are near.
     model = LogisticRegression(max_iter=regression_steps(scaled, labels[sample]), warm_start=True)
     for strength in strengths:
         yield scaler, model.set_params(C=strength).fit(scaled, labels[sample])
 
 
-def _predict(features: Features, scaler: StandardScaler, model: LogisticRegression, indices: np.ndarray) -> np.ndarray:
+def _predict(features: Features, scaler: StandardScaler, model: ClassifierMixin, indices: np.ndarray) -> np.ndarray:
     return np.concatenate([model.predict(scaler.transform(features(chunk))) for chunk in chunks(indices)])
 
 

@@ -89,3 +89,10 @@ def test_a_class_of_one_image_is_never_predicted():
     folds = make_folds(labels, np.arange(240), 1)
     for probe in PROBES:
         assert probe(features.__getitem__, labels, folds, 1)[0] != 3
+
+
+def test_a_class_that_is_missing_outside_two_folds_is_not_predicted_there():
+    labels = np.array([0] * 9 + [1])
+    features = np.random.default_rng(1).standard_normal((10, 4)).astype(np.float32)
+    folds = np.arange(10) % 3
+    assert (linear_probe(features.__getitem__, labels, folds, 1) == [0] * 10).all()
