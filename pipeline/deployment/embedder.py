@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import Config
-from pipeline.inputs.depth import FULL_DEPTH
+from pipeline.config.image import Decoding
 from pipeline.models.classifier import BACKBONE, HEAD, PREPROCESSING, build_classifier
-from pipeline.models.description import image_depth
+from pipeline.models.description import read_decoding
 from pipeline.models.parts import FrozenPart
 from pipeline.models.precision import frozen_arithmetic
 from pipeline.models.saving import load_classifier
@@ -23,16 +23,16 @@ from pipeline.training.hardware import set_up
 class Embedder:
     """Network from images to vectors: features of the backbone, or of the hidden layer of a head that has one."""
 
-    def __init__(self, model: keras.Model, config: Config, depth: int = FULL_DEPTH):
+    def __init__(self, model: keras.Model, config: Config, decoding: Decoding):
         """Take the network of a classifier.
 
         Args:
             model: Classifier from `build_classifier`, or a saved one.
             config: Configuration with the backbone of `model`, and the precision in which it computes.
-            depth: Bits from which the samples of 16-bit images are scaled.
+            decoding: Decoding of files to the network's input.
         """
-        self.depth, self.size = depth, model.inputs[0].shape[1]
-        self._config = replace(config, image_size=self.size)
+        self.decoding = decoding
+        self._config = replace(config, image_size=decoding.size)
         arithmetic = frozen_arithmetic(config.hardware.precision)
         self._part = FrozenPart(model.get_layer(PREPROCESSING), model.get_layer(BACKBONE), arithmetic, pooled=True)
         self._hidden = model.get_layer(HEAD).layers[:-1]
@@ -51,7 +51,8 @@ class Embedder:
         """
         _set_up(config)
         plain = replace(config.train, hidden_units=0)
-        return cls(build_classifier(config.backbone, plain, config.image_size, 2), config)
+        model = build_classifier(config.backbone, plain, config.image_size, 2)
+        return cls(model, config, Decoding.of(config.image_size, config.image))
 
     @classmethod
     def of_classifier(cls, file: Path, config: Config) -> "Embedder":
@@ -65,7 +66,7 @@ class Embedder:
             PipelineError: The file is not a classifier of this pipeline.
         """
         _set_up(config)
-        return cls(load_classifier(file)[0], config, image_depth(file))
+        return cls(load_classifier(file)[0], config, read_decoding(file))
 
     def of_pixels(self, images: np.ndarray) -> np.ndarray:
         """Return the vectors, float32 [b, d], of RGB images, uint8 [b, size, size, 3]."""

@@ -60,7 +60,7 @@ def embed_files(paths: Iterable[str], embedder: Embedder, file: Path) -> int:
     with ExitStack() as stack:
         table = _open(stack, file)
         advance = stack.enter_context(progress("embedding", len(listed)))
-        for batch in read_batches(listed, embedder.size, embedder.depth, _BATCH):
+        for batch in read_batches(listed, embedder.decoding, _BATCH):
             errors = [each.error if isinstance(each, Unreadable) else None for _, each in batch]
             images = [each for _, each in batch if not isinstance(each, Unreadable)]
             vectors = embedder.of_pixels(np.stack(images)) if images else np.empty((0, embedder.width), np.float32)

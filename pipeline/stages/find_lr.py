@@ -70,7 +70,7 @@ def run(config: Config, phase: str, places: Places, inputs: Path) -> Json:
     find_lr = config.find_lr
     table, suggested = suggest_rate(_losses(task, context, find_lr), find_lr.low, find_lr.high, find_lr.steps)
     configured, folder = getattr(config, phase).learning_rate, inputs / "find_lr"
-    lowest = float(table["learning_rate"][table["smoothed"].idxmin()])
+    lowest = float(table["learning_rate"].to_numpy()[table["smoothed"].argmin()])
     figures = {"phase": phase, "suggested": suggested, "lowest": lowest, "configured": configured}
     with whole_folder(folder) as out:
         table.to_csv(out / "rates.csv", index=False)
