@@ -211,7 +211,11 @@ class HardwareConfig:
     memory_growth: bool
     """Allocate GPU memory as needed instead of all at the start, so that other programs can use the GPU too."""
     jit_compile: bool
-    """Compile the training step with XLA, which takes a while at the start; not all augmentation works with it."""
+    """Compile the training step with XLA, which takes a while at the start. It needs `deterministic: false`, and does
+    not work in float16 on several devices."""
+    first_step_minutes: float | None = above(0)
+    """Time limit in minutes of the first training step on several devices, which hangs if they can't communicate. The
+    process then ends with a hint. Null: no limit."""
     frozen_batch_size: int = at_least(1)
     """Number of images per forward pass through the frozen layers: more use more memory, and are faster on GPUs.
     Useful: 32 to 256."""

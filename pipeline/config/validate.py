@@ -83,6 +83,7 @@ def find_problems(composed: DictConfig) -> list[str]:
         *_data_contradictions(composed.dataset),
         *_backbone_contradictions(composed),
         *_training_contradictions(composed),
+        *_hardware_contradictions(composed.hardware),
     ]
 
 
@@ -213,4 +214,13 @@ def _training_contradictions(cfg: DictConfig) -> Iterator[str]:
         yield (
             "tracking.uri: contains a password, which would be written into files; set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD instead"
+        )
+
+
+def _hardware_contradictions(hardware: DictConfig) -> Iterator[str]:
+    several = hardware.strategy != "one_device"
+    if hardware.jit_compile and several and hardware.precision == "mixed_float16":
+        yield (
+            f"hardware.jit_compile: invalid value true with hardware.strategy={hardware.strategy} and hardware.precision=mixed_float16, "
+            "whose loss scaling XLA can't compile for several devices; use jit_compile=false, or another precision"
         )

@@ -52,7 +52,8 @@ def run_through(last: str | None, experiment: Experiment, *, repeat: bool) -> No
     if multi_worker:
         # TensorFlow is imported only when a training needs it.
         with tensorflow_import():
-            from pipeline.training.hardware import broadcast, join
+            from pipeline.training.hardware import join
+            from pipeline.training.workers import broadcast
 
         join(experiment.config.hardware)
         if worker_index():

@@ -201,7 +201,7 @@ def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, s
     quarantine.unlink(missing_ok=True)
     if stage in PHASES and experiment.config.hardware.strategy == "multi_worker":
         # TensorFlow is imported only when a training needs it.
-        from pipeline.training.hardware import broadcast
+        from pipeline.training.workers import broadcast
 
         # The other workers wait for the number of the phase that starts.
         broadcast(PHASES.index(stage) + 1)

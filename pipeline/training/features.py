@@ -23,7 +23,7 @@ from pipeline.storage.files import Json, file_sha256
 from pipeline.storage.shards import Append, Rows, rows_bytes
 from pipeline.system.paths import CODE
 from pipeline.system.terminal import progress
-from pipeline.training.hardware import describe_environment
+from pipeline.training.hardware import describe_machine
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class FeatureCache:
             "preprocessing": self._backbone.preprocessing,
             "batch_size": self._hardware.frozen_batch_size,
             "deterministic": self._hardware.deterministic,
-            "machine": describe_environment(),
+            "machine": describe_machine(),
             "code": _code(),
             "view": number,
         }

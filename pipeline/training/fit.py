@@ -22,6 +22,7 @@ from pipeline.training.callbacks import EarlyStoppingWithEma, EpochRecorder, Epo
 from pipeline.training.checkpoint import EpochCheckpoint
 from pipeline.training.class_weights import class_weights
 from pipeline.training.features import TrainingData
+from pipeline.training.first_step import first_step_limit
 from pipeline.training.optimizers import Rates, make_optimizer
 
 log = logging.getLogger(__name__)
@@ -132,24 +133,26 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
             context.listener(row)
         labels = Labels(data.labels[data.validation_indices], len(data.classes))
         validating = batches(validation, in_order(len(validation)), batch_size, labels=labels)
-        network.fit(
-            training_batches(inputs, task, context, epochs[done:] or epochs[-1:]),
-            steps_per_epoch=steps,
-            validation_data=validating,
-            epochs=phase.epochs,
-            initial_epoch=done,
-            class_weight=weights,
-            # The order of the callbacks matters: an epoch is recorded, compared, saved, and then reported.
-            callbacks=[
-                EpochSeeds(context.seed, epochs.start),
-                recorder,
-                stopping,
-                checkpoint,
-                keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: context.listener(recorder.rows[-1])),
-            ],
-            shuffle=False,
-            verbose=0,
-        )
+        with first_step_limit(context.hardware.first_step_minutes, context.strategy) as limit:
+            network.fit(
+                training_batches(inputs, task, context, epochs[done:] or epochs[-1:]),
+                steps_per_epoch=steps,
+                validation_data=validating,
+                epochs=phase.epochs,
+                initial_epoch=done,
+                class_weight=weights,
+                # The order of the callbacks matters: an epoch is recorded, compared, saved, and then reported.
+                callbacks=[
+                    EpochSeeds(context.seed, epochs.start),
+                    recorder,
+                    stopping,
+                    checkpoint,
+                    keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: context.listener(recorder.rows[-1])),
+                    *limit,
+                ],
+                shuffle=False,
+                verbose=0,
+            )
     rows = recorder.rows
     kept = rows[stopping.best_epoch] if phase.restore_best else rows[-1]
     _log_kept(kept, phase)

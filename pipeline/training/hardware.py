@@ -4,17 +4,24 @@ import functools
 import gc
 import logging
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from pipeline.config import HardwareConfig
-from pipeline.models.precision import cpu_bfloat16_instructions
+from pipeline.models.precision import cpu_bfloat16_instructions, frozen_arithmetic
+from pipeline.system import nvidia_smi
+from pipeline.system.cuda import cudnn_version
 from pipeline.system.errors import PipelineError
 from pipeline.system.gpu import nvidia_gpu_present
 from pipeline.system.machine import threads
-from pipeline.system.processes import TF_CONFIG_EXAMPLE, worker_index
+from pipeline.system.nvidia_smi import Gpu
+from pipeline.system.processes import TF_CONFIG_EXAMPLE
+from pipeline.training import gpu_messages
+from pipeline.training.workers import connect, is_connected, joined
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +64,49 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
             "hardware.deterministic can't be switched off after a deterministic job in the same process; run such jobs as "
             "separate commands"
         )
-    if not gpus and nvidia_gpu_present():
-        log.warning(
-            "THIS MACHINE HAS AN NVIDIA GPU THAT TENSORFLOW CAN'T USE: training on the CPU. "
-            "Install requirements-gpu.lock (remove .venv and run make again), and check that nvidia-smi works"
-        )
+    _warn_of_gpus()
+    if message := gpu_messages.no_xla(jit_compile=hardware.jit_compile, deterministic=hardware.deterministic):
+        _warn_once(message)
+    _check_xla(hardware)
     return _strategy(hardware.strategy, len(gpus))
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    log.warning(message)
+
+
+@functools.cache
+def _warn_of_gpus() -> None:
+    """Warn once of a GPU that is not used, and of what hinders those that are."""
+    seen = tf.config.list_physical_devices("GPU")
+    if not seen:
+        if nvidia_gpu_present():
+            log.warning(gpu_messages.unused_gpu(os.environ))
+        return
+    details = list(map(tf.config.experimental.get_device_details, seen))
+    built_for = tf.sysconfig.get_build_info().get("cuda_compute_capabilities", [])
+    found = nvidia_smi.gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    processes = nvidia_smi.processes()
+    for message in (
+        *(gpu_messages.too_new(each, built_for, tf.__version__) for each in details),
+        *(message for gpu in found for message in gpu_messages.shared(gpu, processes)),
+    ):
+        if message:
+            log.warning(message)
+
+
+def _check_xla(hardware: HardwareConfig) -> None:
+    """Refuse what the configuration's check refuses too, where the device has decided on float16."""
+    if (
+        hardware.jit_compile
+        and hardware.strategy != "one_device"
+        and frozen_arithmetic(hardware.precision) == "float16"
+    ):
+        raise PipelineError(
+            f"hardware.jit_compile: invalid value true with hardware.strategy={hardware.strategy} in float16, which "
+            "hardware.precision=auto chooses on this GPU; use jit_compile=false or precision=float32"
+        )
 
 
 def _set_threads(hardware: HardwareConfig) -> None:
@@ -81,8 +125,8 @@ def _strategy(name: str, gpus: int) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(devices)
 
 
-def describe_environment() -> dict[str, str]:
-    """Return the devices, threads and library builds that a result depends on besides its configuration."""
+def describe_machine() -> dict[str, str]:
+    """Return the devices, threads and library builds on which the digits of features and results depend."""
     build = tf.sysconfig.get_build_info()
     gpus = [
         tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
@@ -100,19 +144,38 @@ def describe_environment() -> dict[str, str]:
     }
 
 
-class Workers(tf.distribute.MultiWorkerMirroredStrategy):
-    """Multi-worker strategy of TensorFlow, adapted to Keras 3 (3.15)."""
-
-    def reduce(self, reduce_op: tf.distribute.ReduceOp | str, value: object, axis: int | None = None) -> object:
-        """Reduce a value over all replicas; also accept the tuples and scalars that Keras passes."""
-        if isinstance(value, tuple):
-            return tuple(self.experimental_local_results(each)[0] for each in value)
-        if axis == 0 and self.experimental_local_results(value)[0].shape.rank == 0:
-            axis = None
-        return super().reduce(reduce_op, value, axis)
+def describe_environment() -> dict[str, str]:
+    """Return the machine, and on a GPU also what else helps to repeat or to explain a result; no key depends on it."""
+    seen = tf.config.list_physical_devices("GPU")
+    return describe_machine() | (_describe_gpus(seen) if seen else {})
 
 
-_joined: list[Workers] = []
+def _describe_gpus(seen: list[tf.config.PhysicalDevice]) -> dict[str, str]:
+    details = list(map(tf.config.experimental.get_device_details, seen))
+    return describe_gpus(details, nvidia_smi.gpus(os.environ.get("CUDA_VISIBLE_DEVICES")), os.environ) | {
+        "cuda": tf.sysconfig.get_build_info().get("cuda_version", "unknown"),
+        "cudnn": cudnn_version() or "unknown",
+        "precision": f"auto is {frozen_arithmetic('auto')}",
+        "tf32": str(tf.config.experimental.tensor_float_32_execution_enabled()).lower(),
+        "deterministic": str(is_op_determinism_enabled()).lower(),
+    }
+
+
+def describe_gpus(details: list[dict[str, Any]], found: list[Gpu], environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the properties of GPUs, as text.
+
+    Args:
+        details: Device details by TensorFlow.
+        found: The same GPUs by nvidia-smi; empty without it.
+        environment: Environment variables of this process.
+    """
+    capabilities = [".".join(map(str, each.get("compute_capability", ("unknown",)))) for each in details]
+    return {
+        "compute_capability": ", ".join(capabilities),
+        "gpu_memory_mib": ", ".join(str(gpu.total_mib) for gpu in found) or "unknown",
+        "driver": ", ".join(sorted({gpu.driver for gpu in found})) or "unknown",
+        "gpu_allocator": environment.get("TF_GPU_ALLOCATOR", "default"),
+    }
 
 
 def join(hardware: HardwareConfig) -> None:
@@ -121,40 +184,11 @@ def join(hardware: HardwareConfig) -> None:
     Raises:
         PipelineError: The environment variable TF_CONFIG is not set.
     """
-    if _joined:
+    if is_connected():
         return
     if "TF_CONFIG" not in os.environ:
         raise PipelineError(
             f"hardware.strategy=multi_worker needs the environment variable TF_CONFIG: {TF_CONFIG_EXAMPLE}"
         )
     _set_threads(hardware)
-    log.info("worker %d: connecting to the other workers", worker_index())
-    _joined.append(Workers())
-
-
-def joined() -> Workers:
-    """Return the distribution strategy that connects all workers.
-
-    Raises:
-        PipelineError: This process has not connected to the other workers; see `join`.
-    """
-    if not _joined:
-        raise PipelineError(
-            "hardware.strategy=multi_worker: this process is not connected to other workers. Run python -m pipeline, or "
-            "one stage's command, on each machine; DVC and -m start only one process"
-        )
-    return _joined[0]
-
-
-def broadcast(number: int) -> int:
-    """Return the chief's `number` on every worker."""
-    strategy = joined()
-    summand = tf.constant(number if worker_index() == 0 else 0)
-
-    @tf.function
-    def total() -> object:
-        return strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("sum", summand))
-
-    # Each of the chief's GPUs is a replica, and adds the number once.
-    replicas = len(strategy.extended.worker_devices)
-    return int(strategy.experimental_local_results(total())[0]) // replicas
+    connect()

@@ -62,6 +62,7 @@ def test_every_problem_stands_in_one_message():
         ("image.pad_value=[1,2,3,4]", "or a list of three"),
         ("image.pad_value=[1,2,256]", "or a list of three"),
         ("finetune.warmup_epochs=9", "finetune.warmup_epochs: 9 is more than finetune.epochs=6"),
+        ("hardware.first_step_minutes=0", "expected a number > 0, or null"),
         ("backbone.weights=no/such.h5", "the file 'no/such.h5' does not exist"),
         ("tracking.uri=https://me:secret@host", "MLFLOW_TRACKING_PASSWORD"),
         ("train.epochs=[1", "train.epochs"),
@@ -176,3 +177,10 @@ def test_the_names_that_users_rely_on():
     relied_on = """seed dataset.path dataset.test backbone.weights augment.views train.epochs finetune.epochs finetune.learning_rate
     finetune.unfreeze hardware.precision tracking.uri tracking.experiment"""
     assert set(relied_on.split()) <= set(known_keys())
+
+
+def test_xla_in_float16_on_several_devices_is_refused():
+    several = ["hardware.jit_compile=true", "hardware.strategy=mirrored"]
+    said = message_of(*several, "hardware.precision=mixed_float16")
+    assert "hardware.jit_compile: invalid value true with hardware.strategy=mirrored" in said
+    configuration([*several, "hardware.precision=mixed_bfloat16"])

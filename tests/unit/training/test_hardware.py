@@ -2,9 +2,11 @@
 
 import json
 
+import keras
 import pytest
 import tensorflow as tf
 
+from pipeline.system.nvidia_smi import Gpu
 from pipeline.training import hardware
 
 MIRRORED = """
@@ -47,17 +49,39 @@ def test_mirrored_on_two_logical_devices_agrees_with_one(command, tmp_path, imag
     assert histories[0] == [pytest.approx(row, rel=1e-3, abs=1e-6) for row in histories[1]]
 
 
-def test_a_gpu_that_tensorflow_does_not_see_is_a_loud_warning(configure, monkeypatch, caplog):
-    monkeypatch.setattr(hardware, "nvidia_gpu_present", lambda: True)
-    hardware.set_up(configure().hardware, 1)
-    assert "NVIDIA GPU THAT TENSORFLOW CAN'T USE" in caplog.text
-
-
 def test_the_environment_is_what_a_result_depends_on():
     environment = hardware.describe_environment()
     assert environment["devices"] == "CPU"
     assert environment["tensorflow"].startswith("2.")
-    assert set(environment) >= {"intra_op_threads", "inter_op_threads", "cpu_short_floats", "onednn", "cores"}
+    # On a CPU nothing else is recorded: keys of cached features have all of it.
+    assert environment == hardware.describe_machine()
+    names = "devices cores intra_op_threads inter_op_threads cpu_short_floats onednn tensorflow keras"
+    assert list(environment) == names.split()
+
+
+def test_what_is_recorded_of_gpus():
+    details = [{"device_name": "NVIDIA A100", "compute_capability": (8, 0)}]
+    found = [Gpu("0", "GPU-aaaa", "NVIDIA A100", 40960, 40000, "550.54.15", mig=False)]
+    described = hardware.describe_gpus(details, found, {"TF_GPU_ALLOCATOR": "cuda_malloc_async"})
+    assert described == {
+        "compute_capability": "8.0",
+        "gpu_memory_mib": "40960",
+        "driver": "550.54.15",
+        "gpu_allocator": "cuda_malloc_async",
+    }
+    unknown = {"compute_capability": "unknown", "gpu_memory_mib": "unknown", "driver": "unknown"}
+    assert hardware.describe_gpus([{}], [], {}) == unknown | {"gpu_allocator": "default"}
+
+
+def test_xla_is_switched_off_by_determinism_which_is_said_once(configure, caplog):
+    settings = configure("hardware.jit_compile=true").hardware
+    for _ in range(2):
+        hardware.set_up(settings, 1)
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    with pytest.warns(UserWarning, match="Proceeding with `jit_compile=False`"):
+        network.compile("sgd", "mse", jit_compile=True)
+    assert network.jit_compile is False
+    assert [record.getMessage().partition(" has")[0] for record in caplog.records] == ["hardware.jit_compile=true"]
 
 
 def test_tensorflow_warns_of_all_but_functions_traced_anew(caplog):
