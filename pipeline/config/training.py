@@ -216,9 +216,11 @@ class HardwareConfig:
     first_step_minutes: float | None = above(0)
     """Time limit in minutes of the first training step on several devices, which hangs if they can't communicate. The
     process then ends with a hint. Null: no limit."""
-    frozen_batch_size: int = at_least(1)
-    """Number of images per forward pass through the frozen layers: more use more memory, and are faster on GPUs.
-    Useful: 32 to 256."""
+    frozen_batch_size: int | str = limited(
+        "auto, or an integer >= 1", {"anyOf": [{"enum": ["auto"]}, {"type": "integer", "minimum": 1}]}
+    )
+    """Number of images per forward pass through the frozen layers: more use more memory, and are faster on GPUs. It is
+    halved while the memory does not suffice. auto: 64 on a CPU; on a GPU 8 for each GiB of its memory, 64 to 512."""
     image_cache_gib: float = at_least(0)
     """Largest size in GiB of a split's decoded images in the cache. Larger splits are decoded again at every use, which
     is slower and gives the same results."""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from pipeline.config import BackboneConfig, HardwareConfig, ImageConfig
 from pipeline.config.image import Decoding
@@ -23,6 +24,7 @@ from pipeline.storage.files import Json, file_sha256
 from pipeline.storage.shards import Append, Rows, rows_bytes
 from pipeline.system.paths import CODE
 from pipeline.system.terminal import progress
+from pipeline.training.frozen_batches import frozen_batch_size, halved
 from pipeline.training.hardware import describe_machine
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class FeatureCache:
         """
         self.images = images
         self._cache, self._backbone, self._hardware = cache, settings.backbone, settings.hardware
+        self._batch_size = frozen_batch_size(settings.hardware.frozen_batch_size)
 
     @property
     def depends(self) -> Json:
@@ -141,7 +144,7 @@ class FeatureCache:
             **self.images.depends,
             "backbone": self._backbone.constructor,
             "preprocessing": self._backbone.preprocessing,
-            "batch_size": self._hardware.frozen_batch_size,
+            "batch_size": self._batch_size,
             "deterministic": self._hardware.deterministic,
             "machine": describe_machine(),
             "code": _code(),
@@ -149,13 +152,23 @@ class FeatureCache:
         }
 
     def _rows(self, part: FrozenPart, images: Inputs, depends: Json) -> Rows:
-        """Return the cached outputs of a part, and compute them if they are missing."""
+        """Return the cached outputs of a part, and compute them if they are missing.
 
+        If the memory does not suffice, all rows are computed again in smaller batches, which later parts use too. An
+        entry never has two batch sizes, since these change last digits; its own is part of its name.
+        """
+        while True:
+            try:
+                return self._rows_in_batches(part, images, depends | {"batch_size": self._batch_size})
+            except tf.errors.ResourceExhaustedError as error:
+                self._batch_size = halved(self._batch_size, error)
+
+    def _rows_in_batches(self, part: FrozenPart, images: Inputs, depends: Json) -> Rows:
         def build(append: Append) -> None:
             inputs, infer = self._start(part, images, depends)
             title = f"frozen part, variant {depends['view']}" if depends["view"] else "frozen part"
             with progress(title, len(inputs)) as advance:
-                for batch in batches(inputs, in_order(len(inputs)), self._hardware.frozen_batch_size):
+                for batch in batches(inputs, in_order(len(inputs)), depends["batch_size"]):
                     append(infer(batch).numpy())
                     advance(len(batch))
 
