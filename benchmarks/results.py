@@ -1,19 +1,20 @@
-"""Store measured times in results.json, and write docs/benchmarks/against_recipe.md with one table per machine."""
+"""Store measured times in results.json, and write pages in docs/benchmarks with one table per machine."""
 
 import json
 import os
 import platform
 import statistics
+from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from pipeline.storage.files import read_json, whole_file
 from pipeline.system.paths import CODE
 
-_FILE, PAGE = CODE / "benchmarks" / "results.json", CODE / "docs" / "benchmarks" / "against_recipe.md"
-_ABOVE = """# The pipeline against the source article's recipe, and its parts against bare loops
+_FILE, _PAGES = CODE / "benchmarks" / "results.json", CODE / "docs" / "benchmarks"
+_AGAINST_RECIPE = """# The pipeline against the source article's recipe, and its parts against bare loops
 
 Whole processes from start to exit, in turn, on the same images, with an empty cache. 1,000 photos are for training and
 400 for testing; 5 epochs are frozen and 3 fine-tuned, with batches of 32 at 224 px. VGG16 and ResNet50 have random weights.
@@ -32,6 +33,26 @@ Whole processes from start to exit, in turn, on the same images, with an empty c
 
 `make bench IMAGES=<folder>` measures all; `python -m benchmarks.against_recipe`, `.throughput` and `.memory` its parts.
 """
+_GPU = """# Speed on GPUs
+
+`python -m benchmarks.gpu` measures this machine's GPU in at most four minutes, and adds a table here; `--quick` takes one
+minute. Images are made and weights random, so that it needs no network. Each cell has a fixed number of images.
+
+- feed: batches with labels, as training reads them, against indexing the same memory map in a bare loop.
+- extraction: features of the frozen backbone, from pixels in memory, against `model(x)`.
+- training: all layers, BatchNormalization frozen, against Keras's `fit` of the same network.
+- The bare side has the same precision by Keras's global dtype policy.
+- experiment: the default experiment in a process of its own, with an empty cache. "The same again" and "not
+  deterministic" are compared with the first run, whose seconds stand on the left. The ratio of the last is the price of
+  determinism.
+- Without another word a cell is deterministic, and has the precision that `hardware.precision=auto` chooses.
+- "first" is the first round, in which functions are traced and kernels chosen. It is not in the seconds.
+- Peaks are those of data sheets. Memory is the largest amount that TensorFlow held on the GPU.
+
+{measured}
+"""
+_NOT_MEASURED = "No GPU has been measured yet. On a CPU, `--device cpu` runs all of it with small sizes."
+_ABOVE = {"against_recipe": _AGAINST_RECIPE, "gpu": _GPU}
 
 
 class Row(TypedDict):
@@ -42,6 +63,13 @@ class Row(TypedDict):
     scaled: bool
     note: str
     date: str
+    page: NotRequired[str]
+    """Name of the page that shows it; without it, against_recipe."""
+
+
+def row(*, recipe: Sequence[float] = (), pipeline: Sequence[float] = (), scaled: bool = False, note: str = "") -> Row:
+    """Return a row of today."""
+    return Row(recipe=list(recipe), pipeline=list(pipeline), scaled=scaled, note=note, date=str(date.today()))
 
 
 def machine() -> str:
@@ -58,36 +86,57 @@ def machine() -> str:
 
 
 def add_row(workload: str, *, recipe: list[float], pipeline: list[float], scaled: bool = False, note: str = "") -> None:
-    """Add or replace this machine's row for a workload, with seconds of each run, and write both files."""
+    """Add or replace this machine's row for a workload, with seconds of each run, and write all files."""
+    add_rows(machine(), {workload: row(recipe=recipe, pipeline=pipeline, scaled=scaled, note=note)})
+
+
+def add_rows(device: str, rows: dict[str, Row], *, page: str | None = None) -> None:
+    """Add or replace a device's rows by workload, shown on a page, and write all files."""
     results: dict[str, dict[str, Row]] = read_json(_FILE)
-    row = Row(recipe=recipe, pipeline=pipeline, scaled=scaled, note=note, date=str(date.today()))
-    results.setdefault(machine(), {})[workload] = row
+    for workload, each in rows.items():
+        shown = Row(**each, page=page) if page else each
+        results.setdefault(device, {})[workload] = shown
     with whole_file(_FILE) as unfinished:
         unfinished.write_text(json.dumps(results, indent=1) + "\n")
-    write_page(results)
+    write_pages(results)
 
 
-def write_page(results: dict[str, dict[str, Row]]) -> None:
-    """Write the page from the rows of each machine and workload."""
-    PAGE.write_text(_ABOVE + "".join(_part(name, rows) for name, rows in results.items()))
+def write_pages(results: dict[str, dict[str, Row]]) -> None:
+    """Write the pages from the rows of each device and workload."""
+    for page in _ABOVE:
+        (_PAGES / f"{page}.md").write_text(page_text(page, results))
+
+
+def page_text(page: str, results: dict[str, dict[str, Row]]) -> str:
+    """Return the text of a page, with a table for each device that has rows on it."""
+    parts = ""
+    for device, rows in results.items():
+        own = {name: each for name, each in rows.items() if each.get("page", "against_recipe") == page}
+        parts += _part(device, own) if own else ""
+    return _ABOVE[page].replace("\n{measured}\n", "" if parts else f"\n{_NOT_MEASURED}\n") + parts
 
 
 def _part(name: str, rows: dict[str, Row]) -> str:
     head = "| workload | recipe or bare loop | pipeline | times faster | and | date |\n| --- | --- | --- | --- | --- | --- |\n"
-    return f"\n## {name}\n\n{head}" + "".join(_line(workload, row) for workload, row in rows.items())
+    lines = (f"| {workload} | {' | '.join(columns(each))} | {each['date']} |\n" for workload, each in rows.items())
+    return f"\n## {name}\n\n{head}{''.join(lines)}"
 
 
-def _line(workload: str, row: Row) -> str:
-    theirs, ours = (_seconds(row["recipe"]), _seconds(row["pipeline"]))
-    ratios = [a / b for a, b in zip(row["recipe"], row["pipeline"], strict=False)]
-    faster = f"{statistics.median(ratios):.1f} ({', '.join(f'{ratio:.1f}' for ratio in ratios)})" if ratios else ""
-    return (
-        f"| {workload} | {theirs}{' (scaled)' * row['scaled']} | {ours} | {faster} | {row['note']} | {row['date']} |\n"
-    )
+def columns(each: Row) -> list[str]:
+    """Return the cells of a row: seconds of the recipe or bare loop and of the pipeline, their ratio, and the note."""
+    ratios = [a / b for a, b in zip(each["recipe"], each["pipeline"], strict=False)]
+    faster = f"{_ratio(statistics.median(ratios))} ({', '.join(map(_ratio, ratios))})" if ratios else ""
+    return [_seconds(each["recipe"]) + " (scaled)" * each["scaled"], _seconds(each["pipeline"]), faster, each["note"]]
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.1f}" if value >= 0.1 else f"{value:.1g}"
 
 
 def _seconds(measured: list[float]) -> str:
     if not measured:
         return ""
     median = statistics.median(measured)
+    if median < 0.1:
+        return f"{1000 * median:.1f} ms"
     return f"{median:,.0f} s" if median >= 20 else f"{median:.2f} s"

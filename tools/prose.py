@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs", "pipeline", "benchmarks"]
 # Pages that benchmarks generate; the strings in the benchmarks are checked instead.
-GENERATED = {"docs/benchmarks/ablation.md", "docs/benchmarks/against_recipe.md"}
+GENERATED = {f"docs/benchmarks/{name}.md" for name in ("ablation", "against_recipe", "gpu")}
 MOST_WORDS = 30
 
 _UNIT = "(?:image|class|epoch|job|row|line|run|stage|batch|step|seed|group|request|round|file|machine)"

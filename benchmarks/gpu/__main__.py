@@ -1,0 +1,82 @@
+"""Measure the speed of this machine's GPU: feed, feature extraction, training steps, and whole experiments.
+
+It takes at most four minutes, or one with --quick. Images are made and weights are random, so that no network is
+needed. The results are added to benchmarks/results.json and docs/benchmarks/gpu.md.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.table import Table
+
+from benchmarks.gpu.cells import cells
+from benchmarks.gpu.experiments import measure_experiments
+from benchmarks.gpu.processes import Clock, measure_cells
+from benchmarks.results import Row, add_rows, columns, machine, row
+from pipeline.storage.files import Json
+from pipeline.system.gpu import nvidia_gpu_present
+from pipeline.system.terminal import table_console, waiting
+
+# Seconds of the whole command, and the part of them for the cells; experiments have the rest.
+_LIMIT, _QUICK_LIMIT, _CELLS = 232, 54, 0.55
+
+
+def main() -> None:
+    """Measure, print a table, and write the results."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="at most one minute, with fewer cells")
+    parser.add_argument(
+        "--device", choices=["gpu", "cpu"], default="gpu", help="cpu: small sizes, to try it (default: gpu)"
+    )
+    parser.add_argument("--json", type=Path, help="write the results to this file only")
+    args = parser.parse_args()
+    if args.device == "gpu" and not nvidia_gpu_present():
+        sys.exit("This machine has no NVIDIA GPU; try the command with --device cpu")
+    clock, cells_clock = (Clock((_QUICK_LIMIT if args.quick else _LIMIT) * share) for share in (1, _CELLS))
+    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": "-1"} if args.device == "cpu" else {})
+    planned = cells(args.device, quick=args.quick)
+    with waiting("measuring"), tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        facts, results = measure_cells(planned, environment, cells_clock)
+        rows = {cell.name: _row(result) for cell, result in zip(planned, results, strict=True)}
+        small = args.quick or args.device == "cpu"
+        rows |= measure_experiments(Path(folder), environment, clock, small=small, repeated=not args.quick)
+    device = _device(facts, args.device)
+    _print_table(device, rows)
+    if args.json:
+        args.json.write_text(json.dumps({"device": device, "environment": facts, "rows": rows}, indent=1) + "\n")
+    else:
+        add_rows(device, rows, page="gpu")
+
+
+def _row(result: Json) -> Row:
+    """Return the row of a cell: seconds for its images, and notes."""
+    if "error" in result:
+        return row(note=result["error"])
+    notes = [f"{result['rate']:,.0f} images/s", f"{result['memory'] / 2**30:.1f} GiB", f"first {result['first']:.1f} s"]
+    if result["peak"] is not None:
+        notes.insert(1, f"{result['peak']:.0%} of the card's peak")
+    return row(recipe=result["recipe"], pipeline=result["pipeline"], note=", ".join(notes))
+
+
+def _device(facts: Json, kind: str) -> str:
+    """Return a heading that names the device and all that its speed depends on."""
+    names = {"compute_capability": "capability", "driver": "driver", "cuda": "CUDA", "cudnn": "cuDNN"}
+    known = ", ".join(f"{word} {facts[key]}" for key, word in names.items() if key in facts)
+    gpu = f"{facts.get('devices', 'GPU')} ({known}), on " if kind == "gpu" else "CPU only, small sizes: "
+    return gpu + machine()
+
+
+def _print_table(device: str, rows: dict[str, Row]) -> None:
+    console, table = table_console(), Table("", "bare loop", "pipeline", "times faster", "and")
+    for name, each in rows.items():
+        table.add_row(name, *columns(each))
+    console.print(device)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Speed of the batches that training reads, against reading the same memory map in a bare loop."""
+
+import tempfile
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from benchmarks.gpu.cells import Cell
+from benchmarks.gpu.timing import Measured, rounds
+from pipeline.config import Config
+from pipeline.inputs.augmentation import Variants
+from pipeline.inputs.batches import FeatureInputs, ImageInputs, Inputs, Labels, Plan, batches, shuffled
+from pipeline.inputs.images import DecodedImages
+from pipeline.storage.cache import Cache
+from pipeline.storage.shards import Append, Rows
+
+_FEATURES = (7, 7, 1280)
+_CLASSES, _VARIANTS = 10, 3
+
+
+class MadeImages:
+    """Random images in a memory map, which replace decoded ones."""
+
+    def __init__(self, rows: Rows):
+        self.size, self._rows = rows.shape[0], rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Return the images at `indices`, integer [b], as uint8 [b, size, size, 3]."""
+        return self._rows.take(indices)
+
+
+def measure_feed(cell: Cell, config: Config) -> Measured:
+    """Read all inputs once in batches, with labels, and in a bare loop."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        rows = _made_rows(cell, Path(folder))
+        inputs, plan = _inputs(cell, config, rows)
+        labels = Labels(np.arange(cell.images) % _CLASSES, _CLASSES)
+        order = np.random.default_rng(config.seed).permutation(cell.images)
+        [file] = Path(folder).rglob("*.bin")
+        plain = np.memmap(file, f"u{rows.dtype.itemsize}", "r", shape=(cell.images, *rows.shape))
+
+        def ours() -> None:
+            for _batch in batches(inputs, plan, cell.batch, labels=labels):
+                pass
+
+        def bare() -> None:
+            for start in range(0, cell.images, cell.batch):
+                plain[order[start : start + cell.batch]]
+
+        return Measured(*rounds(ours), rounds(bare)[1], cell.images)
+
+
+def _made_rows(cell: Cell, folder: Path) -> Rows:
+    draws = np.random.default_rng(1)
+    images = cell.subject.startswith("images")
+    shape, dtype = ((cell.image_size, cell.image_size, 3), "uint8") if images else (_FEATURES, "bfloat16")
+
+    def build(append: Append) -> None:
+        for _ in range(cell.images):
+            row = draws.integers(0, 256, (1, *shape), dtype=np.uint8)
+            append(row if images else row.astype(np.uint16).view(np.dtype(dtype)))
+
+    return Cache(folder).rows("made", {"feed": cell.subject}, shape=shape, dtype=dtype, build=build)
+
+
+def _inputs(cell: Cell, config: Config, rows: Rows) -> tuple[Inputs, Plan]:
+    """Return the inputs of a feed and their order in an epoch."""
+    every = np.arange(cell.images)
+    if cell.subject.startswith("features"):
+        variants = _VARIANTS if "variants" in cell.subject else 1
+        # The variants share their rows, which are in memory after the first round in either loop.
+        return FeatureInputs([(rows, every)] * variants), shuffled(cell.images, variants, config.seed)
+    images = cast(DecodedImages, MadeImages(rows))
+    if "augmented" not in cell.subject:
+        return ImageInputs(images, every, [None]), shuffled(cell.images, 1, config.seed)
+    drawn = Variants(config.augment, cell.images, cell.image_size, config.seed)
+    return ImageInputs(images, every, drawn), shuffled(cell.images, None, config.seed)
