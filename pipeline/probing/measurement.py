@@ -20,6 +20,7 @@ from pipeline.stages.settings import Places
 from pipeline.system.errors import PipelineError
 from pipeline.training.cross_validation import unit_ids
 from pipeline.training.features import training_data
+from pipeline.training.frozen_batches import frozen_batch_size
 from pipeline.training.hardware import set_up
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def measure(config: Config, manifest: Manifest, places: Places) -> Measurement:
         hits=right,
         neighbour_accuracy=float(neighbours.mean()),
         features=part.shape[0],
-        milliseconds=_milliseconds(part, data.images, config.hardware.frozen_batch_size),
+        milliseconds=_milliseconds(part, data.images, frozen_batch_size(config.hardware.frozen_batch_size)),
         weights_mib=4 * backbone.count_params() / 2**20,
         macs=count_macs(backbone),
     )
