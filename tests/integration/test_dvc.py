@@ -45,7 +45,7 @@ def source(folder: Path) -> Path:
 TRAINED = {"train", "finetune", "evaluate"}
 # Which stages may compute otherwise when the code in a folder changes.
 REACHED = {
-    ("system", "storage", "jobs", "sweeps", "comparison", "deployment", "disk", "api"): set(),
+    ("system", "storage", "jobs", "sweeps", "comparison", "deployment", "disk", "probing", "api"): set(),
     ("visuals",): {"report"},
     ("reports",): {"report"},
     ("tracking",): {"report"},
