@@ -134,7 +134,8 @@ def as_overrides(settings: Json) -> list[str]:
         if not isinstance(section, dict):
             overrides.append(f"{name}={quoted(section)}")
             continue
-        overrides.append(f"{name}={section['name']}")
+        if "name" in section:
+            overrides.append(f"{name}={section['name']}")
         for key, value in section.items():
             is_path = (name, key) in (("dataset", "path"), ("backbone", "weights"))
             if is_path and value not in (None, "imagenet", "random"):

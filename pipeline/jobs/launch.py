@@ -133,7 +133,7 @@ def _start(arguments: Sequence[str], stage: str | None, *, repeat: bool) -> None
             raise PipelineError(f"{key}: {folder.absolute()} is not writable; choose another folder for the results")
         if stage != "prepare" and not configs[0].plan:
             check_networks(compose.network_configurations(complete), job_follows=not sweeps)
-        if "${" not in str(folder):
+        if "${" not in str(folder) and not configs[0].plan:
             _make_folder(key, folder)
     if sweeps:
         # The overrides are the sweep's name, so repeating the command resumes the sweep. Hydra sets it for every job.
