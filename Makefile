@@ -38,7 +38,7 @@ repro: $(VENV)/.installed-$(LOCK)
 	@# DVC refuses a folder without git, such as a downloaded archive, unless its configuration allows it.
 	@[ -e .git ] || git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
 	dvc repro
-	@python -m pipeline.result
+	@[ ! -e outputs/evaluate/metrics.json ] || python -m pipeline.result
 
 test: $(VENV)/.installed-$(LOCK) $(VENV)/.installed-requirements-dev.lock
 	@# Three workers keep two cores busy: some wait for DVC. A file stays with one worker, since its tests share an experiment.

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.comparison.experiments import experiment_of
 from pipeline.config import PHASES
+from pipeline.evaluation.calibration import at_temperature
 from pipeline.inputs.manifest import images_digest, read_manifest
 from pipeline.jobs.stage import is_done
 from pipeline.models.saving import load_classifier
@@ -139,8 +140,9 @@ def test_the_logged_model_predicts_like_the_saved_one(experiment):
     logged = mlflow.pyfunc.load_model(address)
     rows = logged.predict(pd.DataFrame({"image": list(images)}))["probabilities"]
     probabilities = np.array([list(row.values()) for row in rows])
-    # It computes in the folded form, which is exact but for rounding.
-    np.testing.assert_allclose(probabilities, saved.predict(images, verbose=0), atol=1e-5)
+    # It computes in the folded form, which is exact but for rounding, and has the temperature in its weights.
+    calibrated = at_temperature(saved.predict(images, verbose=0), experiment.json("evaluate", "calibration.json")[best])
+    np.testing.assert_allclose(probabilities, calibrated, atol=1e-5)
     assert logged.metadata.metadata["classes"] == classes
     assert logged.metadata.metadata["calibration"]["applied"] is True
     assert "tensorflow==2." in Path(mlflow.pyfunc.get_model_dependencies(address)).read_text()

@@ -15,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from pipeline.api import Run, open_run
 from pipeline.config.compose import CONF
 from pipeline.config.image import Decoding
+from pipeline.evaluation.calibration import at_temperature
 from pipeline.inputs.decoding import pixels
 from pipeline.models.saving import load_classifier
 from pipeline.system.errors import PipelineError
@@ -84,7 +85,8 @@ def test_images_are_predicted_by_the_better_phase(experiment, elsewhere, images,
     best = experiment.json("evaluate", "metrics.json")["best"]
     model, classes = load_classifier(experiment.root / best / "model.keras")
     files = sorted((images / "red").iterdir())
-    expected = model.predict(np.stack([pixels(file.read_bytes(), Decoding(32)) for file in files]), verbose=0)
+    raw = model.predict(np.stack([pixels(file.read_bytes(), Decoding(32)) for file in files]), verbose=0)
+    expected = at_temperature(raw, experiment.json("evaluate", "calibration.json")[best])
     run = open_run(experiment.root)
     rows = run.predict([images / "red", str(tmp_path)], top=2)
     assert list(rows.columns) == ["path", "class", "probability", "error", "calibrated", "class_2", "probability_2"]
