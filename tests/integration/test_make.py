@@ -32,9 +32,16 @@ def made(folder) -> list[str]:
 
 
 def test_a_downloaded_archive_is_run_by_dvc_without_git(checkout):
-    assert made(checkout) == ["dvc config --local core.no_scm true", "dvc repro", "python -m pipeline.result"]
+    assert made(checkout) == ["dvc config --local core.no_scm true", "dvc repro"]
 
 
 def test_a_checkout_of_git_is_left_as_it_is(checkout):
     subprocess.run(["git", "init", "--quiet", checkout], check=True)
+    assert made(checkout) == ["dvc repro"]
+
+
+def test_the_result_is_printed_where_there_is_one(checkout):
+    subprocess.run(["git", "init", "--quiet", checkout], check=True)
+    (checkout / "outputs" / "evaluate").mkdir(parents=True)
+    (checkout / "outputs" / "evaluate" / "metrics.json").touch()
     assert made(checkout) == ["dvc repro", "python -m pipeline.result"]

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import embed
+from pipeline.config.image import Decoding
 from pipeline.deployment.embedder import Embedder
 from pipeline.deployment.embeddings import embed_data_set, embed_files
 from pipeline.inputs.decoding import pixels
@@ -45,7 +46,9 @@ def test_vectors_of_files_are_the_inputs_of_the_last_layer(configure, trained, t
     assert table["error"].dropna().to_dict() == {1: "not an image in a known format"}
     assert table["label"].isna().all()
     assert table["vector"].isna().tolist() == [False, True, False]
-    expected = below_the_last_layer(model, np.stack([pixels(file.read_bytes(), 32) for file in trained.files[:2]]))
+    expected = below_the_last_layer(
+        model, np.stack([pixels(file.read_bytes(), Decoding(32)) for file in trained.files[:2]])
+    )
     assert expected.shape == (2, hidden_units or 576)
     np.testing.assert_allclose(np.stack(table["vector"][[0, 2]]), expected, rtol=1e-3, atol=1e-5)
 

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import predict
 from pipeline.config import compose as composition
+from pipeline.config.image import Decoding
 from pipeline.deployment.embedder import Embedder
 from pipeline.deployment.neighbours import NeighbourSearch
 from pipeline.inputs.decoding import pixels
@@ -27,7 +28,7 @@ def config(configure):
 def test_the_nearest_training_images_come_first(config):
     manifest, embedder = prepared(config), Embedder.of_backbone(config)
     rows, folder = manifest.rows, places(config).images
-    images = np.stack([pixels((folder / path).read_bytes(), 32) for path in rows["path"]])
+    images = np.stack([pixels((folder / path).read_bytes(), Decoding(32)) for path in rows["path"]])
     vectors = embedder.of_pixels(images).astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     training = np.flatnonzero(rows["split"] == "train")
