@@ -20,6 +20,7 @@ from benchmarks.results import Row, add_rows, columns, machine, row
 from pipeline.storage.files import Json
 from pipeline.system.gpu import nvidia_gpu_present
 from pipeline.system.terminal import table_console, waiting
+from pipeline.training.gpu_messages import unused_gpu
 
 # Seconds of the whole command, and the part of them for the cells; experiments have the rest.
 _LIMIT, _QUICK_LIMIT, _CELLS = 232, 54, 0.55
@@ -41,6 +42,9 @@ def main() -> None:
     planned = cells(args.device, quick=args.quick)
     with waiting("measuring"), tempfile.TemporaryDirectory(prefix="bench-") as folder:
         facts, results = measure_cells(planned, environment, cells_clock)
+        if not facts:
+            why = f". {unused_gpu(environment)}" if args.device == "gpu" else ""
+            sys.exit(f"Nothing was measured: {results[0]['error']}{why}")
         rows = {cell.name: _row(result) for cell, result in zip(planned, results, strict=True)}
         small = args.quick or args.device == "cpu"
         rows |= measure_experiments(Path(folder), environment, clock, small=small, repeated=not args.quick)

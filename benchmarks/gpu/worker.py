@@ -4,6 +4,7 @@ A cell that ends the process, or hangs, costs only itself: the command starts an
 """
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from benchmarks.gpu.networks import measure_extraction, measure_training
 from benchmarks.gpu.peaks import fraction_of_peak
 from pipeline.config.compose import configuration
 from pipeline.storage.files import Json
+from pipeline.system.gpu import gpus_hidden
 from pipeline.training.hardware import describe_environment, set_up
 
 _MEASURE = {"feed": measure_feed, "extraction": measure_extraction, "training": measure_training}
@@ -62,6 +64,8 @@ def _own_memory() -> int:
 def main() -> None:
     """Measure the cells of standard input."""
     cells = [Cell(**each) for each in json.load(sys.stdin)]
+    if not gpus_hidden(os.environ) and not tf.config.list_physical_devices("GPU"):
+        sys.exit("TensorFlow sees no GPU")
     print(json.dumps({"facts": describe_environment()}), flush=True)
     for cell in cells:
         try:

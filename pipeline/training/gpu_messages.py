@@ -10,6 +10,8 @@ from pipeline.system.nvidia_smi import Gpu, GpuProcess
 
 # Free memory, as a fraction of all, below which a GPU is too full to share.
 _LITTLE_FREE = 0.25
+# End of the system's message about a library that is in none of the folders.
+_NOT_FOUND = "No such file or directory"
 
 
 def unused_gpu(environment: Mapping[str, str]) -> str:
@@ -21,14 +23,21 @@ def unused_gpu(environment: Mapping[str, str]) -> str:
     if gpus_hidden(environment):
         value = environment["CUDA_VISIBLE_DEVICES"]
         return f"CUDA_VISIBLE_DEVICES={value!r} hides this machine's GPU: training on the CPU. To use it, unset the variable"
-    why = [*filter(None, [driver_problem()]), *library_problems()]
-    reasons = "; ".join(why) or "all of CUDA's libraries load; see TensorFlow's messages above"
+    reasons = _reasons([*filter(None, [driver_problem()]), *library_problems()])
+    path = environment.get("LD_LIBRARY_PATH", "")
     return (
         f"THIS MACHINE HAS AN NVIDIA GPU THAT TENSORFLOW CAN'T USE: training on the CPU. {reasons}. "
-        f"LD_LIBRARY_PATH is {environment.get('LD_LIBRARY_PATH', '')!r}, and comes before the installed packages. "
-        "Check that nvidia-smi works, unset LD_LIBRARY_PATH, or remove .venv and run make setup, which installs "
-        "requirements-gpu.lock"
+        f"LD_LIBRARY_PATH is {path!r}{', and comes before the installed packages: unset it' if path else ''}. "
+        "Check nvidia-smi; or remove .venv and run make setup, which installs requirements-gpu.lock"
     )
+
+
+def _reasons(problems: Sequence[str]) -> str:
+    """Return problems as one text, with a list of the libraries that are not there."""
+    missing = [each.partition(":")[0] for each in problems if each.endswith(_NOT_FOUND)]
+    others = [each for each in problems if not each.endswith(_NOT_FOUND)]
+    found = others + [f"not found: {', '.join(missing)}"] * bool(missing)
+    return "; ".join(found) or "all of CUDA's libraries load; see TensorFlow's messages above"
 
 
 def too_new(details: Mapping[str, Any], built_for: Sequence[str], version: str) -> str | None:

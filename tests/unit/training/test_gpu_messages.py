@@ -1,6 +1,8 @@
 """What is said about GPUs that are not used, or shared."""
 
+import importlib.util
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -38,6 +40,11 @@ def test_a_gpu_that_tensorflow_does_not_see_is_a_loud_message_with_the_library(c
     assert "GPU THAT TENSORFLOW CAN'T USE" in said
     assert f"{tmp_path}/libcudnn.so.9: invalid ELF header" in said
     assert f"LD_LIBRARY_PATH is '{tmp_path}'" in said
+    if importlib.util.find_spec("nvidia") is None:
+        # The packages are those for CPUs.
+        missing = re.search("not found: ([^;]+?)[.] LD", said)[1].split(", ")
+        assert {"libcudart.so.12", "libcusolver.so.11"} < set(missing)
+        assert "libcudnn.so.9" not in missing
 
 
 @pytest.mark.parametrize(("capability", "newest"), [((10, 0), "9.0"), ((12, 0), "9.0"), ((9, 0), None), ((7, 5), None)])

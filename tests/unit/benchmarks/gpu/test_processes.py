@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.gpu.cells import Cell
 from benchmarks.gpu.processes import OVER, Clock, measure_cells
+from pipeline.system.gpu import nvidia_gpu_present
 
 FEED = Cell("feed", "features", 32, 64, 32, bare=True)
 MISSING = Cell("extraction", "no_such_backbone", 32, 8, 8)
@@ -52,6 +53,13 @@ sys.meta_path.insert(0, Finder())
 def test_a_process_that_ends_says_so_for_each_cell(environment):
     _, results = measure_cells([FEED, SMALL], environment(ENDS), Clock(600))
     assert results == [{"error": "the process has ended with status 7: a library gave up"}] * 2
+
+
+@pytest.mark.skipif(nvidia_gpu_present(), reason="it would measure this machine's GPU")
+def test_without_a_gpu_the_cpu_is_not_measured_in_its_place():
+    seen = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    _, [result] = measure_cells([FEED], seen, Clock(600))
+    assert result == {"error": "the process has ended with status 1: TensorFlow sees no GPU"}
 
 
 def test_what_takes_too_long_is_ended(environment):
