@@ -51,7 +51,7 @@ minute. Images are made and weights random, so that it needs no network. Each ce
 
 {measured}
 """
-_NOT_MEASURED = "No GPU has been measured yet. On a CPU, `--device cpu` runs all of it with small sizes."
+_NOT_MEASURED = "No GPU has been measured yet. `--device cpu` has small sizes, to try the command."
 _ABOVE = {"against_recipe": _AGAINST_RECIPE, "gpu": _GPU}
 
 
