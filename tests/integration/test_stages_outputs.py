@@ -28,7 +28,7 @@ from pipeline.stages import STAGES
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import files_below, read_json
 from pipeline.training.features import training_data
-from tests.support.experiments import declared_outputs, folders, run_stages
+from tests.support.experiments import declared_outputs, folders, recomputed, run_stages, with_overrides
 
 FILES = {
     "prepare": {"manifest.parquet", "classes.json", "quarantine.csv", "duplicates.csv", "metrics.json", "run.json"},
@@ -206,21 +206,6 @@ def test_of_a_finished_experiment_the_stages_run_again_that_a_setting_reaches(
 ):
     run_stages(with_overrides(own_experiment.config, *overrides), own_experiment.root)
     assert recomputed(experiment, own_experiment.root) == reruns
-
-
-def recomputed(experiment, root: Path) -> list[str]:
-    """The stages of which a copy of an experiment's folder has another result by now."""
-    return [stage for stage in STAGES if read_json(root / stage / "run.json") != experiment.json(stage, "run.json")]
-
-
-def with_overrides(config, *overrides: str):
-    """A configuration with some settings changed, `section.key=value`, by the type of the value that is there."""
-    for override in overrides:
-        key, _, text = override.partition("=")
-        section, _, name = key.partition(".")
-        kind = type(getattr(getattr(config, section), name))
-        config = replace(config, **{section: replace(getattr(config, section), **{name: kind(text)})})
-    return config
 
 
 def test_what_a_warm_cache_holds_of_other_settings_changes_no_figure(configure, tmp_path):

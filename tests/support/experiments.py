@@ -1,12 +1,13 @@
 """Experiments that tests run in their own process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pipeline.config import Config
+from pipeline.stages import STAGES
 from pipeline.storage.files import read_json
 from pipeline.system.paths import CODE
 
@@ -56,3 +57,18 @@ class FinishedExperiment:
     def json(self, stage: str, name: str) -> Any:
         """Content of a JSON file of a stage."""
         return read_json(self.root / stage / name)
+
+
+def recomputed(experiment: FinishedExperiment, root: Path) -> list[str]:
+    """The stages of which a copy of an experiment's folder has another result by now."""
+    return [stage for stage in STAGES if read_json(root / stage / "run.json") != experiment.json(stage, "run.json")]
+
+
+def with_overrides(config: Config, *overrides: str) -> Config:
+    """A configuration with some settings changed, `section.key=value`, by the type of the value that is there."""
+    for override in overrides:
+        key, _, text = override.partition("=")
+        section, _, name = key.partition(".")
+        kind = type(getattr(getattr(config, section), name))
+        config = replace(config, **{section: replace(getattr(config, section), **{name: kind(text)})})
+    return config
