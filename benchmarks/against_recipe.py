@@ -47,8 +47,23 @@ WORKLOADS = {
     "lite0": Workload("EfficientNet-Lite0, from layer 120", "efficientnet_lite0", 120, 0),
     "lite0_views": Workload("EfficientNet-Lite0, from layer 120", "efficientnet_lite0", 120, 4),
 }
-# Indices of the convolutions in the last two blocks of VGG16, in ascending order.
-SWEEP = (11, 12, 13, 15, 16, 17)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Sweep over unfreeze depths."""
+
+    title: str
+    backbone: str
+    depths: tuple[int, ...]
+    """Indices of the lowest trained layer, in ascending order."""
+
+
+SWEEPS = {
+    "sweep": Sweep("VGG16", "vgg16", (11, 12, 13, 15, 16, 17)),
+    "sweep_resnet50": Sweep("ResNet50", "resnet50", (113, 123, 133, 143, 155, 165)),
+}
+"""Sweeps by name, over the convolutions in the last two blocks of VGG16, and over the last six blocks of ResNet50."""
 
 
 @dataclass(frozen=True)
@@ -173,32 +188,35 @@ def fine_tuning_seconds(log: str, epochs: int) -> float:
     return sum(epochs * statistics.median(after - before for before, after in itertools.pairwise(job)) for job in jobs)
 
 
-def measure_sweep(images: Path, epochs: int, folder: Path) -> None:
-    """Compare a sweep over six unfreeze depths of VGG16, with an empty cache, with six runs of the recipe.
+def measure_sweep(name: str, images: Path, epochs: int, folder: Path) -> None:
+    """Compare a sweep over six unfreeze depths, with an empty cache, with six runs of the recipe.
 
     Then run the sweep with another head and cached features. Another seed would change the random weights of the
     backbone, so that no cached features could be used.
     """
-    ends = [Workload("", "vgg16", depth, 0, scaled=True) for depth in (SWEEP[0], SWEEP[-1])]
+    sweep = SWEEPS[name]
+    lowest, highest = sweep.depths[0], sweep.depths[-1]
+    ends = [Workload("", sweep.backbone, depth, 0, scaled=True) for depth in (lowest, highest)]
     deepest, shallowest = (
         in_new_folder(partial(run_recipe, end, images, epochs=epochs, seed=1)).seconds for end in ends
     )
-    fractions = [(depth - SWEEP[0]) / (SWEEP[-1] - SWEEP[0]) for depth in SWEEP]
+    fractions = [(depth - lowest) / (highest - lowest) for depth in sweep.depths]
     theirs = sum(deepest + (shallowest - deepest) * fraction for fraction in fractions)
-    depths = ",".join(map(str, SWEEP))
+    depths = ",".join(map(str, sweep.depths))
     overrides = ("-m", f"finetune.unfreeze={depths}", "augment.views=0", f"hydra.sweep.dir={folder}/jobs")
-    ours = run_pipeline("vgg16", images, folder, *overrides, epochs=epochs)
-    again = run_pipeline("vgg16", images, folder, *overrides, "train.hidden_units=64", epochs=epochs)
-    beyond = (again - fine_tuning_seconds((folder / "log").read_text(), epochs)) / len(SWEEP)
+    ours = run_pipeline(sweep.backbone, images, folder, *overrides, epochs=epochs)
+    again = run_pipeline(sweep.backbone, images, folder, *overrides, "train.hidden_units=64", epochs=epochs)
+    beyond = (again - fine_tuning_seconds((folder / "log").read_text(), epochs)) / len(sweep.depths)
+    title = f"{sweep.title}, a sweep from layers {depths}"
     add_row(
-        f"VGG16, a sweep from layers {depths}, `augment.views=0`",
+        f"{title}, `augment.views=0`",
         recipe=[theirs],
         pipeline=[ours],
         scaled=True,
-        note=f"{epochs} fine-tuning epochs; recipe at layers {SWEEP[0]} and {SWEEP[-1]}, the others interpolated",
+        note=f"{epochs} fine-tuning epochs; recipe at layers {lowest} and {highest}, the others interpolated",
     )
     add_row(
-        "the same sweep with another head, features cached",
+        f"{title}, with another head, features cached",
         recipe=[],
         pipeline=[again],
         note=f"{beyond:.1f} s per job beyond its fine-tuning",
@@ -221,16 +239,16 @@ def main() -> None:
     parser.add_argument(
         "--only",
         nargs="*",
-        choices=[*WORKLOADS, "sweep"],
-        default=[*WORKLOADS, "sweep"],
+        choices=[*WORKLOADS, *SWEEPS],
+        default=[*WORKLOADS, *SWEEPS],
         help="workloads to measure (default: all)",
     )
     args = parser.parse_args()
     images: Path = args.images.resolve()
     baselines: dict[tuple[str, int], Measured] = {}
     for name in args.only:
-        if name == "sweep":
-            in_new_folder(partial(measure_sweep, images, args.sweep_epochs))
+        if name in SWEEPS:
+            in_new_folder(partial(measure_sweep, name, images, args.sweep_epochs))
         else:
             measure_pairs(name, args.pairs, images, baselines)
 

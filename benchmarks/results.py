@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from pipeline.storage.files import read_json, whole_file
+from pipeline.system import nvidia_smi
 from pipeline.system.paths import CODE
 
 _FILE, _PAGES = CODE / "benchmarks" / "results.json", CODE / "docs" / "benchmarks"
@@ -73,6 +74,12 @@ def row(*, recipe: Sequence[float] = (), pipeline: Sequence[float] = (), scaled:
 
 
 def machine() -> str:
+    """Return a description of the GPUs and of `processor`."""
+    gpus = nvidia_smi.gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return ", ".join([*(gpu.name for gpu in gpus), processor()])
+
+
+def processor() -> str:
     """Return a description of the processor, its instructions for reduced precision, and package versions."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []

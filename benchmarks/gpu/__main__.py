@@ -16,7 +16,7 @@ from rich.table import Table
 from benchmarks.gpu.cells import cells
 from benchmarks.gpu.experiments import measure_experiments
 from benchmarks.gpu.processes import Clock, measure_cells
-from benchmarks.results import Row, add_rows, columns, machine, row
+from benchmarks.results import Row, add_rows, columns, processor, row
 from pipeline.storage.files import Json
 from pipeline.system.gpu import nvidia_gpu_present
 from pipeline.system.terminal import table_console, waiting
@@ -71,7 +71,7 @@ def _device(facts: Json, kind: str) -> str:
     names = {"compute_capability": "capability", "driver": "driver", "cuda": "CUDA", "cudnn": "cuDNN"}
     known = ", ".join(f"{word} {facts[key]}" for key, word in names.items() if key in facts)
     gpu = f"{facts.get('devices', 'GPU')} ({known}), on " if kind == "gpu" else "CPU only, small sizes: "
-    return gpu + machine()
+    return gpu + processor()
 
 
 def _print_table(device: str, rows: dict[str, Row]) -> None:

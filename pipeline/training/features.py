@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -168,9 +168,9 @@ class FeatureCache:
             inputs, infer = self._start(part, images, depends)
             title = f"frozen part, variant {depends['view']}" if depends["view"] else "frozen part"
             with progress(title, len(inputs)) as advance:
-                for batch in batches(inputs, in_order(len(inputs)), depends["batch_size"]):
-                    append(infer(batch).numpy())
-                    advance(len(batch))
+                for outputs in computed(infer, batches(inputs, in_order(len(inputs)), depends["batch_size"])):
+                    append(outputs)
+                    advance(len(outputs))
 
         depends = depends | {"part": part.digest}
         return self._cache.rows(KIND, depends, shape=part.shape, dtype=part.dtype, build=build)
@@ -186,6 +186,18 @@ class FeatureCache:
                 rows = self._rows(lower, images, depends)
                 return FeatureInputs([(rows, np.arange(len(images)))]), part.continue_from(lower)
         return images, part.from_pixels
+
+
+def computed(infer: Infer, inputs: Iterable[tf.Tensor]) -> Iterator[np.ndarray]:
+    """Yield the outputs of batches, each after the next was begun, so that a GPU computes while its caller stores."""
+    before: tf.Tensor | None = None
+    for batch in inputs:
+        begun = infer(batch)
+        if before is not None:
+            yield before.numpy()
+        before = begun
+    if before is not None:
+        yield before.numpy()
 
 
 def open_images(
