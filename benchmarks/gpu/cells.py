@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 BACKBONES = ("resnet50", "efficientnet_lite0", "vgg16")
-FEEDS = ("images", "images, augmented", "features", "features of 3 variants")
-_FEED_BATCH = 64
+AUGMENTED = "images, augmented"
+FEEDS = ("images", AUGMENTED, "features", "features of 3 variants")
+_FEED_BATCH, _FEED_SIZE, _FEED_IMAGES = 64, 224, 1600
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ class Sizes:
     batches: tuple[int, int, int]
     """Small, base and large batch size."""
     images: int
-    feed_images: int
     changed: str
     """Backbone on which one setting after the other is changed."""
     trained: tuple[str, ...]
@@ -59,9 +59,9 @@ class Sizes:
 
 
 SIZES = {
-    "gpu": Sizes(224, (64, 256, 1024), 2048, 1600, "resnet50", BACKBONES),
+    "gpu": Sizes(224, (64, 256, 1024), 2048, "resnet50", BACKBONES),
     # Small, so that the command can be tried. VGG16 has the fewest operations, whose tracing takes most of the time.
-    "cpu": Sizes(32, (8, 16, 32), 32, 512, "vgg16", ("vgg16",)),
+    "cpu": Sizes(32, (8, 16, 32), 32, "vgg16", ("vgg16",)),
 }
 """Sizes by device."""
 
@@ -74,7 +74,7 @@ def cells(device: str, *, quick: bool) -> list[Cell]:
         quick: Only the feed and one backbone at the base setting.
     """
     sizes = SIZES[device]
-    feeds = [Cell("feed", kind, sizes.image, sizes.feed_images, _FEED_BATCH, bare=True) for kind in FEEDS]
+    feeds = [Cell("feed", kind, _FEED_SIZE, _FEED_IMAGES, _FEED_BATCH, bare=True) for kind in FEEDS]
     base = Cell("extraction", sizes.changed, sizes.image, sizes.images, sizes.batches[1], bare=True)
     training = replace(base, part="training", bare=not quick)
     if quick:

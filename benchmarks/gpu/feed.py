@@ -1,13 +1,14 @@
 """Speed of the batches that training reads, against reading the same memory map in a bare loop."""
 
+import math
 import tempfile
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from benchmarks.gpu.cells import Cell
-from benchmarks.gpu.timing import Measured, rounds
+from benchmarks.gpu.cells import AUGMENTED, Cell
+from benchmarks.gpu.timing import ROUNDS, Measured, rounds
 from pipeline.config import Config
 from pipeline.inputs.augmentation import Variants
 from pipeline.inputs.batches import FeatureInputs, ImageInputs, Inputs, Labels, Plan, batches, shuffled
@@ -34,24 +35,40 @@ class MadeImages:
 
 
 def measure_feed(cell: Cell, config: Config) -> Measured:
-    """Read all inputs once in batches, with labels, and in a bare loop."""
+    """Read epochs of all inputs in batches, with labels, as one fit does, and the same rows in a bare loop.
+
+    The bare loop augments images by the same function, which takes most of the time, but reads nothing ahead.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         rows = _made_rows(cell, Path(folder))
         inputs, plan = _inputs(cell, config, rows)
         labels = Labels(np.arange(cell.images) % _CLASSES, _CLASSES)
+        plain = [
+            np.memmap(file, f"u{rows.dtype.itemsize}", "r").reshape(-1, *rows.shape)
+            for file in sorted(Path(folder).rglob("*.bin"))
+        ]
         order = np.random.default_rng(config.seed).permutation(cell.images)
-        [file] = Path(folder).rglob("*.bin")
-        plain = np.memmap(file, f"u{rows.dtype.itemsize}", "r", shape=(cell.images, *rows.shape))
 
-        def ours() -> None:
-            for _batch in batches(inputs, plan, cell.batch, labels=labels):
-                pass
+        variant = Variants(config.augment, cell.images, cell.image_size, config.seed)[1]
 
         def bare() -> None:
             for start in range(0, cell.images, cell.batch):
-                plain[order[start : start + cell.batch]]
+                indices = order[start : start + cell.batch]
+                batch = _gather(plain, indices)
+                if cell.subject == AUGMENTED and variant:
+                    variant.select(indices).apply(batch)
 
-        return Measured(*rounds(ours), rounds(bare)[1], cell.images)
+        # The batches of an epoch are loaded while the last of the epoch before are used.
+        epochs = iter(batches(inputs, plan, cell.batch, epochs=range(2 + ROUNDS), labels=labels))
+        steps = math.ceil(cell.images / cell.batch)
+        first, ours = rounds(lambda: [next(epochs) for _ in range(steps)])
+        return Measured(first, ours, rounds(bare)[1], cell.images)
+
+
+def _gather(shards: list[np.ndarray], indices: np.ndarray) -> np.ndarray:
+    if len(shards) == 1:
+        return shards[0][indices]
+    return np.stack([shards[shard][place] for shard, place in zip(*np.divmod(indices, len(shards[0])), strict=True)])
 
 
 def _made_rows(cell: Cell, folder: Path) -> Rows:
@@ -75,7 +92,7 @@ def _inputs(cell: Cell, config: Config, rows: Rows) -> tuple[Inputs, Plan]:
         # The variants share their rows, which are in memory after the first round in either loop.
         return FeatureInputs([(rows, every)] * variants), shuffled(cell.images, variants, config.seed)
     images = cast(DecodedImages, MadeImages(rows))
-    if "augmented" not in cell.subject:
+    if cell.subject != AUGMENTED:
         return ImageInputs(images, every, [None]), shuffled(cell.images, 1, config.seed)
     drawn = Variants(config.augment, cell.images, cell.image_size, config.seed)
     return ImageInputs(images, every, drawn), shuffled(cell.images, None, config.seed)

@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.storage.files import file_sha256
 
 _SHARD_BYTES = 256 * 2**20
+_ALIGNMENT = 64
 
 Append = Callable[[np.ndarray], None]
 """Function that appends rows, an array [b, *shape]."""
@@ -41,7 +42,8 @@ class Rows:
             dtype: Data type of the rows.
         """
         self.shape, self.dtype = shape, dtype
-        self._shards = shards
+        # Each access to a memory map creates another map object, which takes longer than copying a small row.
+        self._shards = [shard.view(np.ndarray) for shard in shards]
         self._rows = len(shards[0]) if shards else 1
 
     def __len__(self) -> int:
@@ -54,16 +56,39 @@ class Rows:
             indices: Indices of rows, integer [b].
 
         Returns:
-            Array [b, *shape].
+            Array [b, *shape], aligned as TensorFlow needs it to use the array without a copy.
+
+        Raises:
+            IndexError: An index is negative or too large.
         """
+        taken = aligned_empty((len(indices), *self.shape), self.dtype)
         if len(self._shards) == 1:
-            return self._shards[0][indices].view(self.dtype)
-        shard_of, row_of = np.divmod(indices, self._rows)
-        taken = np.empty((len(indices), *self.shape), self._shards[0].dtype)
-        for shard in np.unique(shard_of):
-            here = shard_of == shard
-            taken[here] = self._shards[shard][row_of[here]]
-        return taken.view(self.dtype)
+            if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
+                raise IndexError(f"indices from {indices.min()} to {indices.max()} of {len(self)} rows")
+            # Any mode but the default writes without a buffer between.
+            np.take(self._shards[0], indices, axis=0, out=taken.view(self._shards[0].dtype), mode="clip")
+        else:
+            self.copy(indices, taken, np.arange(len(indices)))
+        return taken
+
+    def copy(self, indices: np.ndarray, out: np.ndarray, places: np.ndarray) -> None:
+        """Copy the rows with the given indices, integer [b], to `out[places]`, where `places` is integer [b]."""
+        plain = out.view(self._shards[0].dtype)
+        for index, place in zip(indices, places, strict=True):
+            shard, row = divmod(index, self._rows)
+            # Other threads go on while NumPy copies a row.
+            plain[place] = self._shards[shard][row]
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an array without defined values, which begins at a multiple of 64 bytes.
+
+    TensorFlow takes over the memory of such arrays from Python functions, and copies all others.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def rows_bytes(count: int, shape: tuple[int, ...], dtype: str) -> int:

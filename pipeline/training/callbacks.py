@@ -1,6 +1,7 @@
 """Keras callbacks for training: metrics per epoch, early stopping with averaged weights, and seeds per epoch."""
 
 import logging
+import threading
 from collections.abc import Callable
 
 import keras
@@ -22,6 +23,9 @@ _MIN_BATCHES = 10
 
 class EpochRecorder(keras.callbacks.Callback):
     """Callback that records and logs each epoch's metrics, advances the progress bar, and stops a diverging fit."""
+
+    # Keras then reads a batch's loss in a thread. Otherwise a GPU would wait after each batch until it is read.
+    async_safe = True
 
     def __init__(
         self,
@@ -48,14 +52,34 @@ class EpochRecorder(keras.callbacks.Callback):
         """Metrics of each completed epoch."""
         self._advance, self._epochs, self._images, self._phase = advance, epochs, images, phase
         self._guessing = self._start = loss_of_guessing
+        self._lock = threading.Lock()
+        self._losses: dict[int, float] = {}
+        self._judged = 0
 
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Stop if the process was interrupted or the loss has diverged; `logs` has the epoch's mean loss so far."""
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:  # noqa: ARG002 (Keras's signature)
+        """Begin with the epoch's first batch."""
+        self._losses, self._judged = {}, 0
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:  # noqa: ARG002
+        """Stop if the process was interrupted."""
         if interrupted():
             # The original exception is lost if it was raised in a callback from a library's C code.
             raise KeyboardInterrupt
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Stop if the loss has diverged; `logs` has the epoch's mean loss so far.
+
+        Keras calls it in threads, in any order; the batches are judged in theirs.
+        """
         assert logs is not None
-        size, loss = self._phase.batch_size, logs["loss"]
+        with self._lock:
+            self._losses[batch] = logs["loss"]
+            while self._judged in self._losses:
+                following, self._judged = self._judged, self._judged + 1
+                self._judge(following, self._losses.pop(following))
+
+    def _judge(self, batch: int, loss: float) -> None:
+        size = self._phase.batch_size
         self._advance(min(size, self._images - batch * size))
         if batch == 0:
             # A resumed fit has the rows of its first epochs, and so the same start.

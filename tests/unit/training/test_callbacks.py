@@ -12,8 +12,8 @@ from pipeline.training.callbacks import EpochRecorder, EpochSeeds
 def recorder(configure):
     """Makes a recorder whose limit is three times the loss of guessing, which is 1."""
     phase = configure("train.batch_size=2").train
-    return lambda images=100: EpochRecorder(
-        lambda count, note=None, title=None: None, range(2, 5), images=images, phase=phase, loss_of_guessing=1.0
+    return lambda images=100, advance=lambda *_, **__: None: EpochRecorder(
+        advance, range(2, 5), images=images, phase=phase, loss_of_guessing=1.0
     )
 
 
@@ -24,13 +24,29 @@ def test_a_loss_that_is_not_a_number_ends_the_training_at_once(recorder):
         recording.on_train_batch_end(0, {"loss": np.nan})
 
 
+def report(recording: EpochRecorder, *losses: float) -> None:
+    """Report the mean losses of an epoch's batches."""
+    recording.on_epoch_begin(0)
+    for batch, loss in enumerate(losses):
+        recording.on_train_batch_end(batch, {"loss": loss})
+
+
 def test_a_high_loss_ends_the_training_once_it_is_the_mean_of_enough_batches(recorder):
     recording = recorder()
-    recording.on_train_batch_end(0, {"loss": 0.9})
-    recording.on_train_batch_end(9, {"loss": 3.1})
-    recording.on_train_batch_end(10, {"loss": 2.9})
+    report(recording, 0.9, *[3.1] * 9, 2.9)
     with pytest.raises(DivergedError, match=r"training loss 3\.1 after 11 batches, 0\.9 at the start"):
-        recording.on_train_batch_end(10, {"loss": 3.1})
+        report(recording, 0.9, *[3.1] * 10)
+
+
+def test_batches_are_judged_in_their_order_whenever_they_are_reported(recorder):
+    advanced = []
+    recording = recorder(images=7, advance=lambda count, **_: advanced.append(count))
+    for batch in (1, 0, 3):
+        recording.on_train_batch_end(batch, {"loss": [1.0, 9.0, 9.0, 9.0][batch]})
+    assert advanced == [2, 2]
+    with pytest.raises(DivergedError, match=r"training loss 9 after 4 batches, 1 at the start"):
+        recording.on_train_batch_end(2, {"loss": 9.0})
+    assert advanced == [2, 2, 2, 1]
 
 
 def test_a_loss_that_comes_down_from_a_high_start_is_no_divergence(recorder):
@@ -52,10 +68,9 @@ def test_a_short_epoch_is_judged_at_its_end(recorder):
 def test_a_resumed_training_is_compared_with_its_first_epoch(recorder):
     recording = recorder()
     recording.rows = [{"loss": 4.0}, {"loss": 2.0}]
-    recording.on_train_batch_end(0, {"loss": 2.0})
-    recording.on_train_batch_end(10, {"loss": 11.9})
+    report(recording, 2.0, *[11.9] * 10)
     with pytest.raises(DivergedError, match=r"in epoch 5 .*4 at the start"):
-        recording.on_train_batch_end(10, {"loss": 12.1})
+        report(recording, 2.0, *[12.1] * 10)
 
 
 def test_what_dropout_draws_is_a_function_of_seed_and_epoch():
