@@ -37,16 +37,19 @@ Whole processes from start to exit, in turn, on the same images, with an empty c
 _GPU = """# Speed on GPUs
 
 `python -m benchmarks.gpu` measures this machine's GPU in at most four minutes, and adds a table here; `--quick` takes one
-minute. Images are made and weights random, so that it needs no network. Each cell has a fixed number of images.
+minute, and `--minutes=10` is enough for all rows. Images are made and weights random, so that it needs no network. Each
+cell has a fixed number of images.
 
-- feed: batches with labels, as training reads them, against indexing the same memory map in a bare loop.
-- extraction: features of the frozen backbone, from pixels in memory, against `model(x)`.
+- feed: batches with labels, as training reads them, against indexing the same memory map in a bare loop, which augments
+  by the same function.
+- extraction: features of the frozen backbone, from pixels in memory, against `model(x)`, compiled, on a batch in the
+  GPU's memory.
 - training: all layers, BatchNormalization frozen, against Keras's `fit` of the same network.
 - The bare side has the same precision by Keras's global dtype policy.
-- experiment: the default experiment in a process of its own, with an empty cache. "The same again" and "not
-  deterministic" are compared with the first run, whose seconds stand on the left. The ratio of the last is the price of
-  determinism.
+- experiment: the default experiment in a process of its own, with an empty cache. "The same again" is compared with the
+  first run, whose seconds stand on the left.
 - Without another word a cell is deterministic, and has the precision that `hardware.precision=auto` chooses.
+- The price of determinism is the difference between a training row and the one that is not deterministic.
 - "first" is the first round, in which functions are traced and kernels chosen. It is not in the seconds.
 - Peaks are those of data sheets. Memory is the largest amount that TensorFlow held on the GPU.
 

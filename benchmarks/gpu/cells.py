@@ -67,7 +67,7 @@ SIZES = {
 
 
 def cells(device: str, *, quick: bool) -> list[Cell]:
-    """Return the cells in the order of the table, at most 24.
+    """Return the cells in the order of their importance, at most 24.
 
     Args:
         device: A key of `SIZES`.
@@ -85,17 +85,13 @@ def cells(device: str, *, quick: bool) -> list[Cell]:
     batches: list[dict[str, Any]] = [
         {"batch": batch, "images": max(batch, sizes.images)} for batch in (sizes.batches[0], sizes.batches[2])
     ]
-    free: list[dict[str, Any]] = [{"deterministic": False}, {"deterministic": False, "xla": True}]
-    trained = [replace(training, subject=backbone) for backbone in sizes.trained]
+    trained = [replace(training, subject=backbone, bare=backbone == sizes.changed) for backbone in sizes.trained]
     return [
         *feeds,
         *(replace(base, subject=backbone) for backbone in BACKBONES),
-        *(replace(base, bare=False, **change) for change in [*precisions, *batches]),
         *trained,
-        *(replace(training, bare=False, **change) for change in [*precisions, *batches, *free]),
-        *(
-            replace(cell, bare=False, **free[0])
-            for cell in trained
-            if device == "gpu" and cell.subject != sizes.changed
-        ),
+        *(replace(cell, bare=False, deterministic=False) for cell in trained),
+        *(replace(base, bare=False, **change) for change in [*precisions, *batches]),
+        *(replace(training, bare=False, **change) for change in [*precisions, *batches]),
+        replace(training, bare=False, deterministic=False, xla=True),
     ]

@@ -1,4 +1,4 @@
-"""Whole experiments: their parts, the same once more, and without determinism."""
+"""Whole experiments: their parts, and the same once more."""
 
 import subprocess
 import sys
@@ -17,34 +17,25 @@ _SMALL = (
     "image_size=32", "augment.views=1", "train.epochs=2", "train.label_issues=false", "finetune.epochs=1",
     "finetune.unfreeze=-1", "finetune.interpolate=null", "evaluate.corruptions=none", "evaluate.tta=none",
 )  # fmt: skip
-_REPEATS = {"the same again": (), "the same, not deterministic": ("hardware.deterministic=false",)}
 
 
-def measure_experiments(
-    folder: Path, environment: Mapping[str, str], clock: Clock, *, small: bool, repeated: bool
-) -> dict[str, Row]:
-    """Run the default experiment with an empty cache.
+def measure_experiments(folder: Path, environment: Mapping[str, str], clock: Clock, *, small: bool) -> dict[str, Row]:
+    """Run the default experiment twice, each time with an empty cache.
 
     Args:
         folder: Empty folder for caches, results and runs.
         environment: Environment variables of the processes.
         clock: Time limit; experiments that it cuts off, or leaves no time for, have an error in their row.
         small: Whether to change the experiment so that it takes seconds.
-        repeated: Whether to run it once more, and without determinism.
     """
     title = f"experiment{' (small)' * small}: digits"
-    overrides = _SMALL if small else ()
-    first = _run(folder / "0", overrides, environment, clock)
-    rows = {title: first}
+    first, again = (_run(folder / name, _SMALL if small else (), environment, clock) for name in ("first", "again"))
     if first["pipeline"]:
-        first["note"] = _parts(folder / "0" / "job", first["pipeline"][0])
-    for number, (name, changes) in enumerate((_REPEATS if repeated else {}).items(), start=1):
-        again = _run(folder / str(number), (*overrides, *changes), environment, clock)
-        rows[f"{title}, {name}"] = again
-        if first["pipeline"] and again["pipeline"]:
-            again["recipe"] = first["pipeline"]
-            again["note"] = _difference(folder / "0" / "job", folder / str(number) / "job")
-    return rows
+        first["note"] = _parts(folder / "first" / "job", first["pipeline"][0])
+    if first["pipeline"] and again["pipeline"]:
+        again["recipe"] = first["pipeline"]
+        again["note"] = _difference(folder / "first" / "job", folder / "again" / "job")
+    return {title: first, f"{title}, the same again": again}
 
 
 def _run(folder: Path, overrides: Sequence[str], environment: Mapping[str, str], clock: Clock) -> Row:

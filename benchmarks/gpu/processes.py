@@ -1,5 +1,6 @@
 """Measurement of cells in processes of their own, within a time limit."""
 
+import itertools
 import json
 import queue
 import subprocess
@@ -36,9 +37,9 @@ class _NoResultError(Exception):
 
 
 def measure_cells(cells: Sequence[Cell], environment: Mapping[str, str], clock: Clock) -> tuple[Json, list[Json]]:
-    """Measure cells in as few processes as possible.
+    """Measure cells in as few processes as their order allows.
 
-    Determinism can't be switched off within a process, so that cells without it have their own, the last one.
+    Determinism can't be switched off within a process, so that cells without it have their own.
 
     Args:
         cells: Cells to measure.
@@ -49,14 +50,15 @@ def measure_cells(cells: Sequence[Cell], environment: Mapping[str, str], clock: 
         Environment of the measurement, and the figures of each cell, or its error.
     """
     facts: Json = {}
-    results: dict[Cell, Json] = {}
-    for deterministic in (True, False):
-        left = [cell for cell in cells if cell.deterministic == deterministic]
+    results: list[Json] = []
+    for _, alike in itertools.groupby(cells, key=lambda cell: cell.deterministic):
+        left = list(alike)
         while left and clock.left():
             measured = _one_process(left, environment, clock, facts)
-            results |= zip(left, measured, strict=False)
+            results += measured
             left = left[len(measured) :]
-    return facts, [results.get(cell, {"error": OVER}) for cell in cells]
+        results += [{"error": OVER}] * len(left)
+    return facts, results
 
 
 def _one_process(cells: Sequence[Cell], environment: Mapping[str, str], clock: Clock, facts: Json) -> list[Json]:
@@ -78,7 +80,7 @@ def _one_process(cells: Sequence[Cell], environment: Mapping[str, str], clock: C
                 for _ in cells:
                     results.append(_next(lines, min(_CELL, clock.left())))
             except _NoResultError as error:
-                failed = {"error": f"{error}{_end_of(process, errors)}"}
+                failed = {"error": f"{error}{_end_of(process, errors)}" if clock.left() else OVER}
                 return [*results, failed] if facts else [failed] * len(cells)
             finally:
                 process.kill()

@@ -18,6 +18,7 @@ from benchmarks.gpu.cells import Cell
 from benchmarks.gpu.feed import measure_feed
 from benchmarks.gpu.networks import measure_extraction, measure_training
 from benchmarks.gpu.peaks import fraction_of_peak
+from pipeline.config import Config
 from pipeline.config.compose import configuration
 from pipeline.storage.files import Json
 from pipeline.system.gpu import gpus_hidden
@@ -28,15 +29,7 @@ _MEASURE = {"feed": measure_feed, "extraction": measure_extraction, "training": 
 
 def measure(cell: Cell) -> Json:
     """Measure a cell, and return its figures."""
-    precision = "float32" if cell.precision == "tf32" else cell.precision
-    backbone = "scratch_cnn" if cell.part == "feed" else cell.subject
-    config = configuration(
-        [
-            f"backbone={backbone}", "backbone.weights=random", f"image_size={cell.image_size}",
-            f"hardware.precision={precision}", f"hardware.deterministic={str(cell.deterministic).lower()}",
-            f"hardware.jit_compile={str(cell.xla).lower()}",
-        ]
-    )  # fmt: skip
+    config = _configuration(cell)
     set_up(config.hardware, config.seed)
     tf.config.experimental.enable_tensor_float_32_execution(cell.precision == "tf32")
     gpu = bool(tf.config.list_physical_devices("GPU"))
@@ -55,6 +48,18 @@ def measure(cell: Cell) -> Json:
     }
 
 
+def _configuration(cell: Cell) -> Config:
+    precision = "float32" if cell.precision == "tf32" else cell.precision
+    backbone = "scratch_cnn" if cell.part == "feed" else cell.subject
+    return configuration(
+        [
+            f"backbone={backbone}", "backbone.weights=random", f"image_size={cell.image_size}",
+            f"hardware.precision={precision}", f"hardware.deterministic={str(cell.deterministic).lower()}",
+            f"hardware.jit_compile={str(cell.xla).lower()}",
+        ]
+    )  # fmt: skip
+
+
 def _own_memory() -> int:
     """Return the anonymous memory of this process in bytes."""
     [kib] = re.findall(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
@@ -66,6 +71,8 @@ def main() -> None:
     cells = [Cell(**each) for each in json.load(sys.stdin)]
     if not gpus_hidden(os.environ) and not tf.config.list_physical_devices("GPU"):
         sys.exit("TensorFlow sees no GPU")
+    first = _configuration(cells[0])
+    set_up(first.hardware, first.seed)
     print(json.dumps({"facts": describe_environment()}), flush=True)
     for cell in cells:
         try:

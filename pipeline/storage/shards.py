@@ -76,7 +76,7 @@ class Rows:
         plain = out.view(self._shards[0].dtype)
         for index, place in zip(indices, places, strict=True):
             shard, row = divmod(index, self._rows)
-            # Other threads go on while NumPy copies a row.
+            # NumPy lets other threads run while it copies a row.
             plain[place] = self._shards[shard][row]
 
 

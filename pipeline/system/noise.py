@@ -21,8 +21,10 @@ _LINE = re.compile(
 _CHATTER = re.compile(rb"(WARNING: All log messages before absl::InitializeLog|INFO: Created TensorFlow Lite )")
 # Why a GPU stays unused: a warning to TensorFlow, but all that names the library.
 _LOADING = re.compile(rb"dlopen|load(ing)? (dynamic )?librar|missing librar|cuInit|libcu\w+\.so")
-# Errors to TensorFlow that change nothing.
-_HARMLESS = re.compile(rb"Unable to register cu\w+ factory|meta_optimizer\.cc")
+# Errors to TensorFlow that change nothing; the last comes with each data set on a machine with a GPU.
+_HARMLESS = re.compile(
+    rb"Unable to register cu\w+ factory|meta_optimizer\.cc|NodeDef mentions attribute \w+ which is not in the op definition"
+)
 
 
 def is_noise(line: bytes) -> bool:

@@ -18,6 +18,8 @@ from pipeline.system.paths import CODE
         b"W0000 00:00:1795752448.259285   11147 tf_tfl_flatbuffer_helpers.cc:364] Ignored output_format.",
         b"E0000 00:00:1758131045.203198 3722035 cuda_dnn.cc:8579] Unable to register cuDNN factory: Attempting",
         b"2025-09-17 14:44:05.157831: I external/local_xla/xla/tsl/cuda/cudart_stub.cc:32] Could not find cuda drivers",
+        b"E0000 00:00:1795783559.107280    6764 node_def_util.cc:682] NodeDef mentions attribute use_unbounded_threadpool "
+        b"which is not in the op definition: Op<name=MapDataset; signature=input_dataset:variant",
         b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.",
     ],
 )
