@@ -72,12 +72,13 @@ def _by_class(table: pd.DataFrame) -> Json:
 def _describe(name: str, values: pd.Series, split: pd.Series) -> Chart | str:
     """Describe a measure: in a sentence if it has few values, otherwise by a histogram of each split."""
     title = name.replace("_", " ").capitalize()
+    measured = title if _UNITS[name] == name else f"{title} ({_UNITS[name]})"
     frequent = values.round(6).value_counts(normalize=True)
     if len(frequent) == 1:
-        return f"{title} ({_UNITS[name]}): {frequent.index[0]:.4g} for all images."
+        return f"{measured}: {frequent.index[0]:.4g} for all images."
     if len(frequent) <= _FEW:
         parts = ", ".join(f"{value:.4g} for {fraction:.1%}" for value, fraction in frequent.items())
-        return f"{title} ({_UNITS[name]}): {parts} of the images."
+        return f"{measured}: {parts} of the images."
     with charting(*PANEL) as figure:
         axes = figure.subplots()
         _histograms(axes, values, split)

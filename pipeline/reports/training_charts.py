@@ -27,7 +27,8 @@ def training_curves(histories: Sequence[pd.DataFrame], figures: Sequence[Json], 
     boundaries = [later["epoch"].iloc[0] - 0.5 for later in histories[1:]]
     rounds = [boundaries[-1] + epochs for epochs in np.cumsum(figures[-1].get("phase_epochs", ()))[:-1]]
     notes = {
-        "accuracy": "A ring marks the kept epoch of each phase, the dashed line the start of fine-tuning.",
+        "accuracy": "A ring marks the weights that a phase kept; those of fine-tuning may lie between its start and its "
+        "end. The dashed line is its start.",
         "loss": "In training, labels are smoothed or mixed, so that its loss is not comparable with validation's."
         if other_loss
         else "",

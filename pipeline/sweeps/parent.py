@@ -63,14 +63,14 @@ def log_results(parent: ParentRun, jobs: Sequence[EndedJob], comparison: Compari
         runs = {run.data.tags.get("experiment_key", ""): run for run in reversed(experiment_runs(parent.tracking))}
         runs = {key: run for key, run in runs.items() if key in keys}
         parent.adopt(list(runs.values()))
-        metrics = {"sweep/jobs": float(len(jobs)), "sweep/failed": float(sum(job.result.status.failed for job in jobs))}
+        counts = {"sweep/jobs": float(len(jobs)), "sweep/failed": float(sum(job.result.status.failed for job in jobs))}
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder)
             _job_table(jobs, {key: run.info.run_id for key, run in runs.items()}).to_csv(out / "jobs.csv", index=False)
             tags = _write_comparison(parent, comparison, out) if comparison else {}
-            if comparison:
-                metrics |= comparison.best.estimate.named(f"best/{comparison.ranking.metric}")
-            parent.log(out, _PLACE, metrics=metrics, tags=tags)
+            # MLflow shows metrics in the order in which they are logged.
+            best = comparison.best.estimate.named(f"best/{comparison.ranking.metric}") if comparison else {}
+            parent.log(out, _PLACE, metrics=best | counts, tags=tags)
     except (MlflowException, PipelineError, OSError) as error:
         log.warning("tracking: the results of the sweep could not be logged: %s", mask_secrets(error))
 

@@ -22,7 +22,7 @@ _EPOCH_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate
 _CHARTED = {
     *("test/accuracy", "test/accuracy_low", "test/accuracy_high", "test/macro_f1", "test/auc", "test/loss", "test/ece"),
     *("test/train/accuracy", "test/finetune/accuracy", "test/comparison/accuracy_difference", "test/corrupted/mean"),
-    *("train/val_accuracy", "finetune/val_accuracy", "finetune/trainable_parameters", "prepare/train_images"),
+    *("train/val_accuracy", "finetune/val_accuracy", "finetune/trainable_parameters"),
 }
 _TOP_K = re.compile(r"test/top\d+_accuracy")
 # The other metrics of a phase are logged per epoch, or are parameters of the run.
