@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework import ops
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from pipeline.config import HardwareConfig
@@ -53,6 +54,7 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
             f"hardware: threads and GPU memory can't change within one process ({error}); run jobs that differ in them "
             "as separate commands"
         ) from error
+    _release_gradients()
     # This also collects garbage, since models have reference cycles, and jobs of a sweep share a process.
     keras.backend.clear_session()
     _freeze_once()
@@ -69,6 +71,16 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
         _warn_once(message)
     _check_xla(hardware)
     return _strategy(hardware.strategy, len(gpus))
+
+
+def _release_gradients() -> None:
+    """Remove the custom gradients of earlier models, which TensorFlow keeps forever with these models' graphs and data.
+
+    Every trained model has some, since Keras's optimizers sum gradients by an operation with a custom gradient.
+    """
+    registered = ops.gradient_registry._registry
+    for name in [name for name in registered if name.startswith("CustomGradient-")]:
+        del registered[name]
 
 
 @functools.cache
