@@ -74,13 +74,13 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
 
 
 def _release_gradients() -> None:
-    """Remove the custom gradients of earlier models, which TensorFlow keeps forever with these models' graphs and data.
+    """Remove the custom gradients of earlier models, with which TensorFlow would keep their graphs and images.
 
-    Every trained model has some, since Keras's optimizers sum gradients by an operation with a custom gradient.
+    Each trained model has some, since Keras's optimizers sum gradients by an operation with a custom gradient.
     """
-    registered = ops.gradient_registry._registry
-    for name in [name for name in registered if name.startswith("CustomGradient-")]:
-        del registered[name]
+    for name in list(ops.gradient_registry.list()):
+        if name.startswith("CustomGradient-"):
+            del ops.gradient_registry._registry[name]
 
 
 @functools.cache

@@ -1,13 +1,18 @@
 """Setting up a process; a mirrored training equals one on one device."""
 
+import gc
 import json
+from collections import Counter
 
 import keras
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.func_graph import FuncGraph
 
+from pipeline.inputs.images import DecodedImages
 from pipeline.system.nvidia_smi import Gpu
 from pipeline.training import hardware
+from tests.support.training import fit
 
 MIRRORED = """
 import json, sys
@@ -82,6 +87,17 @@ def test_xla_is_switched_off_by_determinism_which_is_said_once(configure, caplog
         network.compile("sgd", "mse", jit_compile=True)
     assert network.jit_compile is False
     assert [record.getMessage().partition(" has")[0] for record in caplog.records] == ["hardware.jit_compile=true"]
+
+
+def test_a_job_releases_the_graphs_models_and_images_of_the_job_before(configure):
+    config = configure("backbone=scratch_cnn", "hardware.precision=float32")
+    kinds, remaining = (FuncGraph, keras.Model, DecodedImages), []
+    for _ in range(3):
+        fit(config, "finetune")
+        hardware.set_up(config.hardware, 1)
+        remaining.append(Counter(kind for each in gc.get_objects() for kind in kinds if isinstance(each, kind)))
+    # The first job may leave functions that all jobs share.
+    assert remaining[2] == remaining[1]
 
 
 def test_tensorflow_warns_of_all_but_functions_traced_anew(caplog):
