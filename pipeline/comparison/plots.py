@@ -16,6 +16,8 @@ from pipeline.visuals.style import INK, PANEL, SERIES, Chart, charting
 _MAX_CURVES, _MAX_AXES = 10, 3
 # Lines of rows that share a colour.
 _DASHES = ("-", "--", ":", "-.")
+# Costs that differ by less, relatively, are the same.
+_SAME = 0.01
 # Letters that fit below a chart.
 _LETTERS = 44
 
@@ -28,11 +30,13 @@ def row_colours(ranking: Ranking) -> list[str]:
 
 
 def cost_charts(ranking: Ranking) -> list[Chart]:
-    """Draw the metric against each cost, with the Pareto front; none if no cost is known or there is only one row."""
+    """Draw the metric against each cost that is known and differs, with the Pareto front; none for a single row."""
     by_cost = ((cost, [each.row.mean(cost.metric) for each in ranking.rows]) for cost in COSTS.values())
     known = {cost: [value for value in values if value is not None] for cost, values in by_cost if None not in values}
     if len(ranking.rows) < 2:
         return []
+    # File sizes of the same network differ by a few bytes.
+    known = {cost: values for cost, values in known.items() if max(values) > (1 + _SAME) * min(values)}
     charts = []
     for cost, values in known.items():
         with charting(*PANEL) as figure:

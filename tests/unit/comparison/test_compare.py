@@ -14,8 +14,8 @@ from pipeline import compare
 from pipeline.comparison.costs import COSTS
 from pipeline.comparison.experiments import Experiment, differing_keys, find, make_rows, select
 from pipeline.comparison.output import as_frame
-from pipeline.comparison.plots import pareto_front
-from pipeline.comparison.ranking import rank, winner
+from pipeline.comparison.plots import cost_charts, pareto_front
+from pipeline.comparison.ranking import rank, reason, winner
 from pipeline.config import RegisterConfig
 from pipeline.config.compose import composed
 from pipeline.config.validate import check
@@ -120,6 +120,23 @@ def test_equally_cheap_ones_are_told_apart_by_what_they_train(store):
     store.add(right(300, 6), finetune_unfreeze="-1", costs=(10.02, 1e5, 3, 50))
     ranking = ranked(store)
     assert ranking.rows[winner(ranking, "size")].row.label == "unfreeze -1"
+    assert reason(ranking, 1, "size") == (
+        "The best, unfreeze -2, is not significantly better, and this one has the fewest trained parameters of the 2 "
+        "models that do not differ significantly (level 0.05); their model size is about the same."
+    )
+    # The size is no cost in which they differ.
+    assert [chart.title for chart in cost_charts(ranking)] == ["Accuracy by trainable parameters"]
+
+
+def test_of_those_with_equal_costs_the_best_wins(store):
+    for wrong, rate in ((6, 0.1), (5, 0.2)):
+        store.add(right(300, wrong), train_learning_rate=rate, costs=(10.0, 1e5, 3, 50))
+    ranking = ranked(store)
+    assert winner(ranking, "size") == 0
+    assert reason(ranking, 0, "size").startswith(
+        "It has the fewest trained parameters and, among equals, the best accuracy of the 2 models"
+    )
+    assert cost_charts(ranking) == []
 
 
 def test_every_cost_can_decide_who_is_registered():
