@@ -55,8 +55,10 @@ def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path
         bundled = backbone.constructor in {*LITE, "scratch_cnn"}
         if isinstance(error, PipelineError) or weights != "imagenet" or bundled:
             raise
+        # Keras's message begins with the address, which it has printed already.
+        why = str(error).splitlines()[0].rpartition(" -- ")[2]
         raise PipelineError(
-            f"backbone.weights: the ImageNet weights of {backbone.name} are not available ({str(error).splitlines()[0]}). Do one of these:\n"
+            f"backbone.weights: the ImageNet weights of {backbone.name} are not available ({why}). Do one of these:\n"
             "  - copy the folder ~/.keras/models from a machine that has used this backbone\n"
             f"  - set backbone.weights=<path> to the file ({backbone.constructor} without its classifier, 'notop')\n"
             "  - use backbone=efficientnet_lite0, _lite1 or _lite2, whose weights are installed"
