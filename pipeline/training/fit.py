@@ -21,6 +21,7 @@ from pipeline.training import Row
 from pipeline.training.callbacks import EarlyStoppingWithEma, EpochRecorder, EpochSeeds
 from pipeline.training.checkpoint import EpochCheckpoint
 from pipeline.training.class_weights import class_weights
+from pipeline.training.enough_memory import enough_memory
 from pipeline.training.features import TrainingData
 from pipeline.training.first_step import first_step_limit
 from pipeline.training.optimizers import Rates, make_optimizer
@@ -133,7 +134,8 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
             context.listener(row)
         labels = Labels(data.labels[data.validation_indices], len(data.classes))
         validating = batches(validation, in_order(len(validation)), batch_size, labels=labels)
-        with first_step_limit(context.hardware.first_step_minutes, context.strategy) as limit:
+        first_step = first_step_limit(context.hardware.first_step_minutes, context.strategy)
+        with enough_memory(phase), first_step as limit:
             network.fit(
                 training_batches(inputs, task, context, epochs[done:] or epochs[-1:]),
                 steps_per_epoch=steps,
