@@ -88,15 +88,17 @@ lock:
 
 # Scripts in bin/ name the folder that they were installed in. An environment that was moved, or is half-made, is made anew.
 ifeq ($(shell grep -sF "$(CURDIR)/$(VENV)/bin/python" $(VENV)/bin/pip),)
-$(shell rm -f $(VENV)/.installed-*)
-.PHONY: $(VENV)/bin/python
+REMADE := $(VENV)/bin/python
+.PHONY: $(REMADE)
 endif
 
 $(VENV)/bin/python:
+	@# The environment that a link leads to belongs to another checkout.
+	@[ ! -L $(VENV) ] || { echo "$(VENV) is a link to $$(readlink $(VENV)): remove the link, and make installs an environment here" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed and $(PYTHON) is {v[0]}.{v[1]}; name another: make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear $(VENV)
 
-$(VENV)/.installed-%: % | $(VENV)/bin/python
+$(VENV)/.installed-%: % $(REMADE) | $(VENV)/bin/python
 	@echo "Installing $$(grep -c '^[^ #].*==' $<) packages of $<: about three minutes on two cores and a fast connection"
 	@$(HEARTBEAT) $(INSTALL) -r $< && $(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib
 	@touch $@

@@ -45,3 +45,24 @@ def test_the_result_is_printed_where_there_is_one(checkout):
     (checkout / "outputs" / "evaluate").mkdir(parents=True)
     (checkout / "outputs" / "evaluate" / "metrics.json").touch()
     assert made(checkout) == ["dvc repro", "python -m pipeline.result"]
+
+
+def test_the_environment_of_another_checkout_is_left_as_it_is(checkout, tmp_path):
+    other = tmp_path / "other"
+    (checkout / ".venv").rename(other)
+    (checkout / ".venv").symlink_to(other)
+    (other / "bin" / "pip").write_text(f"#!{other}/bin/python\n")
+    before = sorted(other.rglob("*"))
+    ran = subprocess.run(["make", "-C", checkout, "repro"], capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert f".venv is a link to {other}: remove the link" in ran.stderr
+    assert sorted(other.rglob("*")) == before
+
+
+def test_an_environment_that_was_moved_is_made_anew(checkout):
+    (checkout / ".venv" / "bin" / "pip").write_text("#!/elsewhere/.venv/bin/python\n")
+    subprocess.run(["git", "init", "--quiet", checkout], check=True)
+    planned = subprocess.run(["make", "-n", "-C", checkout, "repro"], capture_output=True, text=True, check=True).stdout
+    assert "-m venv --clear .venv" in planned
+    assert "pip install" in planned
+    assert planned.index("pip install") < planned.index("dvc repro")
