@@ -22,7 +22,7 @@ def main() -> None:
         nargs="?",
         metavar="MODEL",
         help="a .keras file, a folder that contains one, runs:/<id>/model or models:/<name>@<alias> "
-        "(default: the best model of this checkout)",
+        "(default: that of outputs/, or else the one that compare recommends)",
     )
     parser.add_argument(
         "--examples", type=Path, nargs="+", default=[], metavar="FILE", help="example images shown on the page"
@@ -40,7 +40,7 @@ def demo(args: argparse.Namespace) -> None:
         PipelineError: The classifier does not exist, or an example is not an image.
     """
     from pipeline.config.compose import configuration
-    from pipeline.deployment.find_model import find_model
+    from pipeline.deployment.find_model import announce, find_model
 
     config = configuration()
     with waiting("finding the classifier"):
@@ -53,8 +53,11 @@ def demo(args: argparse.Namespace) -> None:
         from pipeline.deployment.demo import build_page
 
     with waiting(f"loading {reference.origin}"):
-        page = build_page(load(reference), args.examples)
-    print(f"{reference.origin} is at http://127.0.0.1:{args.port}; stop it with Ctrl-C", file=sys.stderr)
+        classifier = load(reference)
+        page = build_page(classifier, args.examples)
+    if not args.model:
+        announce(reference, classifier.classes)
+    print(f"The demo is at http://127.0.0.1:{args.port}; stop it with Ctrl-C", file=sys.stderr)
     uvicorn.run(page, host="127.0.0.1", port=args.port, log_level="warning")
 
 

@@ -25,7 +25,8 @@ def main() -> None:
         nargs="*",
         metavar="MODEL | key=value",
         help="a .keras file, a folder that contains one, runs:/<id>/model or models:/<name>@<alias> "
-        "(default: the best model of this checkout); and overrides of the configuration, such as export.tolerance=1e-3",
+        "(default: that of outputs/, or else the one that compare recommends); and overrides of the configuration, such "
+        "as export.tolerance=1e-3",
     )
     parser.add_argument(
         "--format",
@@ -57,7 +58,7 @@ def export(args: argparse.Namespace) -> None:
         PipelineError: The classifier does not exist, several are given, or an export fails.
     """
     from pipeline.config.compose import configuration, is_override
-    from pipeline.deployment.find_model import find_model, run_of
+    from pipeline.deployment.find_model import announce, find_model, run_of
 
     models = [word for word in args.words if not is_override(word)]
     if len(models) > 1:
@@ -71,8 +72,14 @@ def export(args: argparse.Namespace) -> None:
         from pipeline.deployment.exports.export import export_classifier, print_summaries
         from pipeline.deployment.exports.parity import experiment_sample, folder_sample
 
+        for name in args.format:
+            # A missing library is reported before the classifier is loaded.
+            FORMATS[name].implementation()
+
     with waiting(f"exporting {reference.origin} to {', '.join(args.format)}, and comparing predictions"):
         classifier = load(reference)
+        if not models:
+            announce(reference, classifier.classes)
         if args.images:
             sample = folder_sample(args.images, classifier.classes, config.export)
         else:

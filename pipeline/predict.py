@@ -26,8 +26,8 @@ def main() -> None:
     parser.usage = "%(prog)s [MODEL] PATHS... [options]"
     parser.epilog = (
         "MODEL is a .keras file, a folder that contains one, runs:/<id>/model or models:/<name>@<alias>\n"
-        "(default: the best model of this checkout). PATHS are files, folders, quoted glob patterns,\n"
-        "or - to read paths from standard input."
+        "(default: that of outputs/, or else the one that compare recommends). PATHS are files,\n"
+        "folders, quoted glob patterns, or - to read paths from standard input."
     )
     parser.add_argument("words", nargs="+", metavar="[MODEL] PATHS", help="the classifier and the images; see below")
     parser.add_argument(
@@ -84,7 +84,7 @@ def predict(args: argparse.Namespace) -> None:
         PipelineError: The classifier does not exist, or no images are given.
     """
     from pipeline.config.compose import configuration
-    from pipeline.deployment.find_model import find_model, is_model
+    from pipeline.deployment.find_model import announce, find_model, is_model
 
     words = list(args.words)
     model = words.pop(0) if is_model(words[0]) else None
@@ -117,6 +117,8 @@ def predict(args: argparse.Namespace) -> None:
         nearest = NeighbourSearch.of_classifier(reference.file, *experiment, args.neighbours)
     with waiting("loading the classifier"):
         classifier = load(reference, args.tta)
+    if model is None:
+        announce(reference, classifier.classes)
     failed = predict_files(words, classifier, outputs, args.batch_size, passed_over, nearest)
     for line in passed_over.lines():
         print(line, file=sys.stderr)

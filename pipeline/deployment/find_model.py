@@ -1,5 +1,6 @@
 """Lookup of a classifier by path, by MLflow address, or as the best one of this checkout."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from pipeline.config import Config, TrackingConfig
 from pipeline.storage.files import Json, read_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import main_checkout
+from pipeline.system.terminal import report
+from pipeline.system.wording import some
 
 ADDRESSES = ("runs:/", "models:/")
 MODEL, LOGGED = "model.keras", "MLmodel"
@@ -139,6 +142,13 @@ def _in_logged(folder: Path, origin: str) -> ModelReference:
     applied = bool(logged.get("applied"))
     calibration = Calibration(logged.get("temperature"), applied, in_weights=applied, tta=logged.get("tta"))
     return ModelReference(files[0], origin, calibration, run_id=description.get("run_id"))
+
+
+def announce(reference: ModelReference, classes: Sequence[str]) -> None:
+    """Print which classifier was found without a name, since it may have other classes than the user's images."""
+    path = Path(reference.origin)
+    origin = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else reference.origin
+    report(f"Classifier: {origin}, with the classes {some(classes)}. Name another as the first argument")
 
 
 def run_of(reference: ModelReference) -> str | None:
