@@ -20,6 +20,7 @@ from pipeline.config import Config
 from pipeline.config.validate import check
 from pipeline.storage.files import content_digest, is_writable, text_sha256, write_json
 from pipeline.system.errors import PipelineError
+from pipeline.system.noise import tensorflow_import
 from pipeline.system.paths import CODE, resolve
 from pipeline.system.terminal import waiting
 
@@ -98,7 +99,8 @@ def _remember(key: str, config: Config) -> None:
 
 
 def _problems_here(configs: Sequence[Config]) -> list[str]:
-    from pipeline.training.hardware import set_up
+    with tensorflow_import():
+        from pipeline.training.hardware import set_up
 
     logger = logging.getLogger("pipeline")
     # The job will warn.
