@@ -16,7 +16,7 @@ from pipeline.jobs.job import JobResult
 from pipeline.jobs.progress import outcome
 from pipeline.system.errors import PipelineError
 from pipeline.system.processes import SWEEP
-from pipeline.system.terminal import table_console
+from pipeline.system.terminal import table_console, waiting
 
 if TYPE_CHECKING:
     from pipeline.comparison.experiments import Experiment, Selection
@@ -83,18 +83,19 @@ def print_summary(jobs: Sequence[EndedJob], config: DictConfig) -> Comparison | 
 
 def _compare(keys: set[str], config: Config) -> Comparison | None:
     """Print the comparison of complete experiments, and return it; None if there are no such experiments."""
-    # These imports take seconds.
-    from pipeline.comparison.experiments import find, make_rows, select
-    from pipeline.comparison.output import print_comparison
-    from pipeline.comparison.ranking import rank, winner
+    with waiting("comparing the experiments"):
+        # These imports take seconds.
+        from pipeline.comparison.experiments import find, make_rows, select
+        from pipeline.comparison.output import print_comparison
+        from pipeline.comparison.ranking import rank, winner
 
-    experiments = find(config.tracking, keys=keys)
-    if not experiments:
-        return None
-    selection = select(experiments, strict=False)
-    evaluate = config.evaluate
-    ranking = rank(make_rows(selection.experiments), "accuracy", evaluate.top_k, evaluate.confidence)
-    chosen = winner(ranking, "size")
+        experiments = find(config.tracking, keys=keys)
+        if not experiments:
+            return None
+        selection = select(experiments, strict=False)
+        evaluate = config.evaluate
+        ranking = rank(make_rows(selection.experiments), "accuracy", evaluate.top_k, evaluate.confidence)
+        chosen = winner(ranking, "size")
     print_comparison(ranking, selection, chosen, "size", file=sys.stderr)
     return Comparison(selection, ranking, chosen)
 

@@ -23,6 +23,7 @@ from pipeline.jobs.progress import SweepJob
 from pipeline.sweeps.summary import EndedJob, print_summary
 from pipeline.system.paths import CODE
 from pipeline.system.processes import JOB, PARENT, interrupted
+from pipeline.system.terminal import waiting
 
 log = logging.getLogger(__name__)
 
@@ -109,11 +110,13 @@ class Sweep(AbstractContextManager):
         failed = 1
         try:
             if self._reports:
-                self._reports.__exit__(kind, error, traceback)
+                with waiting("drawing the last reports"):
+                    self._reports.__exit__(kind, error, traceback)
                 self._jobs = [replace(job, result=self._with_report(job.result)) for job in self._jobs]
             if self._jobs:
                 comparison = print_summary(self._jobs, self._config)
-                log_results(self.parent, self._jobs, comparison)
+                with waiting("logging the results of the sweep"):
+                    log_results(self.parent, self._jobs, comparison)
             failed = sum(job.result.status.failed for job in self._jobs)
         finally:
             killed = interrupted() or isinstance(error, KeyboardInterrupt)

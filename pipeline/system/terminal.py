@@ -62,7 +62,7 @@ def start_logging(file: Path, prefix: str = "", *, shared: bool = False) -> None
     Args:
         file: Log file.
         prefix: Text before each message in the terminal, where several jobs may write at the same time.
-        shared: Whether other processes write to the same terminal, so that bars are not shown; always with a prefix.
+        shared: Whether another process owns the terminal, so that bars are not shown, and only warnings and errors are.
     """
     global _shared
     _shared = shared or bool(prefix)
@@ -72,11 +72,14 @@ def start_logging(file: Path, prefix: str = "", *, shared: bool = False) -> None
     to_file.setFormatter(line)
     escaped = prefix.replace("%", "%%")
     if CONSOLE.is_terminal:
-        to_terminal: logging.Handler = RichHandler(console=CONSOLE, show_path=False)
+        to_terminal: logging.Handler = RichHandler(console=CONSOLE, show_path=False, log_time_format="%X")
         to_terminal.setFormatter(logging.Formatter(f"{escaped}%(message)s"))
     else:
         to_terminal = logging.StreamHandler(sys.stderr)
         to_terminal.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {escaped}%(message)s"))
+    if shared:
+        # Another process shows a bar or a spinner in the same line.
+        to_terminal.setLevel(logging.WARNING)
     logger = logging.getLogger("pipeline")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
@@ -113,7 +116,7 @@ def progress(title: str, total: int | None, unit: str = "images") -> Iterator[Ad
         TimeRemainingColumn(compact=True),
         TextColumn("left {task.fields[note]}"),
     ]
-    with Progress(*columns, console=CONSOLE, disable=not _is_live()) as bar:
+    with Progress(*columns, console=CONSOLE, disable=total == 0 or not _is_live()) as bar:
         task = bar.add_task(title, total=total, speed="-", note="")
 
         def advance(count: int = 1, note: str | None = None, title: str | None = None) -> None:
