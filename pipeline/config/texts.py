@@ -135,7 +135,9 @@ def _quote_keys(node: yaml.Node) -> None:
 def command(override: str) -> str:
     """Return the word to type in a shell for an override whose value is one text."""
     key, _, value = override.partition("=")
-    return shlex.quote(f"{key}={quoted(value)}")
+    text = f"{key}={quoted(value)}"
+    # Double quotes are easier to read, but a shell replaces some characters in them.
+    return f'"{text}"' if not re.search(r'[\\"$`!]', text) else shlex.quote(text)
 
 
 def quoted_at(key: str, value: object) -> str:

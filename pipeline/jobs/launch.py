@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config import Config, compose
+from pipeline.config.arguments import check_words
 from pipeline.config.help import group_help, run_help
 from pipeline.config.texts import quote_literally
 from pipeline.data.sources import check_images
@@ -107,6 +108,7 @@ def _start(arguments: Sequence[str], stage: str | None, *, repeat: bool) -> None
     """Check the configurations of all jobs, and pass the completed command line to Hydra."""
     overrides = [each for each in arguments if compose.is_override(each)]
     options = [each for each in arguments if not compose.is_override(each)]
+    check_words(options)
     for override in overrides:
         module, extra = _EXTRAS.get(override, ("hydra", ""))
         if find_spec(module) is None:
