@@ -1,6 +1,7 @@
 """Register the best model of a comparison with `python -m pipeline.register`."""
 
 import argparse
+import sys
 
 from pipeline.config.help import CommandParser
 from pipeline.system.cli import add_overrides, add_selection, parse_selection, run_command
@@ -51,6 +52,10 @@ def register(args: argparse.Namespace) -> None:
         with waiting("comparing experiments"):
             best = best_experiment(config, cost=cost, query=args.filter, sweep=args.sweep, run_ids=args.runs)
         print(register_experiment(best, registry, config))
+        print(
+            f"Next: make serve, or python -m pipeline.predict models:/{registry.name}@{CHAMPION} photos/",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -192,23 +192,30 @@ def reason(ranking: Ranking, index: int, cost: str) -> str:
         return "It is the only model."
     if len(ranking.top) == 1:
         return f"It is significantly better than every other model (corrected p below {level})."
-    best = "It" if index == 0 else f"The best, {ranking.rows[0].row.label}, is not significantly better, and this one"
+    best = (
+        f"It has the best {ranking.label}"
+        if index == 0
+        else f"The best, {ranking.rows[0].row.label}, is not significantly better"
+    )
     own = _rounded_costs(ranking, index, cost)
     known = [costs for each in ranking.top if each != index and (costs := _rounded_costs(ranking, each, cost))]
     as_cheap = [costs for costs in known if costs[0] == own[0]]
-    label, same = COSTS[cost].label, ""
-    if not as_cheap:
-        advantage = f"has the lowest {label}"
-    else:
+    label = COSTS[cost].label
+    advantage = f"it has the lowest {label}"
+    if as_cheap:
+        shared = "all have" if len(as_cheap) == len(ranking.top) - 1 else f"{len(as_cheap) + 1} have"
         fewest = all(costs[1] > own[1] for costs in as_cheap)
-        equals = "" if fewest else f" and, among equals, the best {ranking.label}"
-        advantage = f"has the fewest trained parameters{equals}"
-        if as_cheap == known:
-            same = f"; their {label} is about the same"
+        advantage = f"{shared} {'about the same' if as_cheap == known else 'the lowest'} {label}, and "
+        if fewest:
+            advantage += "it trains the fewest parameters"
         else:
-            advantage += f", at the lowest {label}"
+            advantage += (
+                f"it has the best {ranking.label} of those that train as few"
+                if index
+                else "none trains fewer parameters"
+            )
     return (
-        f"{best} {advantage} of the {len(ranking.top)} models that do not differ significantly (level {level}){same}."
+        f"{best}. Of the {len(ranking.top)} models that do not differ significantly at the level {level}, {advantage}."
     )
 
 

@@ -120,12 +120,14 @@ def _outside(folder: Folder, homes: list[Folder]) -> Iterator[tuple[str, int]]:
 
 
 def _without_images(folder: Path, tree: Folder) -> str:
-    found = "it has no images"
+    found = "the folder is empty"
     if tree.total:
-        found = f"its {tree.total} images are not in them"
+        found = f"its {tree.total} images are not in folders of classes"
     elif other := sum((each.left_out for each in tree.below()), Counter()):
-        found = "it has " + some([f"{count} files with {reason}" for reason, count in other.most_common()], 3)
+        found = "it has no images, but " + some(
+            [f"{count} files with {reason}" for reason, count in other.most_common()], 3
+        )
     return (
-        f"{folder} has no images in class sub-folders: {found}. Expected <class>/<image> or train/<class>/<image>, with "
+        f"{folder}: {found}. Expected <class>/<image> or train/<class>/<image>, with "
         f"the endings {' '.join(sorted(ENDINGS))}"
     )

@@ -35,7 +35,7 @@ def test_images_that_are_not_there_are_one_error_for_a_whole_sweep_before_any_wo
     ended = prepare(command, tmp_path, "-m", "dataset=folder", f"dataset.path={paths}", "seed=1,2")
     assert ended.returncode == 1
     assert ended.stderr.count(f"'{tmp_path}/nowhere' does not exist") == 1
-    assert ended.stderr.count(f"{tmp_path}/empty has no images in class sub-folders") == 1
+    assert ended.stderr.count(f"{tmp_path}/empty: the folder is empty") == 1
     assert "\n  test/: a/ (1), b/ (1)\n  val/: a/ (1), b/ (1)\n" in ended.stderr
     assert {each.name for each in tmp_path.iterdir()} == {"empty", "splits"}
 
