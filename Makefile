@@ -71,7 +71,7 @@ experiments: $(VENV)/.installed-$(LOCK)
 serve: $(VENV)/.installed-$(LOCK)
 	@python -m pipeline.register --unless-champion
 	@echo "Loading the champion; it answers at http://127.0.0.1:$(PORT)/invocations"
-	@MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} mlflow models serve --model-uri models:/classifier@champion --env-manager local --port $(PORT)
+	@MLFLOW_LOGGING_LEVEL=WARNING MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} mlflow models serve --model-uri models:/classifier@champion --env-manager local --port $(PORT)
 
 demo: $(VENV)/.installed-$(LOCK)
 	python -m pipeline.demo $(ARGS)

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from glob import has_magic
 from pathlib import Path
 
 from pipeline.config.help import CommandParser
@@ -10,6 +11,7 @@ from pipeline.system.cli import run_command, whole_number
 from pipeline.system.errors import PipelineError
 from pipeline.system.noise import tensorflow_import
 from pipeline.system.terminal import waiting
+from pipeline.system.wording import some
 
 
 def main() -> None:
@@ -81,7 +83,7 @@ def predict(args: argparse.Namespace) -> None:
     """Find the classifier, load it, and predict images; see `python -m pipeline.predict --help`.
 
     Raises:
-        PipelineError: The classifier does not exist, or no images are given.
+        PipelineError: The classifier does not exist, no images are given, or none of the files and folders exists.
     """
     from pipeline.config.compose import configuration
     from pipeline.deployment.find_model import announce, find_model, is_model
@@ -93,6 +95,8 @@ def predict(args: argparse.Namespace) -> None:
             f"{model} was taken as the model, and no images were given; add files, folders, glob patterns, or - to read "
             "paths from standard input"
         )
+    if all(word != "-" and not has_magic(word) and not Path(word).exists() for word in words):
+        raise PipelineError(f"{some(words)}: no such file or folder; give files, folders, quoted glob patterns, or -")
     config = configuration()
     with waiting("finding the classifier"):
         reference = find_model(model, config)

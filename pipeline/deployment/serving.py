@@ -4,6 +4,8 @@ MLflow imports this module by name when it loads the model (`loader_module`), so
 package is logged with the model, so that images are decoded as for training.
 """
 
+import os
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -11,10 +13,14 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 
-from pipeline.deployment.classifier import Classifier, decode_upload, load
 from pipeline.deployment.find_model import ModelReference
-from pipeline.deployment.model_inputs import Inputs
+from pipeline.deployment.model_inputs import SERVED, Inputs
 from pipeline.inputs.decoding import UndecodableError
+from pipeline.system.noise import tensorflow_import
+
+# Other processes that load the model keep their own standard error.
+with tensorflow_import() if SERVED in os.environ else nullcontext():
+    from pipeline.deployment.classifier import Classifier, decode_upload, load
 
 # Number of images that are decoded and predicted at a time.
 _BATCH = 64

@@ -18,7 +18,7 @@ _UNITS = {
     "brightness": "mean grey level, 0 to 255",
     "contrast": "standard deviation of grey levels",
     "saturation": "mean of strongest minus weakest channel, 0 to 255",
-    "megapixels": "megapixels",
+    "megapixels": "width times height",
     "aspect_ratio": "width divided by height",
 }
 _BINS, _FEW = 30, 8
@@ -69,15 +69,21 @@ def _by_class(table: pd.DataFrame) -> Json:
     return {"rows": rows, "ends": ends, "left_out": len(table) - len(shown)}
 
 
+def _plain(value: float) -> str:
+    """Return a number with four digits, and without an exponent: tiny images have 0.000064 megapixels."""
+    return np.format_float_positional(value, precision=4, fractional=False, trim="-")
+
+
 def _describe(name: str, values: pd.Series, split: pd.Series) -> Chart | str:
     """Describe a measure: in a sentence if it has few values, otherwise by a histogram of each split."""
     title = name.replace("_", " ").capitalize()
     measured = title if _UNITS[name] == name else f"{title} ({_UNITS[name]})"
     frequent = values.round(6).value_counts(normalize=True)
     if len(frequent) == 1:
-        return f"{measured}: {frequent.index[0]:.4g} for all images."
+        return f"{measured}: {_plain(frequent.index.to_numpy()[0])} for all images."
     if len(frequent) <= _FEW:
-        parts = ", ".join(f"{value:.4g} for {fraction:.1%}" for value, fraction in frequent.items())
+        pairs = zip(frequent.index.to_numpy(), frequent, strict=True)
+        parts = ", ".join(f"{_plain(value)} for {fraction:.1%}" for value, fraction in pairs)
         return f"{measured}: {parts} of the images."
     with charting(*PANEL) as figure:
         axes = figure.subplots()
