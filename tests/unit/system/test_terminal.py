@@ -19,6 +19,8 @@ def screen(monkeypatch):
     logger = logging.getLogger("pipeline")
     handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
     yield text
+    for each in set(logger.handlers) - set(handlers):
+        each.close()
     logger.handlers[:], logger.propagate = handlers, propagate
     logger.setLevel(level)
 
