@@ -14,6 +14,8 @@ from pipeline.evaluation.metrics import Estimate
 from pipeline.visuals.style import INK, PANEL, SERIES, Chart, charting
 
 _MAX_CURVES, _MAX_AXES = 10, 3
+# Largest relative difference of costs that are drawn as alike.
+_ALIKE = 0.01
 # Lines of rows that share a colour.
 _DASHES = ("-", "--", ":", "-.")
 # Costs that differ by less, relatively, are the same.
@@ -61,6 +63,9 @@ def _draw_front(axes: Axes, costs: list[float], ranking: Ranking) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0.08, y=0.12)
+    if max(costs) - min(costs) < _ALIKE * max(costs):
+        # Differences that are no costs would fill the axis, with the same number at each of its ticks.
+        axes.set_xlim(0, 1.2 * max(costs))
     axes.grid()
 
 
