@@ -121,8 +121,8 @@ def test_equally_cheap_ones_are_told_apart_by_what_they_train(store):
     ranking = ranked(store)
     assert ranking.rows[winner(ranking, "size")].row.label == "unfreeze -1"
     assert reason(ranking, 1, "size") == (
-        "The best, unfreeze -2, is not significantly better, and this one has the fewest trained parameters of the 2 "
-        "models that do not differ significantly (level 0.05); their model size is about the same."
+        "The best, unfreeze -2, is not significantly better. Of the 2 models that do not differ significantly at the "
+        "level 0.05, all have about the same model size, and it trains the fewest parameters."
     )
     # The size is no cost in which they differ.
     assert [chart.title for chart in cost_charts(ranking)] == ["Accuracy by trainable parameters"]
@@ -133,8 +133,9 @@ def test_of_those_with_equal_costs_the_best_wins(store):
         store.add(right(300, wrong), train_learning_rate=rate, costs=(10.0, 1e5, 3, 50))
     ranking = ranked(store)
     assert winner(ranking, "size") == 0
-    assert reason(ranking, 0, "size").startswith(
-        "It has the fewest trained parameters and, among equals, the best accuracy of the 2 models"
+    assert reason(ranking, 0, "size") == (
+        "It has the best accuracy. Of the 2 models that do not differ significantly at the level 0.05, all have about "
+        "the same model size, and none trains fewer parameters."
     )
     assert cost_charts(ranking) == []
 
