@@ -63,9 +63,6 @@ def _draw_front(axes: Axes, costs: list[float], ranking: Ranking) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0.08, y=0.12)
-    if max(costs) - min(costs) < _ALIKE * max(costs):
-        # Differences that are no costs would fill the axis, with the same number at each of its ticks.
-        axes.set_xlim(0, 1.2 * max(costs))
     axes.grid()
 
 
