@@ -14,8 +14,6 @@ from pipeline.evaluation.metrics import Estimate
 from pipeline.visuals.style import INK, PANEL, SERIES, Chart, charting
 
 _MAX_CURVES, _MAX_AXES = 10, 3
-# Largest relative difference of costs that are drawn as alike.
-_ALIKE = 0.01
 # Lines of rows that share a colour.
 _DASHES = ("-", "--", ":", "-.")
 # Costs that differ by less, relatively, are the same.
