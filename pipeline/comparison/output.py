@@ -59,6 +59,9 @@ def as_table(ranking: Ranking, chosen: int | None) -> Table:
     keys = list(ranking.rows[0].row.differences) or ["run"]
     columns = [*(key.removesuffix(".name") for key in keys), ranking.label, "interval", "groups", "p against best"]
     table = Table("", *columns, "seeds", *COSTS, "taken", "in total", box=None, header_style="bold")
+    for column in table.columns:
+        # A narrow terminal breaks words instead of cutting them off.
+        column.overflow = "fold"
     for index, each in enumerate(ranking.rows):
         row = each.row
         settings = list(row.differences.values()) or [row.label]

@@ -49,10 +49,11 @@ class Sweep(AbstractContextManager):
         # Jobs of other launchers run in other processes.
         self._reports = Reports() if config.hydra.launcher._target_.endswith("BasicLauncher") else None
         self._jobs: list[EndedJob] = []
-        # MLflow takes seconds to import, and a plan does not need it.
-        from pipeline.sweeps.parent import open_parent
+        with waiting("loading MLflow"):
+            # It takes seconds to import, and a plan does not need it.
+            from pipeline.sweeps.parent import open_parent
 
-        self.parent = open_parent(config)
+            self.parent = open_parent(config)
 
     def __enter__(self) -> "Sweep":
         if self._reports:
