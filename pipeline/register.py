@@ -52,10 +52,9 @@ def register(args: argparse.Namespace) -> None:
         with waiting("comparing experiments"):
             best = best_experiment(config, cost=cost, query=args.filter, sweep=args.sweep, run_ids=args.runs)
         print(register_experiment(best, registry, config))
-        print(
-            f"Next: make serve, or python -m pipeline.predict models:/{registry.name}@{CHAMPION} photos/",
-            file=sys.stderr,
-        )
+        if registry.version_of(CHAMPION):
+            next_step = f"make serve, or python -m pipeline.predict models:/{registry.name}@{CHAMPION} photos/"
+            print(f"Next: {next_step}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ ACCEPTED = (
 """The accepted forms, for error messages."""
 
 # Set by MLflow's scoring server. The server never passes a list of texts, but other servers may.
-SERVED = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
+_SERVED = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
 _CHANNELS = (1, 3, 4)
 # Floats that a computation has left this far outside of their range are valid.
 _ROUNDING = 1e-3
@@ -48,7 +48,7 @@ class Inputs:
         Raises:
             ValueError: The input has none of the accepted forms.
         """
-        served = os.environ.get(SERVED, "").lower() == "true"
+        served = os.environ.get(_SERVED, "").lower() == "true"
         images = _images(data)
         if served and len(images) > MAX_REQUEST:
             raise ValueError(f"The request has {len(images)} images; send at most {MAX_REQUEST}")

@@ -4,7 +4,7 @@ MLflow imports this module by name when it loads the model (`loader_module`), so
 package is logged with the model, so that images are decoded as for training.
 """
 
-import os
+import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,14 @@ import pandas as pd
 from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 
 from pipeline.deployment.find_model import ModelReference
-from pipeline.deployment.model_inputs import SERVED, Inputs
+from pipeline.deployment.model_inputs import Inputs
 from pipeline.inputs.decoding import UndecodableError
 from pipeline.system.noise import tensorflow_import
 
-# Other processes that load the model keep their own standard error.
-with tensorflow_import() if SERVED in os.environ else nullcontext():
+# The module from which MLflow's server loads the model. Other processes keep their own standard error.
+_SERVER = "mlflow.pyfunc.scoring_server.app"
+
+with tensorflow_import() if _SERVER in sys.modules else nullcontext():
     from pipeline.deployment.classifier import Classifier, decode_upload, load
 
 # Number of images that are decoded and predicted at a time.
