@@ -62,6 +62,8 @@ def as_table(ranking: Ranking, chosen: int | None) -> Table:
     for column in table.columns:
         # A narrow terminal breaks words instead of cutting them off.
         column.overflow = "fold"
+    # As wide as the longest stage with its colon.
+    table.columns[-2].min_width = 9
     for index, each in enumerate(ranking.rows):
         row = each.row
         settings = list(row.differences.values()) or [row.label]

@@ -99,6 +99,10 @@ def _run(last: str | None, experiment: Experiment, *, repeat: bool) -> bool:
     """Run the stages whose results are missing, and return whether the tracking store has all results."""
     named = STAGES if last is None else (last,)
     forced = named if repeat and all(is_done(stage, experiment) for stage in named) else ()
+    if forced:
+        log.info(
+            "the results in %s are complete, and are computed again; with -m, the command skips them", experiment.root
+        )
     logged = True
     for stage in stages_up_to(last):
         if stage in forced or not is_done(stage, experiment):
