@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -60,6 +61,7 @@ def write_tfds(name: str, folder: Path) -> Path:
     """
     target = tfds_folder(name, folder)
     # All data sets use one lock file, since they share a folder of downloads.
+    check_tfds(name, folder)
     return _write_once(target, folder / "tfds.lock", partial(_write_tfds, name, folder / "tensorflow_datasets"))
 
 
@@ -87,13 +89,21 @@ def _write_digits(folder: Path) -> None:
         Image.fromarray(grey).save(target)
 
 
-def _write_tfds(name: str, downloads: Path, folder: Path) -> None:
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
+def check_tfds(name: str, downloads: Path) -> None:
+    """Check that the images of a data set of TensorFlow Datasets are there, or can be written.
+
+    Raises:
+        PipelineError: The package is not installed.
+    """
+    if not tfds_folder(name, downloads).is_dir() and find_spec("tensorflow_datasets") is None:
         raise PipelineError(
             "dataset=tfds needs the package tensorflow-datasets, which is not installed; run: pip install tensorflow-datasets"
-        ) from error
+        )
+
+
+def _write_tfds(name: str, downloads: Path, folder: Path) -> None:
+    import tensorflow_datasets as tfds
+
     builder = _prepared_builder(tfds, name, downloads)
     image, label = builder.info.supervised_keys
     # Class names become folder names, which can't contain slashes.

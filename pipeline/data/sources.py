@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.config import CurationConfig, DatasetConfig
-from pipeline.data.bundled import tfds_folder, write_digits, write_tfds
+from pipeline.data.bundled import check_tfds, tfds_folder, write_digits, write_tfds
 from pipeline.data.listing import Listing, list_folder
 from pipeline.data.tables import list_table
 from pipeline.inputs.decoding import heif_version
@@ -67,6 +67,8 @@ def check_images(dataset: DatasetConfig) -> None:
     # The images of other sources are made or downloaded by the first job.
     if dataset.source in ("folder", "csv"):
         refuse_absent(list_images(dataset))
+    elif dataset.source == "tfds":
+        check_tfds(dataset.tfds or "", resolve("data"))
 
 
 def refuse_absent(listing: Listing) -> None:

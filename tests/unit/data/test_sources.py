@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from pipeline.data.sources import image_folder, list_images, listing_digest, table_file
+from pipeline.data.sources import check_images, image_folder, list_images, listing_digest, table_file
 from pipeline.system.errors import PipelineError
 from tests.support.datasets import dataset, table_dataset
 from tests.support.images import draw, touch, write_images
@@ -105,3 +105,9 @@ def test_a_table_is_prepared_like_a_folder(tmp_path, configure):
     assert set(manifest["group"]) == {f"p{number}" for number in range(15)}
     quarantined = pd.read_csv(tmp_path / "prepare" / "quarantine.csv", keep_default_na=False)
     assert quarantined.to_dict("records") == [{"path": "gone.png", "reason": "No such file or directory", "sha256": ""}]
+
+
+def test_a_missing_package_is_an_error_before_any_job(configure, monkeypatch):
+    monkeypatch.setattr("pipeline.data.bundled.find_spec", lambda _name: None)
+    with pytest.raises(PipelineError, match="run: pip install tensorflow-datasets"):
+        check_images(configure("dataset=tfds", "dataset.tfds=nowhere").dataset)
