@@ -107,7 +107,7 @@ def test_a_table_is_prepared_like_a_folder(tmp_path, configure):
     assert quarantined.to_dict("records") == [{"path": "gone.png", "reason": "No such file or directory", "sha256": ""}]
 
 
-def test_a_missing_package_is_an_error_before_any_job(configure, monkeypatch):
+def test_a_missing_package_is_an_error_before_any_job(monkeypatch):
     monkeypatch.setattr("pipeline.data.bundled.find_spec", lambda _name: None)
     with pytest.raises(PipelineError, match="run: pip install tensorflow-datasets"):
-        check_images(configure("dataset=tfds", "dataset.tfds=nowhere").dataset)
+        check_images(dataset("null", "dataset.tfds=nowhere:1.0.0", source="tfds"))
