@@ -95,8 +95,6 @@ def predict(args: argparse.Namespace) -> None:
             f"{model} was taken as the model, and no images were given; add files, folders, glob patterns, or - to read "
             "paths from standard input"
         )
-    if all(word != "-" and not has_magic(word) and not Path(word).exists() for word in words):
-        raise PipelineError(f"{some(words)}: no such file or folder; give files, folders, quoted glob patterns, or -")
     config = configuration()
     with waiting("finding the classifier"):
         reference = find_model(model, config)
@@ -105,7 +103,9 @@ def predict(args: argparse.Namespace) -> None:
             from pipeline.deployment.training_data import experiment_of
 
             experiment = experiment_of(reference, config)
-    # TensorFlow takes seconds to import, so it is imported only after the classifier is found.
+    if all(word != "-" and not has_magic(word) and not Path(word).exists() for word in words):
+        raise PipelineError(f"{some(words)}: no such file or folder; give files, folders, quoted glob patterns, or -")
+    # TensorFlow takes seconds to import, so it is imported only after the classifier and images are found.
     with tensorflow_import():
         from pipeline.deployment.classifier import load
         from pipeline.deployment.prediction_output import Outputs, predict_files
