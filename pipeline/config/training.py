@@ -135,6 +135,10 @@ class PhaseConfig:
 class TrainConfig(PhaseConfig):
     """Phase 1, feature extraction: a new head on the frozen backbone."""
 
+    head: str = one_of("softmax", "ridge", "logistic")
+    """Method that fits the head. softmax: gradient descent. ridge: least squares in closed form; logistic: L-BFGS.
+    These two take all cached variants at once, and choose the L2 penalty by cross-validation on the training images;
+    `class_weight` applies, other settings of the fit are ignored."""
     dropout: float = fraction()
     """Fraction of features that is dropped in each training step, against overfitting of the head. Useful: 0 to 0.5."""
     hidden_units: int = at_least(0)

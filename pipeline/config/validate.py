@@ -83,6 +83,7 @@ def find_problems(composed: DictConfig) -> list[str]:
         *_data_contradictions(composed.dataset),
         *_backbone_contradictions(composed),
         *_training_contradictions(composed),
+        *_head_contradictions(composed.train, composed.backbone),
         *_hardware_contradictions(composed.hardware),
     ]
 
@@ -215,6 +216,17 @@ def _training_contradictions(cfg: DictConfig) -> Iterator[str]:
             "tracking.uri: contains a password, which would be written into files; set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD instead"
         )
+
+
+def _head_contradictions(train: DictConfig, backbone: DictConfig) -> Iterator[str]:
+    if train.head == "softmax":
+        return
+    if backbone.constructor == "scratch_cnn":
+        yield f"train.head: invalid value {train.head!r} with backbone={backbone.name}, which is trained too; use softmax"
+    if train.hidden_units:
+        yield f"train.hidden_units: invalid value {train.hidden_units} with train.head={train.head}, which fits one layer; use 0, or head=softmax"
+    if train.balanced_sampling:
+        yield f"train.balanced_sampling: invalid value true with train.head={train.head}, which has no epochs; use train.class_weight=balanced"
 
 
 def _hardware_contradictions(hardware: DictConfig) -> Iterator[str]:

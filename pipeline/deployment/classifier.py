@@ -86,7 +86,7 @@ class Classifier:
         if temperature is None:
             return None
         # Imported here, because it imports statistics libraries that a server does not need.
-        from pipeline.evaluation.calibration import at_temperature
+        from pipeline.training.temperature import at_temperature
 
         return at_temperature(probabilities, temperature)
 

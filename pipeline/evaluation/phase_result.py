@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from pipeline.evaluation.calibration import at_temperature, fit_temperature
 from pipeline.evaluation.phase_model import EvaluationSettings, PhaseModel
 from pipeline.inputs.augmentation import fixed_views
 from pipeline.inputs.batches import ImageInputs, Inputs, batches, in_order
@@ -22,6 +21,7 @@ from pipeline.storage.cache import Cache
 from pipeline.storage.shards import Append
 from pipeline.system.terminal import progress
 from pipeline.training.features import FeatureCache, TrainingData
+from pipeline.training.temperature import at_temperature, fit_temperature
 
 # Budget of multiply-adds, which limits the number of images that the slow, unfolded model is checked on.
 _MACS = 1e11

@@ -40,6 +40,9 @@ def work_of(stage: str, config: Config, counts: Counts | None) -> Json:
     rounds = (config.finetune.phases if stage == "finetune" else None) or [{}]
     epochs = sum(each.get("epochs", phase.epochs) for each in rounds)
     steps = counts and epochs * math.ceil(counts["train"] / phase.batch_size)
+    if stage == "train" and config.train.head != "softmax":
+        # Such a head is fitted at once.
+        epochs = steps = 1
     return work | {"epochs": epochs, "steps": steps, "views": config.augment.views}
 
 

@@ -15,10 +15,10 @@ from pipeline.jobs.stage import places_of
 from pipeline.models.classifier import BACKBONE, build_classifier
 from pipeline.models.graph import count_macs
 from pipeline.models.parts import FrozenPart, parts_for_feature_extraction
-from pipeline.probing.probes import linear_probe, make_folds, nearest_neighbours
+from pipeline.probing.probes import linear_probe, nearest_neighbours
 from pipeline.stages.settings import Places
 from pipeline.system.errors import PipelineError
-from pipeline.training.cross_validation import unit_ids
+from pipeline.training.cross_validation import make_folds, unit_ids
 from pipeline.training.features import training_data
 from pipeline.training.frozen_batches import frozen_batch_size
 from pipeline.training.hardware import set_up

@@ -4,48 +4,22 @@ from collections.abc import Iterator
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import progress
 from pipeline.training.cross_validation import (
     Features,
     chunks,
     fitted_scaler,
     fitting,
-    fold_numbers,
-    regression_steps,
+    regressions,
     training_sample,
 )
 
 # Inverse strengths of the L2 penalty, the strongest penalty first.
 _STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-_FOLDS, _FEWEST_FOLDS = 5, 3
 _NEIGHBOURS = 5
-
-
-def make_folds(labels: np.ndarray, units: np.ndarray, seed: int) -> np.ndarray:
-    """Divide images into up to five folds without divided units; returns the number of each image's fold, int64 [n].
-
-    Args:
-        labels: Class index of each image, int [n].
-        units: Id of each image's unit, [n].
-        seed: Random seed.
-
-    Raises:
-        PipelineError: There are too few images or units.
-    """
-    units_of_class = [len(np.unique(units[labels == each])) for each in np.unique(labels)]
-    folds = min(_FOLDS, max(units_of_class))
-    if folds < _FEWEST_FOLDS or len(units_of_class) < 2:
-        raise PipelineError(
-            f"Probing needs at least two classes of training and validation images, one of them with {_FEWEST_FOLDS} images or "
-            f"groups; here are {len(units_of_class)} classes with up to {max(units_of_class)}. Add images"
-        )
-    return fold_numbers(labels, units, folds, seed)
 
 
 def linear_probe(features: Features, labels: np.ndarray, folds: np.ndarray, seed: int) -> np.ndarray:
@@ -57,7 +31,7 @@ def linear_probe(features: Features, labels: np.ndarray, folds: np.ndarray, seed
     Args:
         features: Features of the n images.
         labels: Class index of each image, int [n].
-        folds: Number of each image's fold, int [n], from `make_folds`.
+        folds: Number of each image's fold, int [n], from `pipeline.training.cross_validation.make_folds`.
         seed: Seed of the sample that is trained on if there are very many images.
 
     Returns:
@@ -96,15 +70,7 @@ def _regressions(
     sample = training_sample(training, features(training[:1]).shape[1], seed)
     scaler = fitted_scaler(features, sample)
     scaled = scaler.transform(features(sample))
-    if len(np.unique(labels[sample])) == 1:
-        # A rare class has no image outside the folds that are left out.
-        constant = DummyClassifier().fit(scaled, labels[sample])
-        yield from ((scaler, constant) for _ in strengths)
-        return
-    # A weaker penalty starts from the weights of the stronger one, which are near.
-    model = LogisticRegression(max_iter=regression_steps(scaled, labels[sample]), warm_start=True)
-    for strength in strengths:
-        yield scaler, model.set_params(C=strength).fit(scaled, labels[sample])
+    yield from ((scaler, model) for model in regressions(scaled, labels[sample], strengths))
 
 
 def _predict(features: Features, scaler: StandardScaler, model: ClassifierMixin, indices: np.ndarray) -> np.ndarray:
@@ -119,7 +85,7 @@ def nearest_neighbours(features: Features, labels: np.ndarray, folds: np.ndarray
     Args:
         features: Features of the n images.
         labels: Class index of each image, int [n].
-        folds: Number of each image's fold, int [n], from `make_folds`.
+        folds: Number of each image's fold, int [n], from `pipeline.training.cross_validation.make_folds`.
         seed: Seed of the sample that is searched if there are very many images.
 
     Returns:

@@ -9,12 +9,13 @@ from pipeline.models.classifier import build_classifier
 from pipeline.models.parts import parts_for_feature_extraction
 from pipeline.models.saving import save_classifier
 from pipeline.stages.settings import Places, TrainSettings
-from pipeline.storage.files import write_json
+from pipeline.storage.files import Json, write_json
 from pipeline.training import Row
 from pipeline.training.features import training_data
 from pipeline.training.fit import FitContext, PhaseFit, fit_phase
 from pipeline.training.hardware import describe_environment, set_up
 from pipeline.training.label_issues import find_label_issues
+from pipeline.training.linear_head import fit_head
 from pipeline.training.outputs import summary, write_history, write_preview
 
 
@@ -51,14 +52,17 @@ def run(
         model = build_classifier(settings.backbone, settings.train, size, count, weights=places.weights)
     parts = parts_for_feature_extraction(model, settings.backbone, settings.hardware.precision)
     context = FitContext(settings.seed, settings.augment, settings.hardware, strategy, listener, checkpoints)
-    fitted = fit_phase(PhaseFit(parts, data, settings.train), context)
+    task, rows = PhaseFit(parts, data, settings.train), manifest.split("train", "validation")
+    if settings.train.head == "softmax":
+        fitted, chosen = fit_phase(task, context), Json()
+    else:
+        fitted, chosen = fit_head(task, settings.train.head, rows, context)
 
     decoding = Decoding.of(settings.image_size, settings.image, manifest.depth)
     save_classifier(model, manifest.classes, out / "model.keras", decoding)
     write_history(fitted.rows, fitted.rates, out)
-    write_json(out / "metrics.json", summary(fitted.rows, fitted.kept, parts.trainable, model))
+    write_json(out / "metrics.json", summary(fitted.rows, fitted.kept, parts.trainable, model) | chosen)
     write_preview(data, context, out / "augmentation.npz", mixed=False)
-    rows = manifest.split("train", "validation")
     issues = find_label_issues(parts, data, rows, settings.seed, enabled=settings.train.label_issues)
     issues.to_csv(out / "label_issues.csv", index=False)
     return describe_environment() | {"train.precision": parts.precision}

@@ -15,7 +15,6 @@ from pipeline.config import PHASES
 from pipeline.config.image import Decoding
 from pipeline.deployment.classifier import load
 from pipeline.deployment.find_model import Calibration, ModelReference
-from pipeline.evaluation.calibration import at_temperature
 from pipeline.evaluation.phase_result import predict
 from pipeline.evaluation.tables import summarise
 from pipeline.inputs.decoding import pixels
@@ -28,6 +27,7 @@ from pipeline.stages import STAGES
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import files_below, read_json
 from pipeline.training.features import training_data
+from pipeline.training.temperature import at_temperature
 from tests.support.experiments import declared_outputs, folders, recomputed, run_stages, with_overrides
 
 FILES = {

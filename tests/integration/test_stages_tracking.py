@@ -14,7 +14,6 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.comparison.experiments import experiment_of
 from pipeline.config import PHASES
-from pipeline.evaluation.calibration import at_temperature
 from pipeline.inputs.manifest import images_digest, read_manifest
 from pipeline.jobs.stage import is_done
 from pipeline.models.saving import load_classifier
@@ -23,6 +22,7 @@ from pipeline.storage.files import read_json
 from pipeline.system.errors import PipelineError
 from pipeline.tracking.ledger import ledger_of
 from pipeline.tracking.tags import FOLDER, computed_by
+from pipeline.training.temperature import at_temperature
 from tests.support.experiments import folders, run_stages
 
 

@@ -15,11 +15,11 @@ from hydra.core.global_hydra import GlobalHydra
 from pipeline.api import Run, open_run
 from pipeline.config.compose import CONF
 from pipeline.config.image import Decoding
-from pipeline.evaluation.calibration import at_temperature
 from pipeline.inputs.decoding import pixels
 from pipeline.models.saving import load_classifier
 from pipeline.system.errors import PipelineError
 from pipeline.tracking.tags import FOLDER
+from pipeline.training.temperature import at_temperature
 
 
 @pytest.fixture

@@ -90,12 +90,20 @@ def test_every_problem_stands_in_one_message():
         ("evaluate.tta=flip", "use crops or none"),
         ("find_lr.low=2", "is not below find_lr.high=1.0"),
         ("train.class_weight={a:0}", "none, balanced, or {<class>: <number > 0>, ...}"),
+        ("train.head=svm", "expected one of softmax, ridge, logistic"),
+        ("train.hidden_units=8", "train.hidden_units: invalid value 8 with train.head=ridge"),
+        ("train.balanced_sampling=true", "use train.class_weight=balanced"),
+        ("backbone=scratch_cnn", "train.head: invalid value 'ridge' with backbone=scratch_cnn"),
         ("train.ema=1", "train.ema: invalid value 1; expected a number > 0 and < 1, or null"),
     ],
 )
 def test_a_problem_says_what_is_allowed(override, said):
     # What only is a problem together with something else.
     beside = {
+        **{
+            key: ["train.head=ridge"]
+            for key in ("train.hidden_units=8", "train.balanced_sampling=true", "backbone=scratch_cnn")
+        },
         "augment.mixup=0.2": ["finetune.batch_size=1"],
         "finetune.phases=[{epochs:1},{epochs:3}]": ["finetune.warmup_epochs=2"],
     }

@@ -20,9 +20,9 @@ from pipeline.deployment.classifier import load
 from pipeline.deployment.find_model import find_model
 from pipeline.deployment.prediction_rows import table_rows
 from pipeline.deployment.predictions import Unreadable, predict
-from pipeline.evaluation.calibration import at_temperature
 from pipeline.inputs.decoding import pixels
 from pipeline.storage.files import write_json
+from pipeline.training.temperature import at_temperature
 from tests.support.in_process import call
 
 

@@ -1,47 +1,18 @@
 """Calibration on probabilities whose truth is known."""
 
-import keras
 import numpy as np
 import pytest
 
 from pipeline.evaluation.calibration import (
-    at_temperature,
     calibration_error_by_chance,
     calibration_metrics,
     equal_widths,
     expected_calibration_error,
-    fit_temperature,
     quantiles,
     reliability,
 )
-from pipeline.models.classifier import apply_temperature
-
-
-def honest(count: int, seed: int, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Labels that are drawn by the very probabilities."""
-    generator = np.random.default_rng(seed)
-    powers = np.exp(2 * generator.normal(size=(count, classes)))
-    probabilities = powers / powers.sum(axis=1, keepdims=True)
-    labels = (probabilities.cumsum(axis=1) > generator.random((count, 1))).argmax(axis=1)
-    return labels, probabilities.astype(np.float32)
-
-
-def test_a_temperature_is_found_again():
-    labels, probabilities = honest(20_000, 0)
-    assert fit_temperature(labels, probabilities) == pytest.approx(1, abs=0.05)
-    for temperature in (0.4, 2.5):
-        # What is too sure by so much is mended by as much.
-        assert fit_temperature(labels, at_temperature(probabilities, 1 / temperature)) == pytest.approx(
-            temperature, rel=0.05
-        )
-
-
-def test_few_pictures_without_a_mistake_do_not_ask_for_certainty():
-    labels = np.arange(40) % 2
-    probabilities = np.where(np.eye(2)[labels] > 0, 0.9, 0.1).astype(np.float32)
-    mended = at_temperature(probabilities, fit_temperature(labels, probabilities))
-    # As sure as 41 right of 42 are.
-    assert mended.max(axis=1).mean() == pytest.approx(41 / 42, abs=0.002)
+from pipeline.training.temperature import at_temperature, fit_temperature
+from tests.support.probabilities import honest
 
 
 def test_scaling_keeps_the_class_and_mends_the_error():
@@ -89,18 +60,6 @@ def test_certainty_falls_into_the_last_bin():
     assert reliability(np.array([0]), np.array([[1.0, 0.0]]), equal_widths(10), 0.95)["images"].tolist() == [0] * 9 + [
         1
     ]
-
-
-def test_a_cooled_classifier_gives_calibrated_probabilities():
-    inputs = keras.layers.Input((3,))
-    head = keras.Sequential(
-        [keras.layers.Input((3,)), keras.layers.Dropout(0.5), keras.layers.Dense(4, "softmax")], name="head"
-    )
-    model = keras.Model(inputs, head(inputs))
-    features = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    before = np.asarray(model(features, training=False))
-    apply_temperature(model, 2.5)
-    assert np.allclose(model(features, training=False), at_temperature(before, 2.5), atol=1e-6)
 
 
 def test_a_bin_holds_its_upper_edge():

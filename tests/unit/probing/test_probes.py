@@ -6,8 +6,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.probing.probes import _STRENGTHS, linear_probe, make_folds, nearest_neighbours
+from pipeline.probing.probes import _STRENGTHS, linear_probe, nearest_neighbours
 from pipeline.system.errors import PipelineError
+from pipeline.training.cross_validation import make_folds
 
 PROBES = [linear_probe, nearest_neighbours]
 
@@ -79,7 +80,7 @@ def test_folds_have_all_classes_and_are_fewer_for_few_images():
     [([0, 0, 0, 0], [1, 2, 3, 4]), ([0, 0, 1, 1], [1, 2, 3, 4]), ([0, 0, 0, 1, 1, 1], [1, 1, 1, 2, 2, 2])],
 )
 def test_too_few_images_or_groups_are_an_error(labels, units):
-    with pytest.raises(PipelineError, match="Probing needs at least two classes"):
+    with pytest.raises(PipelineError, match="Cross-validation needs at least two classes"):
         make_folds(np.array(labels), np.array(units), 1)
 
 
