@@ -26,8 +26,10 @@ def training_curves(histories: Sequence[pd.DataFrame], figures: Sequence[Json], 
     history, kept = pd.concat(histories), pd.DataFrame(figures)
     boundaries = [later["epoch"].iloc[0] - 0.5 for later in histories[1:]]
     rounds = [boundaries[-1] + epochs for epochs in np.cumsum(figures[-1].get("phase_epochs", ()))[:-1]]
+    fitted = "Phase 1 was fitted at once, by {head} regression with penalty {penalty:g}, and counts as one epoch. "
     notes = {
-        "accuracy": "A ring marks the weights that a phase kept; those of fine-tuning may lie between its start and its "
+        "accuracy": (fitted.format(**figures[0]) if "penalty" in figures[0] else "")
+        + "A ring marks the weights that a phase kept; those of fine-tuning may lie between its start and its "
         "end. The dashed line is its start.",
         "loss": "In training, labels are smoothed or mixed, so that its loss is not comparable with validation's."
         if other_loss

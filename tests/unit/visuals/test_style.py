@@ -28,6 +28,16 @@ def test_a_chart_is_an_element_in_the_colour_of_the_page():
     assert "pt" not in loss.svg.split(">")[0].split("viewBox")[0]
 
 
+def test_a_phase_without_epochs_is_explained():
+    row = {"loss": [0.9], "accuracy": [0.6], "val_loss": [0.8], "val_accuracy": [0.6]}
+    kept = {"val_loss": 0.8, "val_accuracy": 0.6}
+    figures = [kept | {"kept_epoch": 1, "head": "ridge", "penalty": 300.0}, kept | {"kept_epoch": 2}]
+    histories = [pd.DataFrame(row | {"epoch": [epoch]}) for epoch in (1, 2)]
+    accuracy, _ = training_curves(histories, figures, other_loss=False)
+    assert "by ridge regression with penalty 300, and counts as one epoch" in accuracy.note
+    assert "at once" not in curves()[0].note
+
+
 def test_the_same_figure_twice_is_the_same_element():
     assert curves()[0].svg == curves()[0].svg
 
