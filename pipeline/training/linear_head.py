@@ -17,7 +17,7 @@ from pipeline.system.terminal import progress
 from pipeline.training import seven_digits
 from pipeline.training.class_weights import class_weights
 from pipeline.training.cross_validation import chunks, fitting, make_folds, training_sample, unit_ids
-from pipeline.training.fit import FitContext, Fitted, PhaseFit, make_inputs
+from pipeline.training.fit import FitContext, Fitted, PhaseFit, PhaseInputs, make_inputs
 from pipeline.training.linear_models import Logistic, Ridge, Samples, Solver
 from pipeline.training.temperature import at_temperature, fit_temperature
 
@@ -59,6 +59,28 @@ def fit_head(task: PhaseFit, head: str, rows: pd.DataFrame, context: FitContext)
     Raises:
         PipelineError: The features are not cached or not finite, or there are too few images.
     """
+    inputs, samples = _samples(task, head, rows, context)
+    with fitting():
+        solver = _SOLVERS[head](samples, context.seed)
+        chosen = cross_validate(solver, samples, context.seed)
+        [linear] = solver.fits(None, [chosen.penalty])
+    *_, dense = task.parts.trainable.layers[-1].layers
+    dense.set_weights([linear.kernel * samples.scale / chosen.temperature, linear.bias / chosen.temperature])
+    log.info(
+        "%s head: penalty %g and temperature %.3f, by %d folds of %d images: accuracy %.4f, loss %.4f out of fold",
+        head, chosen.penalty, chosen.temperature, samples.folds.max() + 1, len(inputs.training), chosen.accuracy, chosen.loss,
+    )  # fmt: skip
+    figures = {
+        "head": head,
+        "penalty": chosen.penalty,
+        "temperature": seven_digits(chosen.temperature),
+        "out_of_fold_accuracy": seven_digits(chosen.accuracy),
+        "out_of_fold_loss": seven_digits(chosen.loss),
+    }
+    return _evaluated(task, inputs, context), figures
+
+
+def _samples(task: PhaseFit, head: str, rows: pd.DataFrame, context: FitContext) -> tuple[PhaseInputs, Samples]:
     data, phase, seed = task.data, task.phase, context.seed
     # All variants are used at once, whatever the number of epochs.
     inputs = make_inputs(task.parts, data, replace(phase, epochs=context.augment.views + 1), context)
@@ -67,35 +89,18 @@ def fit_head(task: PhaseFit, head: str, rows: pd.DataFrame, context: FitContext)
             f"train.head={head} needs cached features: raise hardware.feature_cache_gib, free disk space, lower "
             "augment.views, or use train.head=softmax"
         )
-    labels, classes = data.labels[data.train_indices], len(data.classes)
+    labels = data.labels[data.train_indices]
+    by_class = class_weights(phase, labels, data.classes) or {}
     samples = Samples(
         inputs.training,
         inputs.variants,
         _unit_scale(inputs.training, seed),
         labels,
-        classes,
-        _weights(task, labels),
+        len(data.classes),
+        np.array([by_class.get(label, 1.0) for label in labels.tolist()], np.float32),
         make_folds(labels, unit_ids(rows)[data.train_indices], seed),
     )
-    with fitting():
-        solver = _SOLVERS[head](samples, seed)
-        chosen = cross_validate(solver, samples, seed)
-        [linear] = solver.fits(None, [chosen.penalty])
-    *_, dense = task.parts.trainable.layers[-1].layers
-    dense.set_weights([linear.kernel * samples.scale / chosen.temperature, linear.bias / chosen.temperature])
-    log.info(
-        "%s head: penalty %g and temperature %.3f, by %d folds of %d images: accuracy %.4f, loss %.4f out of fold",
-        head, chosen.penalty, chosen.temperature, samples.folds.max() + 1, len(labels), chosen.accuracy, chosen.loss,
-    )  # fmt: skip
-    fitted = _evaluated(task, inputs.training, inputs.validation, context)
-    figures = {
-        "head": head,
-        "penalty": chosen.penalty,
-        "temperature": seven_digits(chosen.temperature),
-        "out_of_fold_accuracy": seven_digits(chosen.accuracy),
-        "out_of_fold_loss": seven_digits(chosen.loss),
-    }
-    return fitted, figures
+    return inputs, samples
 
 
 def _unit_scale(inputs: Inputs, seed: int) -> float:
@@ -111,12 +116,6 @@ def _unit_scale(inputs: Inputs, seed: int) -> float:
             "Features of the backbone are not finite; check backbone.weights, or use hardware.precision=float32"
         )
     return 1 / size if size > 0 else 1.0
-
-
-def _weights(task: PhaseFit, labels: np.ndarray) -> np.ndarray:
-    """Return the weight of each image, float32 [n], with an average of about 1."""
-    by_class = class_weights(task.phase, labels, task.data.classes) or {}
-    return np.array([by_class.get(label, 1.0) for label in labels.tolist()], np.float32)
 
 
 def cross_validate(solver: Solver, samples: Samples, seed: int) -> Choice:
@@ -151,23 +150,24 @@ def _choice(penalty: float, scores: np.ndarray, labels: np.ndarray) -> Choice:
     return Choice(penalty, temperature, float((scores.argmax(axis=1) == labels).mean()), float(loss))
 
 
-def _evaluated(task: PhaseFit, training: Inputs, validation: Inputs, context: FitContext) -> Fitted:
+def _evaluated(task: PhaseFit, inputs: PhaseInputs, context: FitContext) -> Fitted:
     """Evaluate the fitted head on unchanged training and validation images, as the only epoch of the phase."""
     data, network = task.data, task.parts.trainable
 
-    def of(inputs: Inputs, indices: np.ndarray) -> tf.data.Dataset:
+    def in_batches(features: Inputs, indices: np.ndarray) -> tf.data.Dataset:
         labels = Labels(data.labels[indices], len(data.classes))
-        return batches(inputs, in_order(len(inputs)), task.phase.batch_size, labels=labels)
+        return batches(features, in_order(len(features)), task.phase.batch_size, labels=labels)
 
     with context.strategy.scope():
         network.compile(
             loss=keras.losses.CategoricalCrossentropy(),
             metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         )
-    validating = of(validation, data.validation_indices)
     row = {"epoch": task.epochs_before + 1, "learning_rate": 0.0}
-    for prefix, inputs in (("", of(training, data.train_indices)), ("val_", validating)):
-        values = network.evaluate(inputs, verbose=0, return_dict=True)
+    training = in_batches(inputs.training, data.train_indices)
+    validation = in_batches(inputs.validation, data.validation_indices)
+    for prefix, images in (("", training), ("val_", validation)):
+        values = network.evaluate(images, verbose=0, return_dict=True)
         row |= {f"{prefix}{name}": seven_digits(values[name]) for name in ("loss", "accuracy")}
     context.listener(row)
-    return Fitted([row], row, np.empty(0), network, validating)
+    return Fitted([row], row, np.empty(0), network, validation)

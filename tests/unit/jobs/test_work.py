@@ -22,6 +22,8 @@ def test_a_training_has_steps_in_all_epochs_of_all_rounds():
     rounds = "finetune.phases=[{epochs: 2}, {unfreeze: all}]"
     tuned = work("finetune", rounds, "finetune.epochs=5", "finetune.batch_size=65")
     assert (tuned["epochs"], tuned["steps"]) == (7, 7)
+    fitted = work("train", "train.head=ridge")
+    assert (fitted["epochs"], fitted["steps"]) == (1, 1)
 
 
 @pytest.mark.parametrize(("stage", "images"), [("prepare", 100), ("train", 65), ("finetune", 65), ("evaluate", 20)])
