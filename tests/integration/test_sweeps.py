@@ -101,7 +101,7 @@ def test_dead_runs_are_marked_by_whoever_starts_next_and_others_are_left_alone(c
 @pytest.mark.slow
 def test_of_two_jobs_with_the_same_phase_1_one_goes_on_where_the_other_was_killed(command, tmp_path, images):
     """Both jobs, and one that computes all itself, end with the same numbers."""
-    epochs = ["train.epochs=60", "train.early_stopping_patience=null"]
+    epochs = ["train.epochs=120", "train.early_stopping_patience=null"]
 
     def arguments(name, cache="cache"):
         own = [f"hydra.run.dir={name}", f"finetune.learning_rate={len(name)}e-4"]
@@ -111,18 +111,18 @@ def test_of_two_jobs_with_the_same_phase_1_one_goes_on_where_the_other_was_kille
         line = [sys.executable, "-m", "pipeline.train", *arguments(name)]
         return subprocess.Popen(line, cwd=tmp_path, env=command.environment, stderr=subprocess.PIPE, text=True)
 
-    def wait_for(text, name):
+    def wait_for(text, name, *processes):
         log = tmp_path / name / "train.log"
-        while first.poll() is None and not (log.exists() and text in log.read_text()):
+        while all(each.poll() is None for each in processes) and not (log.exists() and text in log.read_text()):
             time.sleep(0.05)
-        assert first.poll() is None, first.communicate()
+        assert [each.communicate() for each in processes if each.poll() is not None] == []
 
+    # The second starts for as long as the first trains its first epochs, on any machine.
     first = begin("a")
-    wait_for("epoch 12 of", "a")
-    # A process that is stopped keeps its locks: however fast this machine is, the second finds the first at work.
-    first.send_signal(signal.SIGSTOP)
+    wait_for("train: started", "a", first)
     second = begin("bb")
-    wait_for("train: another process is computing the same result; waiting for it", "bb")
+    wait_for("train: another process is computing the same result; waiting for it", "bb", first, second)
+    wait_for("epoch 12 of", "a", first, second)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     _, errors = second.communicate()
@@ -142,7 +142,7 @@ def test_of_two_jobs_with_the_same_phase_1_one_goes_on_where_the_other_was_kille
     assert computed == [found["0.0002"].info.run_id] * 2 + [found["0.0003"].info.run_id]
     for run in found.values():
         assert run.info.status == "FINISHED"
-        assert steps(tmp_path, run) == list(range(1, 61))
+        assert steps(tmp_path, run) == list(range(1, 121))
     numbers = [
         {name: value for name, value in run.data.metrics.items() if not name.startswith(("seconds/", "system/"))}
         for run in found.values()
