@@ -70,7 +70,7 @@ def test_a_loop_of_links_ends(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], "has no images"),
+        ([], "the folder is empty"),
         (["x/a.txt", "y/b.txt"], "has no images"),
         (["x/a.png"], "has only one class"),
         (["Cat/a.png", "cat/b.png"], "differ only in case"),

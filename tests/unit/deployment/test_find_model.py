@@ -22,5 +22,6 @@ def test_a_classifier_that_was_not_named_is_announced_with_its_classes(capsys, t
 
 
 def test_paths_of_which_none_exists_are_an_error_before_a_classifier_is_loaded(tmp_path):
+    (tmp_path / "model.keras").touch()
     with pytest.raises(PipelineError, match=r"none\.png: no such file or folder; give files"):
-        predict(argparse.Namespace(words=[f"{tmp_path}/none.png"]))
+        predict(argparse.Namespace(words=[f"{tmp_path}/model.keras", f"{tmp_path}/none.png"], neighbours=0))
