@@ -61,10 +61,10 @@ class Rows:
         Raises:
             IndexError: An index is negative or too large.
         """
+        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
+            raise IndexError(f"indices from {indices.min()} to {indices.max()} of {len(self)} rows")
         taken = aligned_empty((len(indices), *self.shape), self.dtype)
         if len(self._shards) == 1:
-            if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
-                raise IndexError(f"indices from {indices.min()} to {indices.max()} of {len(self)} rows")
             # Any mode but the default writes without a buffer between.
             np.take(self._shards[0], indices, axis=0, out=taken.view(self._shards[0].dtype), mode="clip")
         else:

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -190,14 +191,8 @@ class FeatureCache:
 
 def computed(infer: Infer, inputs: Iterable[tf.Tensor]) -> Iterator[np.ndarray]:
     """Yield the outputs of batches, each after the next was begun, so that a GPU computes while its caller stores."""
-    before: tf.Tensor | None = None
-    for batch in inputs:
-        begun = infer(batch)
-        if before is not None:
-            yield before.numpy()
-        before = begun
-    if before is not None:
-        yield before.numpy()
+    for begun, _following in itertools.pairwise(itertools.chain(map(infer, inputs), [None])):
+        yield begun.numpy()
 
 
 def open_images(
