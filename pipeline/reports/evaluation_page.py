@@ -120,8 +120,8 @@ def verdict(comparison: Json, confidence: float) -> str:
     corrected, broke = comparison["gained"], comparison["lost"]
     points, low, high = (100 * comparison[f"accuracy_difference{end}"] for end in ("", "_low", "_high"))
     images = f"{corrected or 'no'} test image{'s' * (corrected != 1)}"
-    sentence = f"Fine-tuning corrected {images} and broke {broke or 'none'}: {points:+.1f} points"
-    sentence += f" ({100 * confidence:.4g} % interval {low:.1f} to {high:.1f}; McNemar's exact test: p {p_value(comparison['mcnemar_p'])})"
+    sentence = f"Fine-tuning corrected {images} and broke {broke or 'none'}: {points:+z.1f} points"
+    sentence += f" ({100 * confidence:.4g} % interval {low:z.1f} to {high:z.1f}; McNemar's exact test: p {p_value(comparison['mcnemar_p'])})"
     chance = comparison["mcnemar_p"] >= 1 - confidence and corrected + broke
     return sentence + (", which may be chance." if chance else ".")
 
