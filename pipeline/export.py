@@ -58,7 +58,8 @@ def export(args: argparse.Namespace) -> None:
         PipelineError: The classifier does not exist, several are given, or an export fails.
     """
     from pipeline.config.compose import configuration, is_override
-    from pipeline.deployment.find_model import announce, find_model, run_of
+    from pipeline.deployment.find_model import announce, find_model
+    from pipeline.tracking.classifier_files import run_of
 
     models = [word for word in args.words if not is_override(word)]
     if len(models) > 1:

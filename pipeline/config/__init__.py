@@ -11,6 +11,7 @@ from pipeline.config.dataset import NearDuplicatesConfig as NearDuplicatesConfig
 from pipeline.config.dataset import SplitFoldersConfig as SplitFoldersConfig
 from pipeline.config.image import ImageConfig
 from pipeline.config.limits import above, at_least, between, bounded, fraction, one_of
+from pipeline.config.training import ADDRESSES as ADDRESSES
 from pipeline.config.training import OPTIMIZERS as OPTIMIZERS
 from pipeline.config.training import BackboneConfig, FinetuneConfig, HardwareConfig, TrainConfig
 from pipeline.config.training import PhaseConfig as PhaseConfig

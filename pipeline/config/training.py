@@ -20,6 +20,8 @@ from pipeline.config.limits import (
 OPTIMIZERS = (
     "adam", "adamw", "sgd", "adadelta", "adafactor", "adagrad", "adamax", "ftrl", "lamb", "lion", "muon", "nadam", "rmsprop",
 )  # fmt: skip
+ADDRESSES = ("runs:/", "models:/")
+"""Beginnings of addresses of models in MLflow."""
 
 
 @dataclass(kw_only=True)
@@ -50,12 +52,13 @@ class BackboneConfig:
     """Ratio of each block's learning rate in fine-tuning to that of the block above it, from which
     `finetune.rate_decay` is taken."""
     weights: str
-    """Initial weights: imagenet, random, or the path of a Keras weights file for this backbone without classifier. With
-    random nothing is transferred, which needs many more images."""
+    """Initial weights: imagenet, random, the path of a Keras weights file for this backbone without classifier, or a
+    trained model with this backbone: `runs:/<id>`, `models:/<name>@<alias>`, `models:/<name>/<version>`, or the path of
+    a `.keras` file or of a job's folder. With random nothing is transferred, which needs many more images."""
 
     @property
     def has_weights_file(self) -> bool:
-        """Return whether `weights` names a file."""
+        """Return whether `weights` names a file, by its path or by an address in MLflow."""
         return self.weights not in ("imagenet", "random")
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import Config
+from pipeline.config import ADDRESSES, Config
 from pipeline.config.limits import satisfies
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
@@ -185,8 +185,13 @@ def _backbone_contradictions(cfg: DictConfig) -> Iterator[str]:
             yield f"{key}: invalid value {size} with backbone={backbone.name}; expected at least {least}"
     if backbone.constructor == "scratch_cnn" and backbone.weights == "imagenet":
         yield "backbone.weights: invalid value 'imagenet' with backbone=scratch_cnn, which is not pretrained; use random"
-    elif backbone.weights not in ("imagenet", "random") and not resolve(backbone.weights).is_file():
-        yield f"backbone.weights: the file {backbone.weights!r} does not exist; expected imagenet, random, or the path of a Keras weights file"
+    elif backbone.weights not in ("imagenet", "random") and not (
+        backbone.weights.startswith(ADDRESSES) or resolve(backbone.weights).exists()
+    ):
+        yield (
+            f"backbone.weights: the file {backbone.weights!r} does not exist; expected imagenet, random, the path of a Keras weights file "
+            "or of a trained model, runs:/<id>, or models:/<name>@<alias>"
+        )
 
 
 def _training_contradictions(cfg: DictConfig) -> Iterator[str]:

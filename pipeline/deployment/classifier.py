@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.config.image import Decoding
-from pipeline.deployment.find_model import Calibration, ModelReference
 from pipeline.inputs.augmentation import fixed_views
 from pipeline.inputs.decoding import SAFE_PIXELS, TooLargeError, pixels
 from pipeline.models.classifier import apply_temperature
@@ -15,6 +14,7 @@ from pipeline.models.description import describe, read_decoding
 from pipeline.models.folding import folded
 from pipeline.models.saving import load_classifier
 from pipeline.storage.files import Json
+from pipeline.tracking.classifier_files import Calibration, ModelReference
 
 CONCURRENT_PIXELS = 25_000_000
 """Maximum number of pixels of an image that is decoded concurrently with others; most photographs have fewer."""

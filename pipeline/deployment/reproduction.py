@@ -13,12 +13,13 @@ import yaml
 from rich.table import Table
 
 from pipeline.comparison.experiments import Experiment, find
-from pipeline.config import TrackingConfig
+from pipeline.config import ADDRESSES, TrackingConfig
 from pipeline.config.texts import quoted, quoted_at
 from pipeline.storage.files import Json, file_sha256
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE, resolve
 from pipeline.system.terminal import table_console, waiting
+from pipeline.tracking.classifier_files import find_classifier
 from pipeline.tracking.tags import LOCK_SHA256, internal
 
 LOCK = "requirements.lock"
@@ -71,6 +72,10 @@ def run_again(
         print(f"{run.name} was computed with uncommitted changes; its commit is rerun without them", file=sys.stderr)
     folder = folder or Path("reproduced") / run.run_id[:8]
     settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    weights = settings["backbone"]["weights"]
+    if weights.startswith(ADDRESSES):
+        # The clone has a store of its own.
+        settings["backbone"]["weights"] = str(find_classifier(weights, tracking).file)
     check_out(commit, lock, folder)
     store = run_pipeline(environment(folder) if make_environment else Path(sys.executable), settings, folder)
     runs = find(replace(tracking, uri=store, experiment=settings["tracking"]["experiment"]))

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 
-from pipeline.deployment.find_model import ModelReference
 from pipeline.deployment.model_inputs import Inputs
 from pipeline.inputs.decoding import UndecodableError
 from pipeline.system.noise import tensorflow_import
+from pipeline.tracking.classifier_files import ModelReference
 
 # The module from which MLflow's server loads the model. Other processes keep their own standard error.
 _SERVER = "mlflow.pyfunc.scoring_server.app"

@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 from pipeline.comparison.experiments import find
 from pipeline.config import Config
 from pipeline.config.validate import check
-from pipeline.deployment.find_model import ModelReference, run_of
 from pipeline.inputs.manifest import MANIFEST
 from pipeline.system.errors import PipelineError
+from pipeline.tracking.classifier_files import ModelReference, run_of
 from pipeline.tracking.tags import FOLDER, internal
 
 

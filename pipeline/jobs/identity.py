@@ -9,9 +9,9 @@ from pipeline.config import Config
 from pipeline.data.sources import listing_digest
 from pipeline.stages import COMPUTING, declaration
 from pipeline.stages.settings import OUTPUTS, RESULTS, stage_settings
-from pipeline.storage.digests import file_digests
 from pipeline.storage.files import Json, content_digest, read_json, text_sha256, write_json
 from pipeline.system.paths import CODE, resolve
+from pipeline.tracking.initial_weights import weights_digest
 
 Digests = dict[str, str | None]
 """sha256 digests of inputs outside the checkout: `images`, and `weights` (None without a weights file)."""
@@ -20,17 +20,17 @@ _WATCH = OUTPUTS / "watch"
 
 
 def outside_digests(config: Config, *, remember: bool = True) -> Digests:
-    """Return the digests of the images and of the weights file, as they are now.
+    """Return the digests of the images and of the file with the initial weights, as they are now.
 
     Args:
         config: Complete configuration.
         remember: Whether to write digests of files to the cache.
     """
-    cache, weights = resolve(config.cache_folder), None
-    if config.backbone.has_weights_file:
-        file = resolve(config.backbone.weights)
-        [weights] = file_digests(file.parent, [file.name], cache, remember=remember)
-    return {"images": listing_digest(config.dataset, cache, remember=remember), "weights": weights}
+    weights = weights_digest(config, remember=remember)
+    return {
+        "images": listing_digest(config.dataset, resolve(config.cache_folder), remember=remember),
+        "weights": weights,
+    }
 
 
 def write_digests(digests: Digests) -> None:

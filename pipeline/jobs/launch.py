@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.config import Config, compose
+from pipeline.config import Config, TrackingConfig, compose
 from pipeline.config.arguments import check_words
 from pipeline.config.help import group_help, run_help
 from pipeline.config.texts import quote_literally
@@ -33,6 +33,7 @@ from pipeline.system.noise import hide_library_messages
 from pipeline.system.paths import main_checkout, resolve
 from pipeline.system.processes import SWEEP, handlers_installed, install_handlers, interrupted, worker_index
 from pipeline.system.terminal import start_logging, waiting
+from pipeline.tracking.initial_weights import without_aliases
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +125,8 @@ def _start(arguments: Sequence[str], stage: str | None, *, repeat: bool) -> None
             configs = compose.checked_trials(complete)
             if not sweeps:
                 compose.check_single(complete)
+            # An alias that moves while jobs run must not divide a sweep.
+            complete = [_without_aliases(each, configs[0].tracking) for each in complete]
         if "hydra/launcher=ray" not in overrides or not os.environ.get("RAY_ADDRESS"):
             # The folders may be on the machines of the cluster alone.
             _check_images(configs)
@@ -149,6 +152,11 @@ def _start(arguments: Sequence[str], stage: str | None, *, repeat: bool) -> None
     hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(job)()
     if job.error:
         raise job.error
+
+
+def _without_aliases(override: str, tracking: TrackingConfig) -> str:
+    is_weights = override.partition("=")[0].lstrip("+") == "backbone.weights"
+    return without_aliases(override, tracking) if is_weights else override
 
 
 def _make_folder(key: str, folder: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -23,6 +23,7 @@ from pipeline.system.errors import PipelineError
 from pipeline.system.noise import tensorflow_import
 from pipeline.system.paths import CODE, resolve
 from pipeline.system.terminal import waiting
+from pipeline.tracking.initial_weights import weights_source
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def check_networks(configs: Sequence[Config], *, job_follows: bool = False) -> N
     Raises:
         PipelineError: Weights are not available, or a network has no such layer; the error lists all problems.
     """
+    configs = [_with_file(config) for config in configs]
     unchecked = {key: config for config in configs if _may_fail(config) and not _known(key := _key(config), config)}
     if not unchecked:
         return
@@ -63,6 +65,12 @@ def check_networks(configs: Sequence[Config], *, job_follows: bool = False) -> N
         raise PipelineError("\n\n".join(sorted(found)))
 
 
+def _with_file(config: Config) -> Config:
+    """Return a configuration that names the file of its initial weights by path, for a process without the store."""
+    source = weights_source(config)
+    return replace(config, backbone=replace(config.backbone, weights=str(source.file))) if source else config
+
+
 def _names(configs: Any) -> set[str]:
     return {config.backbone.name for config in configs}
 
@@ -71,7 +79,8 @@ def _may_fail(config: Config) -> bool:
     """Return whether building the network can reveal an error in its settings."""
     backbone, finetune = config.backbone, config.finetune
     usual_depth = finetune.unfreeze in _DEPTHS and finetune.phases is None and not finetune.rate_factors
-    return not usual_depth or not (backbone.weights == "random" or backbone.constructor in BUNDLED)
+    installed = backbone.weights == "imagenet" and backbone.constructor in BUNDLED
+    return not usual_depth or not (backbone.weights == "random" or installed)
 
 
 def _key(config: Config) -> str:

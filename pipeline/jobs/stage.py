@@ -29,6 +29,7 @@ from pipeline.system.noise import tensorflow_import
 from pipeline.system.paths import resolve
 from pipeline.system.processes import TRIAL
 from pipeline.system.terminal import waiting
+from pipeline.tracking.initial_weights import weights_digest, weights_source
 from pipeline.tracking.ledger import ledger_of
 from pipeline.tracking.names import run_name
 from pipeline.tracking.run import ExperimentRun, open_run
@@ -179,16 +180,17 @@ def _run_name(stage: str, experiment: Experiment) -> str:
     return run_name(experiment.key, experiment.config, depth)
 
 
-def places_of(config: Config, made_by: str = "") -> Places:
+def places_of(config: Config, made_by: str = "", *, with_weights: bool = True) -> Places:
     """Return the folders that stages read from, after writing the images of a bundled or downloaded data set.
 
     Args:
         config: Complete configuration.
         made_by: Name of the experiment that builds entries of the cache.
+        with_weights: Whether to look up the file with the initial weights, which a later stage does not need.
     """
-    weights = resolve(config.backbone.weights) if config.backbone.has_weights_file else None
+    source = weights_source(config) if with_weights else None
     cache = Cache(resolve(config.cache_folder), made_by)
-    return Places(image_folder(config.dataset), table_file(config.dataset), weights, cache)
+    return Places(image_folder(config.dataset), table_file(config.dataset), source and source.file, cache)
 
 
 def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, saved: Path | None) -> None:
@@ -205,7 +207,12 @@ def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, s
 
         # The other workers wait for the number of the phase that starts.
         broadcast(PHASES.index(stage) + 1)
-    seconds, places = stopwatch(saved), places_of(experiment.config, name)
+    with_weights = "weights" in declaration(stage).digests
+    if with_weights and weights_digest(experiment.config) != experiment.digests["weights"]:
+        raise PipelineError(
+            f"backbone.weights: {experiment.config.backbone.weights} has changed since the start; run the same command again"
+        )
+    seconds, places = stopwatch(saved), places_of(experiment.config, name, with_weights=with_weights)
     listeners = [run.report_epoch, *_pruner()]
 
     def listen(row: Row) -> None:

@@ -9,6 +9,8 @@ from keras import layers
 
 from pipeline.config import BackboneConfig
 from pipeline.models.efficientnet_lite import LITE, efficientnet_lite
+from pipeline.models.saving import load_network
+from pipeline.models.trained_weights import take_weights
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
 
@@ -41,7 +43,8 @@ def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path
     Args:
         backbone: Settings of the network and its weights.
         image_size: Side of the images in pixels.
-        weights_file: Copy of the weights file that `backbone.weights` names; None to use that setting.
+        weights_file: Copy of the weights file that `backbone.weights` names, or of a trained model with this backbone
+            (`.keras`); None to use that setting.
 
     Raises:
         PipelineError: The weights are not available, or don't fit the network.
@@ -63,10 +66,15 @@ def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path
             f"  - set backbone.weights=<path> to the file ({backbone.constructor} without its classifier, 'notop')\n"
             "  - use backbone=efficientnet_lite0, _lite1 or _lite2, whose weights are installed"
         ) from error
-    if weights == "file":
-        _load_file(model, backbone, weights_file or resolve(backbone.weights))
-        _normalise_as_pretrained(model, backbone)
+    file = weights_file or resolve(backbone.weights)
+    is_trained = weights == "file" and file.suffix == ".keras"
+    if weights == "file" and not is_trained:
+        _load_file(model, backbone, file)
     model = with_depthwise_layers(model)
+    if is_trained:
+        take_weights(model, load_network(file), backbone, str(file))
+    if weights == "file":
+        _normalise_as_pretrained(model, backbone)
     # Some constructors return a model with a list of one input, about which Keras would warn in later calls.
     return keras.Model(model.inputs[0], model.outputs[0], name=NAME)
 

@@ -60,12 +60,21 @@ def load_classifier(file: Path) -> tuple[keras.Model, list[str]]:
     if file.suffix != ".keras":
         raise PipelineError(f"{file} is not a classifier of this pipeline: it is not a .keras file")
     classes = read_member(file, CLASSES)
-    try:
-        model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # A file from another source may raise any error.
-        raise PipelineError(f"{file} can't be loaded; no code in it was run: {shorten(str(error), 300)}") from error
+    model = load_network(file)
     if model.output_shape != (None, len(classes)):
         raise PipelineError(
             f"{file} names {len(classes)} classes, but its model's output has shape {model.output_shape}"
         )
     return model, classes
+
+
+def load_network(file: Path) -> keras.Model:
+    """Load a `.keras` file, uncompiled, in Keras's safe mode, which runs no code.
+
+    Raises:
+        PipelineError: The file can't be loaded, or contains objects that could run code.
+    """
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # A file from another source may raise any error.
+        raise PipelineError(f"{file} can't be loaded; no code in it was run: {shorten(str(error), 300)}") from error

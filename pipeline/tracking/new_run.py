@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import mlflow
 from mlflow.entities import Param
@@ -13,6 +13,7 @@ from pipeline.config.texts import NAMED
 from pipeline.storage.files import Json
 from pipeline.system import processes
 from pipeline.system.paths import resolve
+from pipeline.tracking.initial_weights import weights_tags, without_aliases
 from pipeline.tracking.metric_names import flatten
 from pipeline.tracking.names import dataset_name, run_name
 from pipeline.tracking.origin import origin
@@ -59,7 +60,7 @@ class RunRecord:
 
 
 def create_run(client: mlflow.MlflowClient, experiment_id: str, key: str, config: Config) -> str:
-    """Create the run of an experiment, with its parameters, its configuration and the version of the code.
+    """Create the run of an experiment, with its parameters, configuration, initial weights and version of the code.
 
     The job of a sweep is nested in the sweep's run.
 
@@ -67,6 +68,7 @@ def create_run(client: mlflow.MlflowClient, experiment_id: str, key: str, config
         Id of the run.
     """
     tags = {"role": "experiment", "experiment_key": key, "mlflow.source.name": "pipeline", **origin(), **parent_tag()}
+    tags |= weights_tags(config)
     run_id = client.create_run(experiment_id, run_name=run_name(key, config), tags=tags).info.run_id
     params = [Param(name, value) for name, value in _parameters(config)]
     for start in range(0, len(params), _PARAMS):
@@ -89,5 +91,7 @@ def _parameters(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def log_config(client: mlflow.MlflowClient, run_id: str, config: Config) -> None:
-    """Log the complete configuration to a run, as config.yaml."""
+    """Log the complete configuration to a run, as config.yaml, in which a model has its version instead of an alias."""
+    weights = without_aliases(config.backbone.weights, config.tracking)
+    config = replace(config, backbone=replace(config.backbone, weights=weights))
     client.log_text(run_id, OmegaConf.to_yaml(OmegaConf.create(asdict(config))), "config.yaml")

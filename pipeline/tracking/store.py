@@ -4,8 +4,10 @@ import logging
 import os
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import mlflow
@@ -23,6 +25,7 @@ from pipeline.tracking.local_files import artifact_folder, local_database
 from pipeline.tracking.metric_names import by_path, metrics_of_now
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
@@ -35,13 +38,9 @@ def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
         MlflowException: The store can't be used.
         PipelineError: The experiment was deleted.
     """
-    uri, database = store_uri(tracking), local_database(tracking)
-    mlflow.set_tracking_uri(uri)
-    # Creating a client opens the database, and processes that open a new database at the same time damage it.
+    database = local_database(tracking)
     with store_lock(tracking):
-        if database and database.exists():
-            follow_moved_artifacts(database)
-        client = mlflow.MlflowClient(uri)
+        client = _client(tracking)
         experiment = client.get_experiment_by_name(tracking.experiment)
         if experiment is None:
             artifacts = artifact_folder(database).as_uri() if database else None
@@ -60,6 +59,37 @@ def connect(tracking: TrackingConfig) -> tuple[mlflow.MlflowClient, str]:
             f"tracking.experiment: {tracking.experiment!r} was deleted in MLflow; restore it there, or choose another name"
         )
     return client, experiment.experiment_id
+
+
+def _client(tracking: TrackingConfig) -> mlflow.MlflowClient:
+    """Return a client of the store, which creates a database that does not exist.
+
+    Call it with the store's lock, since processes that open a new database at the same time damage it.
+    """
+    uri, database = store_uri(tracking), local_database(tracking)
+    mlflow.set_tracking_uri(uri)
+    if database and database.exists():
+        follow_moved_artifacts(database)
+    return mlflow.MlflowClient(uri)
+
+
+def _read(tracking: TrackingConfig, address: str, read: Callable[[mlflow.MlflowClient], T]) -> T:
+    """Read a model from the store, in which nothing is created.
+
+    Raises:
+        PipelineError: The store can't be used, or has no such model.
+    """
+    database = local_database(tracking)
+    try:
+        if database and not database.exists():
+            raise FileNotFoundError("it does not exist")
+        with store_lock(tracking):
+            client = _client(tracking)
+        return read(client)
+    except (MlflowException, OSError) as error:
+        raise PipelineError(
+            f"{address}: {mask_secrets(store_uri(tracking))} has no such model ({mask_secrets(error)})"
+        ) from error
 
 
 def store_lock(tracking: TrackingConfig) -> FileLock:
@@ -148,13 +178,18 @@ def logged_model(tracking: TrackingConfig, address: str) -> Path:
     Raises:
         PipelineError: The store can't be used, or has no such model.
     """
-    try:
-        connect(tracking)
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=address))
-    except (MlflowException, OSError) as error:
-        raise PipelineError(
-            f"{address}: {mask_secrets(store_uri(tracking))} has no such model ({mask_secrets(error)})"
-        ) from error
+    return _read(tracking, address, lambda _: Path(mlflow.artifacts.download_artifacts(artifact_uri=address)))
+
+
+def version_of(tracking: TrackingConfig, name: str, alias: str) -> str:
+    """Return the number of the version of a registered model that has an alias.
+
+    Raises:
+        PipelineError: The store can't be used, or has no such model or alias.
+    """
+    return _read(
+        tracking, f"models:/{name}@{alias}", lambda client: str(client.get_model_version_by_alias(name, alias).version)
+    )
 
 
 def unusable(tracking: TrackingConfig, error: Exception) -> PipelineError:

@@ -11,7 +11,6 @@ from pipeline.config.image import Decoding
 from pipeline.deployment.classifier import load
 from pipeline.deployment.demo import predict_upload
 from pipeline.deployment.exports.parity import decode_files
-from pipeline.deployment.find_model import ModelReference
 from pipeline.deployment.predictions import predict
 from pipeline.deployment.serving import ServedClassifier
 from pipeline.inputs.decoding import pixels
@@ -19,6 +18,7 @@ from pipeline.inputs.images import DecodedImages
 from pipeline.inputs.manifest import read_manifest
 from pipeline.models.description import read_decoding
 from pipeline.storage.cache import Cache
+from pipeline.tracking.classifier_files import ModelReference
 from tests.support.experiments import run_stages
 from tests.support.images import COLOURS, draw
 from tests.support.png import encode

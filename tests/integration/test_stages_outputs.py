@@ -14,7 +14,6 @@ import pytest
 from pipeline.config import PHASES
 from pipeline.config.image import Decoding
 from pipeline.deployment.classifier import load
-from pipeline.deployment.find_model import Calibration, ModelReference
 from pipeline.evaluation.phase_result import predict
 from pipeline.evaluation.tables import summarise
 from pipeline.inputs.decoding import pixels
@@ -26,6 +25,7 @@ from pipeline.models.saving import load_classifier
 from pipeline.stages import STAGES
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import files_below, read_json
+from pipeline.tracking.classifier_files import Calibration, ModelReference
 from pipeline.training.features import training_data
 from pipeline.training.temperature import at_temperature
 from tests.support.experiments import declared_outputs, folders, recomputed, run_stages, with_overrides

@@ -18,11 +18,11 @@ from pipeline.data.class_names import canonical
 from pipeline.data.sources import image_folder, list_images
 from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.exports.formats import Exported, Format, Predictor
-from pipeline.deployment.find_model import ModelReference, run_of
 from pipeline.deployment.predictions import expand_paths
 from pipeline.inputs.decoding import SAFE_PIXELS, UndecodableError, pixels
 from pipeline.system.errors import PipelineError
 from pipeline.system.machine import on_all_cores
+from pipeline.tracking.classifier_files import ModelReference, run_of
 
 MIN_IMAGES = 64
 _SEED = 0

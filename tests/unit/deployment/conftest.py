@@ -12,11 +12,12 @@ from pipeline.config.compose import composed, configuration
 from pipeline.config.image import Decoding
 from pipeline.config.validate import check
 from pipeline.deployment.classifier import Classifier, load
-from pipeline.deployment.find_model import ModelReference, find_model
+from pipeline.deployment.find_model import find_model
 from pipeline.deployment.predictions import predict
 from pipeline.inputs.decoding import pixels
 from pipeline.models.classifier import build_classifier
 from pipeline.models.saving import save_classifier
+from pipeline.tracking.classifier_files import ModelReference
 from pipeline.tracking.logged_model import log_model
 from tests.support.images import COLOURS
 

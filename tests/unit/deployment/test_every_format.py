@@ -7,8 +7,8 @@ import pytest
 from pipeline.config.compose import GROUPS
 from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.exports.formats import FORMATS
-from pipeline.deployment.find_model import Calibration
 from pipeline.models.classifier import build_classifier
+from pipeline.tracking.classifier_files import Calibration
 from tests.support.backbones import small, trained_looking
 
 # Converters take seconds to minutes.

@@ -16,9 +16,9 @@ from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.exports.export import RESULT, export_classifier
 from pipeline.deployment.exports.formats import FORMATS
 from pipeline.deployment.exports.parity import Sample, check_parity, compare, folder_sample
-from pipeline.deployment.find_model import Calibration, ModelReference, run_of
 from pipeline.storage.files import read_json, write_json
 from pipeline.system.errors import PipelineError
+from pipeline.tracking.classifier_files import Calibration, ModelReference, run_of
 from tests.support.images import write_images
 from tests.support.in_process import call
 

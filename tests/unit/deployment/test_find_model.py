@@ -4,9 +4,10 @@ import argparse
 
 import pytest
 
-from pipeline.deployment.find_model import ModelReference, announce
+from pipeline.deployment.find_model import announce
 from pipeline.predict import predict
 from pipeline.system.errors import PipelineError
+from pipeline.tracking.classifier_files import ModelReference
 
 
 def test_a_classifier_that_was_not_named_is_announced_with_its_classes(capsys, tmp_path, monkeypatch):

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from pipeline.config.compose import CONF
-from pipeline.models.classifier import build_preprocessing
 from pipeline.models.efficientnet_lite import LITE
+from pipeline.models.preprocessing import build_preprocessing
 
 BACKBONES = {file.stem: yaml.safe_load(file.read_text()) for file in sorted((CONF / "backbone").glob("*.yaml"))}
 # Networks that Keras does not have.
