@@ -42,6 +42,7 @@ NOT_RUN = {
     ("mlflow.md", "make ui"): _SERVES,
     ("deployment.md", "model = mlflow"): "needs a run's id; test_serving.py asks a model each way",
     ("mlflow.md", "import mlflow"): "needs a run's id; test_serving.py asks a model each way",
+    ("recipes.md", "cp -r new/lily"): "needs a registered model; test_own_model.py starts from a run",
     ("python.md", "import sys"): "names a folder that is not here",
     ("sweeps.md", 'pip install ".[optuna]"'): _NETWORK,
     ("teams.md", "dvc add data/flowers"): _TEAM,

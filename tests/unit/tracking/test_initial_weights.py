@@ -102,5 +102,5 @@ def test_a_model_of_another_backbone_is_answered_before_any_job(with_weights, st
     wrong = configure(
         f"backbone.weights=runs:/{store.runs[0]}", f"tracking.uri={store.uri}", "backbone=efficientnet_lite0"
     )
-    with pytest.raises(PipelineError, match="mobilenet in .* has other layers than backbone=efficientnet_lite0"):
+    with pytest.raises(PipelineError, match=r"mobilenet in .* has other layers than backbone=efficientnet_lite0"):
         check_networks([good, wrong])
