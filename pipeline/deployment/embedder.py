@@ -15,6 +15,7 @@ from pipeline.models.parts import FrozenPart
 from pipeline.models.precision import frozen_arithmetic
 from pipeline.models.saving import load_classifier
 from pipeline.stages.settings import Places
+from pipeline.tracking.initial_weights import with_weights_file
 from pipeline.training.cross_validation import chunks
 from pipeline.training.features import open_images
 from pipeline.training.hardware import set_up
@@ -51,7 +52,7 @@ class Embedder:
         """
         _set_up(config)
         plain = replace(config.train, hidden_units=0)
-        model = build_classifier(config.backbone, plain, config.image_size, 2)
+        model = build_classifier(with_weights_file(config).backbone, plain, config.image_size, 2)
         return cls(model, config, Decoding.of(config.image_size, config.image))
 
     @classmethod

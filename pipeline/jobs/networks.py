@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -23,7 +23,7 @@ from pipeline.system.errors import PipelineError
 from pipeline.system.noise import tensorflow_import
 from pipeline.system.paths import CODE, resolve
 from pipeline.system.terminal import waiting
-from pipeline.tracking.initial_weights import weights_source
+from pipeline.tracking.initial_weights import with_weights_file
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def check_networks(configs: Sequence[Config], *, job_follows: bool = False) -> N
     Raises:
         PipelineError: Weights are not available, or a network has no such layer; the error lists all problems.
     """
-    configs = [_with_file(config) for config in configs]
+    configs = [with_weights_file(config) for config in configs]
     unchecked = {key: config for config in configs if _may_fail(config) and not _known(key := _key(config), config)}
     if not unchecked:
         return
@@ -63,12 +63,6 @@ def check_networks(configs: Sequence[Config], *, job_follows: bool = False) -> N
     }
     if found:
         raise PipelineError("\n\n".join(sorted(found)))
-
-
-def _with_file(config: Config) -> Config:
-    """Return a configuration that names the file of its initial weights by path, for a process without the store."""
-    source = weights_source(config)
-    return replace(config, backbone=replace(config.backbone, weights=str(source.file))) if source else config
 
 
 def _names(configs: Any) -> set[str]:

@@ -1,6 +1,7 @@
 """The file with a backbone's initial weights, which may be a trained model in MLflow or in a job's folder."""
 
 import re
+from dataclasses import replace
 
 from pipeline.config import ADDRESSES, Config, TrackingConfig
 from pipeline.storage.digests import file_digests
@@ -38,6 +39,12 @@ def weights_source(config: Config) -> ModelReference | None:
     if not found.file.is_file():
         raise PipelineError(f"backbone.weights: {found.file} does not exist; run that job again, or name another model")
     return found
+
+
+def with_weights_file(config: Config) -> Config:
+    """Return a configuration that names the file of its initial weights by path, for code that uses no store."""
+    source = weights_source(config)
+    return replace(config, backbone=replace(config.backbone, weights=str(source.file))) if source else config
 
 
 def weights_digest(config: Config, *, remember: bool = True) -> str | None:

@@ -82,7 +82,7 @@ def _read(tracking: TrackingConfig, address: str, read: Callable[[mlflow.MlflowC
     database = local_database(tracking)
     try:
         if database and not database.exists():
-            raise FileNotFoundError("it does not exist")
+            raise FileNotFoundError("the database does not exist")
         with store_lock(tracking):
             client = _client(tracking)
         return read(client)
