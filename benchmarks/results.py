@@ -44,7 +44,8 @@ cell has a fixed number of images.
   by the same function.
 - extraction: features of the frozen backbone, from pixels in memory, against `model(x)`, compiled, on a batch in the
   GPU's memory.
-- training: all layers, BatchNormalization frozen, against Keras's `fit` of the same network.
+- training: all layers, BatchNormalization frozen, against Keras's `fit` of the same network. Waiting for input is the
+  fraction of its steps' time in which their batch was not loaded yet; on a GPU it is the most that they can have waited.
 - The bare side has the same precision by Keras's global dtype policy.
 - experiment: the default experiment in a process of its own, with an empty cache. "The same again" is compared with the
   first run, whose seconds stand on the left.

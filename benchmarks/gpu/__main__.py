@@ -66,6 +66,8 @@ def _row(result: Json) -> Row:
     notes = [f"{result['rate']:,.0f} images/s", f"{result['memory'] / 2**30:.1f} GiB", f"first {result['first']:.1f} s"]
     if result["peak"] is not None:
         notes.insert(1, f"{result['peak']:.0%} of the card's peak")
+    if result["waiting"] is not None:
+        notes.append(f"waiting for input {result['waiting']:.0%}")
     return row(recipe=result["recipe"], pipeline=result["pipeline"], note=", ".join(notes))
 
 

@@ -19,6 +19,7 @@ from pipeline.models.graph import count_macs
 from pipeline.models.parts import FrozenBelow, parts_for_feature_extraction, parts_for_finetuning
 from pipeline.training.features import TrainingData, computed
 from pipeline.training.fit import PhaseFit, compile_network
+from pipeline.training.input_wait import InputWait, TimedInputs
 from pipeline.training.optimizers import Rates
 
 _CLASSES = 10
@@ -86,7 +87,9 @@ def measure_training(cell: Cell, config: Config) -> Measured:
     model = build_classifier(config.backbone, config.train, cell.image_size, _CLASSES)
     macs = _PASSES * count_macs(model.get_layer(BACKBONE))
     parts = parts_for_finetuning(model, 0, freeze_batch_norm=True, precision=config.hardware.precision)
-    inputs, steps = MadeInputs(cell.images, cell.image_size), cell.images // cell.batch
+    made, steps = MadeInputs(cell.images, cell.image_size), cell.images // cell.batch
+    inputs = TimedInputs(made)
+    wait = InputWait(inputs)
     labels = Labels(np.arange(cell.images) % _CLASSES, _CLASSES)
     network = FrozenBelow(parts.frozen, parts.trainable)
     # Compiling needs no data.
@@ -96,9 +99,11 @@ def measure_training(cell: Cell, config: Config) -> Measured:
         compile_network(network, task, Rates(config.finetune, steps), jit=cell.xla)
         plan, epochs = shuffled(cell.images, 1, config.seed), range(1 + ROUNDS)
         training = batches(inputs, plan, cell.batch, epochs=epochs, labels=labels)
-        network.fit(training, steps_per_epoch=steps, epochs=len(epochs), callbacks=[timer], shuffle=False, verbose=0)
-    bare = _bare_training(cell, config, parts.arithmetic.policy, inputs.images) if cell.bare else []
-    return Measured(timer.seconds[0], timer.seconds[1:], bare, steps * cell.batch, macs)
+        network.fit(
+            training, steps_per_epoch=steps, epochs=len(epochs), callbacks=[timer, wait], shuffle=False, verbose=0
+        )
+    bare = _bare_training(cell, config, parts.arithmetic.policy, made.images) if cell.bare else []
+    return Measured(timer.seconds[0], timer.seconds[1:], bare, steps * cell.batch, macs, wait.fraction)
 
 
 def _bare_training(cell: Cell, config: Config, policy: str, images: np.ndarray) -> list[float]:

@@ -21,6 +21,8 @@ class Measured:
     """Number of images in a round."""
     macs: float = 0
     """Multiply-adds for each image."""
+    waiting: float | None = None
+    """Fraction of the steps' time in which they waited for their batches, 0 to 1; None if it was not measured."""
 
 
 def rounds(work: Callable[[], object]) -> tuple[float, list[float]]:

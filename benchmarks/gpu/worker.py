@@ -44,6 +44,7 @@ def measure(cell: Cell) -> Json:
         "first": found.first,
         "rate": rate,
         "memory": used,
+        "waiting": found.waiting,
         "peak": fraction_of_peak(describe_environment()["devices"], cell.precision, rate * found.macs) if gpu else None,
     }
 

@@ -190,7 +190,8 @@ def places_of(config: Config, made_by: str = "", *, with_weights: bool = True) -
     """
     source = weights_source(config) if with_weights else None
     cache = Cache(resolve(config.cache_folder), made_by)
-    return Places(image_folder(config.dataset), table_file(config.dataset), source and source.file, cache)
+    weights = source.file if source else None
+    return Places(image_folder(config.dataset), table_file(config.dataset), weights, cache)
 
 
 def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, saved: Path | None) -> None:

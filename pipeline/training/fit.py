@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keras
@@ -24,6 +24,7 @@ from pipeline.training.class_weights import class_weights
 from pipeline.training.enough_memory import enough_memory
 from pipeline.training.features import TrainingData
 from pipeline.training.first_step import first_step_limit
+from pipeline.training.input_wait import InputWait, TimedInputs
 from pipeline.training.optimizers import Rates, make_optimizer
 
 log = logging.getLogger(__name__)
@@ -135,9 +136,11 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
         labels = Labels(data.labels[data.validation_indices], len(data.classes))
         validating = batches(validation, in_order(len(validation)), batch_size, labels=labels)
         first_step = first_step_limit(context.hardware.first_step_minutes, context.strategy)
+        timed = TimedInputs(inputs.training)
+        wait = InputWait(timed)
         with enough_memory(phase), first_step as limit:
             network.fit(
-                training_batches(inputs, task, context, epochs[done:] or epochs[-1:]),
+                training_batches(replace(inputs, training=timed), task, context, epochs[done:] or epochs[-1:]),
                 steps_per_epoch=steps,
                 validation_data=validating,
                 epochs=phase.epochs,
@@ -145,6 +148,7 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
                 class_weight=weights,
                 # The order of the callbacks matters: an epoch is recorded, compared, saved, and then reported.
                 callbacks=[
+                    wait,
                     EpochSeeds(context.seed, epochs.start),
                     recorder,
                     stopping,
@@ -158,6 +162,8 @@ def fit_phase(task: PhaseFit, context: FitContext) -> Fitted:
     rows = recorder.rows
     kept = rows[stopping.best_epoch] if phase.restore_best else rows[-1]
     _log_kept(kept, phase)
+    if wait.fraction is not None:
+        log.info("training steps waited for images or features in %.0f %% of their time", 100 * wait.fraction)
     return Fitted(rows, kept, rates.of(len(rows) * steps), network, validating)
 
 
