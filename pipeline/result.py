@@ -2,13 +2,13 @@
 
 from pipeline.jobs.ending import result_lines
 from pipeline.stages.settings import OUTPUTS, read_config
-from pipeline.system.cli import run_command
+from pipeline.system.cli import run_without_arguments
 
 
 def result() -> None:
-    """Print the test accuracy in outputs/, and where to read on."""
+    """Print the test accuracy of the last `dvc repro`, with its interval, and where the model and the report are."""
     print("", *result_lines(OUTPUTS, read_config().evaluate.confidence), sep="\n")
 
 
 if __name__ == "__main__":
-    run_command(result)
+    run_without_arguments("result", result)

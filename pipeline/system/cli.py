@@ -1,6 +1,7 @@
 """Helpers of the command-line programs: common arguments, and errors shown as a message instead of a traceback."""
 
 import argparse
+import inspect
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -35,6 +36,20 @@ def run_command(command: Callable[..., Result], *args: object) -> Result:
     # This line is also reached if a callback in a library has suppressed the KeyboardInterrupt.
     print("\nInterrupted", file=sys.stderr)
     sys.exit(130)
+
+
+def run_without_arguments(name: str, command: Callable[[], None]) -> None:
+    """Call a command of `dvc.yaml` or of the Makefile, which takes no arguments; `--help` shows its docstring.
+
+    Args:
+        name: Name of the module, as in `python -m pipeline.<name>`.
+        command: Function to call.
+    """
+    summary = inspect.cleandoc(command.__doc__ or "")
+    argparse.ArgumentParser(
+        f"python -m pipeline.{name}", description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    run_command(command)
 
 
 def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,14 @@ def test_numbers_of_options_say_their_range():
             argparse.ArgumentTypeError, match=f"invalid value '{given}'; expected an integer from 1 to 9"
         ):
             whole_number(1, 9)(given)
+
+
+@pytest.mark.parametrize("name", ["configure", "watch", "result"])
+def test_commands_of_dvc_and_make_explain_themselves_and_refuse_arguments(name):
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", f"pipeline.{name}", *words], capture_output=True, text=True)
+
+    assert run("--help").stdout.startswith(f"usage: python -m pipeline.{name} [-h]\n\n")
+    wrong = run("seed=1")
+    assert wrong.returncode == 2
+    assert "unrecognized arguments: seed=1" in wrong.stderr
