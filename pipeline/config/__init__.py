@@ -44,6 +44,9 @@ class EvaluateConfig:
     gallery: int = at_least(0)
     """Number of images in each gallery of the report: the most confident errors, and the least confident correct
     predictions. Each gets a heat map, which takes time. Useful: 0 to 48."""
+    map_images: int = at_least(0)
+    """Largest number of test images on the report's map, on which similar images are close; 0: no map. More take
+    longer: 1,000 a few seconds. Useful: 500 to 3,000."""
     tta: str = one_of("none", "flip", "crops", "flip_crops")
     """Test-time augmentation: mean over the image and its mirror image (flip), over the image and five crops (crops),
     or over these six and their mirror images (flip_crops). It often adds a little accuracy, for 2, 6 or 12 times the

@@ -52,6 +52,10 @@ class Evaluation:
     """
     cells: tuple[int, int]
     """Rows and columns of the feature maps that heat maps are computed from."""
+    mapped: pd.DataFrame
+    """Test images on the map: path, label and prediction."""
+    vectors: np.ndarray
+    """Their vectors, float32 [n, d]."""
     digests: dict[str, str]
     """sha256 of the images and labels, for training (with validation) and test."""
     differences: Json
@@ -71,6 +75,7 @@ class Evaluation:
         folder = inputs / "evaluate"
         metrics = read_json(folder / "metrics.json")
         tables = {name: read_table(folder / f"{name}.csv") for name in ("per_class", "confusion", "reliability")}
+        mapped, vectors = _vectors(folder, manifest)
         best = {name: tables[name][tables[name]["phase"] == metrics["best"]] for name in ("per_class", "confusion")}
         return cls(
             experiment=experiment,
@@ -84,6 +89,8 @@ class Evaluation:
             corruptions=read_table(folder / "corruptions.csv"),
             gallery=_gallery(folder),
             cells=_cells(folder),
+            mapped=mapped,
+            vectors=vectors,
             digests={
                 "training": images_digest(manifest.split("train", "validation")),
                 "test": images_digest(manifest.split("test")),
@@ -128,3 +135,10 @@ def _cells(folder: Path) -> tuple[int, int]:
     with np.load(folder / "gallery.npz") as arrays:
         rows, columns = arrays["cells"].tolist()
     return rows, columns
+
+
+def _vectors(folder: Path, manifest: Manifest) -> tuple[pd.DataFrame, np.ndarray]:
+    with np.load(folder / "vectors.npz") as arrays:
+        indices, predicted, vectors = arrays["indices"], arrays["predicted"], arrays["vectors"]
+    rows = manifest.split("test").iloc[indices]
+    return rows[["path", "label"]].assign(prediction=np.asarray(manifest.classes, object)[predicted]), vectors

@@ -13,6 +13,7 @@ from pipeline.evaluation.metrics import METRICS, Estimate, stored_name
 from pipeline.reports.evaluation import Evaluation
 from pipeline.reports.evaluation_charts import curve_charts, reliability_charts
 from pipeline.reports.evaluation_tables import class_table, confusion_matrix, corruption_table, top_confusions
+from pipeline.reports.image_map import image_map
 from pipeline.storage.files import Json, text_sha256
 from pipeline.visuals.pages import data_uri, heat_scale, p_value, write_page
 from pipeline.visuals.style import Chart
@@ -55,6 +56,7 @@ def write_report(file: Path, evaluation: Evaluation, training: list[Chart]) -> N
         training=training,
         curves=curve_charts(evaluation.curves, auc) if auc else [],
         reliability=reliability_charts(evaluation.reliability, figures["calibration"]),
+        mapped=image_map(evaluation.mapped, evaluation.vectors, evaluation.classes),
         matrix=confusion_matrix(evaluation.confusion, evaluation.classes),
         confusions=top_confusions(evaluation.confusion, evaluation.classes),
         by_class=class_table(evaluation.per_class),

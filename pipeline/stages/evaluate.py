@@ -16,6 +16,7 @@ from pipeline.evaluation.metrics import prior_adjusted_accuracy
 from pipeline.evaluation.phase_model import PhaseModel
 from pipeline.evaluation.phase_result import PhaseResult, TestSet, check_saved_model, evaluate_phase
 from pipeline.evaluation.significance import compare_hits
+from pipeline.evaluation.vectors import image_vectors
 from pipeline.inputs.augmentation import fixed_views
 from pipeline.inputs.manifest import class_indices, read_manifest
 from pipeline.models.parts import FrozenBelow
@@ -80,7 +81,9 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
         table.to_csv(out / f"{name}.csv", index=False)
     shown, arrays = tables.gallery(results[best], test, evaluate.gallery)
     shown.to_csv(out / "gallery.csv", index=False)
+    vectors = image_vectors(results[best], test, evaluate.map_images, seed)
     np.savez_compressed(out / "gallery.npz", **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(out / "vectors.npz", **vectors)  # type: ignore[arg-type]
     _log_metrics(metrics)
     return describe_environment()
 

@@ -28,7 +28,7 @@ from pipeline.tracking.tags import with_stage
 
 # Files of stages that are logged in another form, or are of no use to readers.
 _NOT_ARTIFACTS = {"model.keras", "manifest.parquet", "run.json", "speed.json", "summary.md"}
-_NOT_ARTIFACTS |= {"headline.json", "predicted_classes.csv", "augmentation.npz", "gallery.npz"}
+_NOT_ARTIFACTS |= {"headline.json", "predicted_classes.csv", "augmentation.npz", "gallery.npz", "vectors.npz"}
 
 
 class StageLog:

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlencode, urlsplit
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.spatial.distance import pdist
 
 from pipeline.config import PHASES
 from pipeline.config.image import Decoding
@@ -19,6 +21,7 @@ from pipeline.evaluation.tables import summarise
 from pipeline.inputs.decoding import pixels
 from pipeline.inputs.manifest import class_indices, read_manifest
 from pipeline.jobs.stage import places_of
+from pipeline.models.classifier import POOLING
 from pipeline.models.freezing import all_layers
 from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
 from pipeline.models.saving import load_classifier
@@ -38,7 +41,7 @@ FILES = {
     "finetune": {"model.keras", "history.csv", "rates.csv", "metrics.json", "augmentation.npz", "run.json"},
     "evaluate": {
         "metrics.json", "headline.json", "predictions.parquet", "per_class.csv", "confusion.csv", "predicted_classes.csv", "reliability.csv",
-        "curves.csv", "corruptions.csv", "gallery.csv", "gallery.npz", "calibration.json", "speed.json", "run.json",
+        "curves.csv", "corruptions.csv", "gallery.csv", "gallery.npz", "vectors.npz", "calibration.json", "speed.json", "run.json",
     },
     "report": {"report.html", "summary.md", "duplicates.html", "label_issues.html", "data.html", "run.json"},
 }  # fmt: skip
@@ -146,7 +149,30 @@ def test_the_report_is_one_file_that_loads_nothing_and_shows_the_result(experime
     assert page.count('class="chart"') >= 4
     assert "python -m pipeline dataset=folder dataset.path=..." in page
     predictions = pd.read_parquet(experiment.root / "evaluate" / "predictions.parquet")
-    assert sum(path in page for path in predictions["path"]) == min(12, experiment.config.evaluate.gallery)
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page, re.DOTALL)
+    shown = [path for path in predictions["path"] if any(path in caption for caption in captions)]
+    assert len(shown) == min(12, experiment.config.evaluate.gallery)
+    titles = [html.unescape(title) for title in re.findall(r"<circle[^>]*><title>(.*?)</title>", page)]
+    wrong = predictions["label"] != predictions["prediction"]
+    expected = predictions["path"] + ": " + predictions["label"]
+    expected += (", predicted " + predictions["prediction"]).where(wrong, "")
+    assert sorted(titles) == sorted(expected)
+
+
+def test_the_map_has_the_features_that_the_head_classifies(experiment):
+    best = experiment.json("evaluate", "metrics.json")["best"]
+    model, classes = load_classifier(experiment.root / best / "model.keras")
+    with np.load(experiment.root / "evaluate" / "vectors.npz") as arrays:
+        indices, predicted, vectors = arrays["indices"], arrays["predicted"], arrays["vectors"]
+    predictions = pd.read_parquet(experiment.root / "evaluate" / "predictions.parquet")
+    assert indices.tolist() == list(range(len(predictions)))
+    assert [classes[each] for each in predicted] == predictions["prediction"].tolist()
+    # Principal components keep the distances between images, as far as their number suffices.
+    pooled = keras.Model(model.inputs, model.get_layer(POOLING).output)
+    decoding = Decoding.of(32, experiment.config.image)
+    files = [Path(experiment.config.dataset.path, path) for path in predictions["path"]]
+    features = pooled.predict(np.stack([pixels(file.read_bytes(), decoding) for file in files]), verbose=0)
+    assert pdist(vectors) == pytest.approx(pdist(features), rel=0.1, abs=0.05 * pdist(features).max())
 
 
 def test_the_index_links_every_file_the_images_and_the_run(experiment, images):
