@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +15,7 @@ from pipeline.inputs.augmentation import Augmentation, Mixing
 from pipeline.inputs.images import DecodedImages
 from pipeline.storage.shards import Rows, aligned_empty
 
-# Number of batches that are loaded in advance.
+# Number of batches that are loaded at once, and of those that wait for their use.
 _AHEAD = 4
 _OPTIONS = tf.data.Options()
 # The autotuning thread can delay the end of an iterator: by 17 seconds after 30 seconds of training (TensorFlow 2.21).
@@ -182,6 +185,42 @@ def in_order(count: int) -> Plan:
     return lambda _epoch: (np.arange(count), np.zeros(count, np.int64))
 
 
+class _ReadAhead:
+    """Batches by their position over all epochs, of which the following ones are loaded in threads meanwhile.
+
+    TensorFlow calls Python functions of a data set one after the other if operations have to be deterministic. Here the
+    order of loading has no effect: a batch depends on its position alone.
+    """
+
+    def __init__(self, inputs: Inputs, plan: Plan, batch_size: int, epochs: range):
+        """Take the same arguments as `batches`."""
+        self.steps = math.ceil(len(inputs) / batch_size)
+        """Number of batches in an epoch."""
+        self._inputs, self._batch_size, self._epochs = inputs, batch_size, epochs
+        self._order = lru_cache(maxsize=2)(plan)
+        self._threads = ThreadPoolExecutor(_AHEAD, "batches")
+        self._loading: dict[int, Future[np.ndarray]] = {}
+        self._lock = Lock()
+
+    def take(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the batch at a position, int64 [], as inputs, [b, ...], and indices of the images, int64 [b]."""
+        first, end = int(position), len(self._epochs) * self.steps
+        with self._lock:
+            for following in range(first, min(first + _AHEAD, end)):
+                if following not in self._loading:
+                    self._loading[following] = self._threads.submit(self._inputs.take, *self._part(following))
+            indices, _ = self._part(first)
+            loading = self._loading.pop(first)
+        return loading.result(), indices.astype(np.int64)
+
+    def _part(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the indices and variants of the inputs at a position, int [b] each."""
+        epoch, number = divmod(position, self.steps)
+        part = slice(number * self._batch_size, (number + 1) * self._batch_size)
+        indices, variants = self._order(self._epochs[epoch])
+        return indices[part], variants[part]
+
+
 def batches(
     inputs: Inputs, plan: Plan, batch_size: int, *, epochs: range = range(1), labels: Labels | None = None
 ) -> tf.data.Dataset:
@@ -197,23 +236,15 @@ def batches(
     Returns:
         Data set of inputs, [b, ...], or of pairs of inputs and labels, float32 [b, classes].
     """
+    ahead = _ReadAhead(inputs, plan, batch_size, epochs)
 
-    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        pairs = tf.numpy_function(
-            lambda number: np.stack(plan(int(number)), axis=1).astype(np.int64), [epoch], tf.int64, stateful=False
-        )
-        parts = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(pairs, (None, 2))).batch(batch_size)
-        return tf.data.Dataset.zip(tf.data.Dataset.from_tensors(epoch).repeat(), parts.enumerate())
+    def load(position: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        kinds = (tf.as_dtype(inputs.dtype), tf.int64)
+        batch, indices = tf.numpy_function(ahead.take, [position], kinds, stateful=False)
+        batch, indices = tf.ensure_shape(batch, (None, *inputs.shape)), tf.ensure_shape(indices, (None,))
+        if not labels:
+            return batch
+        return labels.attach(batch, indices, epochs.start + position // ahead.steps, position % ahead.steps)
 
-    def load(epoch: tf.Tensor, numbered: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
-        number, pairs = numbered
-        indices, variants = pairs[:, 0], pairs[:, 1]
-        batch = tf.numpy_function(inputs.take, [indices, variants], tf.as_dtype(inputs.dtype), stateful=False)
-        batch = tf.ensure_shape(batch, (None, *inputs.shape))
-        return labels.attach(batch, indices, epoch, number) if labels else batch
-
-    planned = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)
-    loaded = planned.map(load, num_parallel_calls=_AHEAD, deterministic=True)
-    # Without a known length, Keras would warn that the data set ended too early.
-    sized = tf.data.experimental.assert_cardinality(len(epochs) * math.ceil(len(inputs) / batch_size))
-    return loaded.apply(sized).prefetch(_AHEAD).with_options(_OPTIONS)
+    positions = tf.data.Dataset.range(len(epochs) * ahead.steps)
+    return positions.map(load).prefetch(_AHEAD).with_options(_OPTIONS)

@@ -1,10 +1,12 @@
 """Which images come when, in which variant: a function of seed and epoch."""
 
 import hashlib
+import threading
 
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from pipeline.config import AugmentConfig
 from pipeline.config.image import Decoding
@@ -155,3 +157,43 @@ def test_balanced_epochs_are_a_function_of_the_seed_and_differ():
     assert not np.array_equal(plan(3)[0], balanced(UNEQUAL, 1, 2)(3)[0])
     seen = np.unique(np.concatenate([plan(epoch)[0] for epoch in range(20)]))
     assert len(seen) == 100
+
+
+class Together:
+    """Inputs of which a batch is loaded only while another one is."""
+
+    shape, dtype = (1,), np.dtype(np.int64)
+
+    def __init__(self):
+        self._two = threading.Barrier(2, timeout=60)
+
+    def __len__(self) -> int:
+        return 8
+
+    def take(self, indices: np.ndarray, variants: np.ndarray) -> np.ndarray:
+        self._two.wait()
+        return indices[:, None].astype(np.int64)
+
+
+def test_batches_are_loaded_at_the_same_time_and_come_in_order():
+    tf.config.experimental.enable_op_determinism()
+    loaded = batches(Together(), in_order(8), 2, epochs=range(2)).as_numpy_iterator()
+    assert np.concatenate(list(loaded)).ravel().tolist() == [*range(8), *range(8)]
+
+
+def test_an_iteration_that_was_given_up_does_not_change_the_next():
+    data = batches(Together(), in_order(8), 2)
+    assert next(data.as_numpy_iterator()).ravel().tolist() == [0, 1]
+    assert np.concatenate(list(data.as_numpy_iterator())).ravel().tolist() == list(range(8))
+
+
+class Gone(Together):
+    """Inputs that can't be loaded."""
+
+    def take(self, indices: np.ndarray, variants: np.ndarray) -> np.ndarray:
+        raise PipelineError("red/000.png can't be read any more")
+
+
+def test_an_error_of_a_thread_is_raised_where_its_batch_is_used():
+    with pytest.raises(tf.errors.OpError, match=r"red/000\.png can't be read any more"):
+        next(batches(Gone(), in_order(8), 2).as_numpy_iterator())
