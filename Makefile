@@ -84,7 +84,7 @@ bench: $(VENV)/.installed-$(LOCK)
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
 	uv pip compile pyproject.toml --extra gpu --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements-gpu.lock
-	uv pip compile pyproject.toml --extra dev --extra export --extra optuna --extra parallel --extra postgresql --extra ray --extra slurm --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements-dev.lock
+	uv pip compile pyproject.toml --extra dev --extra export --extra hub --extra optuna --extra parallel --extra postgresql --extra ray --extra slurm --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements-dev.lock
 
 # Scripts in bin/ name the folder that they were installed in. An environment that was moved, or is half-made, is made anew.
 ifeq ($(shell grep -sF "$(CURDIR)/$(VENV)/bin/python" $(VENV)/bin/pip),)

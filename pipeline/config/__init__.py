@@ -209,6 +209,5 @@ def experiment_settings(config: Config) -> Json:
     settings = {name: value for name, value in asdict(config).items() if name in _EXPERIMENT}
     # Images and weights files are identified by their digests, not by their paths.
     del settings["dataset"]["path"]
-    if config.backbone.has_weights_file:
-        settings["backbone"]["weights"] = "file"
+    settings["backbone"] = asdict(config.backbone.without_paths())
     return settings

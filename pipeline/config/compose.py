@@ -32,7 +32,8 @@ GROUPS = {
 
 # Keys and groups that decide which network is trained, and from which layer on.
 _NETWORK = {
-    *("experiment", "backbone", "backbone.weights", "backbone.constructor", "image_size"),
+    *("experiment", "backbone", "backbone.weights", "backbone.constructor", "backbone.preset", "backbone.pooling"),
+    "image_size",
     *("finetune", "finetune.unfreeze", "finetune.phases", "finetune.rate_factors"),
 }
 # Number of options that an error names; conf/ has more backbones.

@@ -37,6 +37,8 @@ def differences(config: Config) -> Json:
     changed = {key: value for key, value in flat(settings).items() if key not in own or own[key] != value}
     if config.backbone.has_weights_file:
         changed["backbone.weights"] = "..."
+    if config.backbone.has_preset_folder:
+        changed["backbone.preset"] = "..."
     return chosen | ({"dataset.path": "..."} if config.dataset.path else {}) | changed
 
 

@@ -1,6 +1,6 @@
 """Sections of the configuration about the network, the training phases and the hardware."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.config.limits import (
@@ -22,6 +22,11 @@ OPTIMIZERS = (
 )  # fmt: skip
 ADDRESSES = ("runs:/", "models:/")
 """Beginnings of addresses of models in MLflow."""
+WEIGHTS = ("imagenet", "preset", "random")
+"""Values of `backbone.weights` that name no file."""
+PREPROCESSING_KINDS = ("caffe", "tf", "torch", "lite", "clip", "none")
+HUB = "hub"
+"""Constructor of the backbones that are KerasHub's presets."""
 
 
 @dataclass(kw_only=True)
@@ -31,15 +36,21 @@ class BackboneConfig:
     name: str
     """Name of the chosen file in `conf/backbone/`; results and comparisons show it."""
     constructor: str
-    """Function that builds the network, from `keras.applications` or `pipeline.models`. To use another network, write a
-    file in `conf/backbone/` for it."""
-    preprocessing: str = one_of("caffe", "tf", "torch", "lite", "none")
+    """Function that builds the network, from `keras.applications` or `pipeline.models`; hub for a preset of KerasHub.
+    To use another network, write a file in `conf/backbone/` for it."""
+    preset: str | None
+    """Preset of KerasHub (`pip install ".[hub]"`): its name, or the folder of a preset or of a Hugging Face model, with
+    a slash in its path (`./vit`). Null: the network is not from KerasHub."""
+    preprocessing: str = one_of(*PREPROCESSING_KINDS)
     """Scaling of pixel values (0 to 255) with which the network was pretrained; see `pipeline.models.classifier`. Any
     other one costs most of what the weights know."""
     image_size: int = at_least(1)
     """Side in pixels of the images on which the network was pretrained: the default of the top-level `image_size`."""
     min_image_size: int = at_least(1)
     """Smallest image side in pixels that the constructor accepts."""
+    pooling: str = one_of("average", "token", "token_average", "attention")
+    """Features of an image, from those at its places. average: their mean. Vision transformers also have token: the
+    class token; token_average: both, one after the other; attention: the pooling of their pretraining (SigLIP)."""
     blocks: str
     """Regular expression on layer names, whose first group is the name of the layer's block."""
     unfreeze: int | str
@@ -52,14 +63,32 @@ class BackboneConfig:
     """Ratio of each block's learning rate in fine-tuning to that of the block above it, from which
     `finetune.rate_decay` is taken."""
     weights: str
-    """Initial weights: imagenet, random, the path of a Keras weights file for this backbone without classifier, or a
-    trained model with this backbone: `runs:/<id>`, `models:/<name>@<alias>`, `models:/<name>/<version>`, or the path of
-    a `.keras` file or of a job's folder. With random nothing is transferred, which needs many more images."""
+    """Initial weights: imagenet, preset (those of a KerasHub preset), random, the path of a file, or a trained model. A
+    file is that of Keras for this backbone without classifier. A model has this backbone, and is `runs:/<id>`,
+    `models:/<name>@<alias>`, `models:/<name>/<version>`, or the path of a `.keras` file or of a job's folder. With
+    random nothing is transferred, which needs many more images."""
 
     @property
     def has_weights_file(self) -> bool:
         """Return whether `weights` names a file, by its path or by an address in MLflow."""
-        return self.weights not in ("imagenet", "random")
+        return self.weights not in WEIGHTS
+
+    @property
+    def has_preset_folder(self) -> bool:
+        """Return whether `preset` is a folder, by its path or, in the settings of a stage, as `folder`."""
+        return self.preset is not None and ("/" in self.preset or self.preset == "folder")
+
+    @property
+    def network(self) -> str:
+        """Return a name of the network, without paths, by which its cost is estimated."""
+        if self.preset is None:
+            return self.constructor
+        return f"{HUB} {'folder' if self.has_preset_folder else self.preset}"
+
+    def without_paths(self) -> "BackboneConfig":
+        """Return settings in which files and folders have no path, since results depend on their content."""
+        weights = "file" if self.has_weights_file else self.weights
+        return replace(self, weights=weights, preset="folder" if self.has_preset_folder else self.preset)
 
 
 @dataclass(kw_only=True)

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import ADDRESSES, Config
 from pipeline.config.limits import satisfies
+from pipeline.config.training import HUB, WEIGHTS
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
 
@@ -183,15 +184,34 @@ def _backbone_contradictions(cfg: DictConfig) -> Iterator[str]:
     for key, size in [*sizes, *(("finetune.image_size", each.get("image_size")) for each in rounds)]:
         if size and size < least:
             yield f"{key}: invalid value {size} with backbone={backbone.name}; expected at least {least}"
+    yield from _preset_contradictions(backbone)
     if backbone.constructor == "scratch_cnn" and backbone.weights == "imagenet":
         yield "backbone.weights: invalid value 'imagenet' with backbone=scratch_cnn, which is not pretrained; use random"
-    elif backbone.weights not in ("imagenet", "random") and not (
+    elif backbone.weights not in WEIGHTS and not (
         backbone.weights.startswith(ADDRESSES) or resolve(backbone.weights).exists()
     ):
         yield (
             f"backbone.weights: the file {backbone.weights!r} does not exist; expected imagenet, random, the path of a Keras weights file "
             "or of a trained model, runs:/<id>, or models:/<name>@<alias>"
         )
+
+
+def _preset_contradictions(backbone: DictConfig) -> Iterator[str]:
+    preset = backbone.preset
+    if backbone.constructor != HUB:
+        if preset is not None:
+            yield f"backbone.preset: invalid value {preset!r} with backbone={backbone.name}, which is not from KerasHub; use backbone=hub"
+        if backbone.weights == "preset":
+            yield f"backbone.weights: invalid value 'preset' with backbone={backbone.name}, which is not from KerasHub; use imagenet"
+        if backbone.pooling != "average":
+            yield f"backbone.pooling: invalid value {backbone.pooling!r} with backbone={backbone.name}, which has no tokens; use average"
+        return
+    if preset is None:
+        yield f"backbone.preset: required with backbone={backbone.name}; set it to a preset of KerasHub, or to the folder of one, such as ./vit"
+    elif "/" in preset and not resolve(preset).is_dir():
+        yield f"backbone.preset: the folder {preset!r} does not exist; expected a folder, or the name of a preset of KerasHub"
+    if backbone.weights == "imagenet":
+        yield f"backbone.weights: invalid value 'imagenet' with backbone={backbone.name}; use preset, whose weights these are"
 
 
 def _training_contradictions(cfg: DictConfig) -> Iterator[str]:

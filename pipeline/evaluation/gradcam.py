@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.models.classifier import BACKBONE, HEAD, POOLING, PREPROCESSING
 from pipeline.models.graph import cut_points
+from pipeline.models.vision_transformer import below_last_block, patch_grid
 
 _BATCH = 16
 # Side in cells of the smallest feature maps that say something about places.
@@ -28,7 +29,9 @@ def heatmaps(
 
     Gradients are taken of the class's logit, because the probability of a confident prediction hardly changes. Every
     backbone is one layer of the classifier that outputs feature maps, so the same code works for all backbones. If its
-    last feature maps are smaller than 5 x 5 cells, those of the last earlier cut that are not are used instead.
+    last feature maps are smaller than 5 x 5 cells, those of the last earlier cut that are not are used instead. For a
+    vision transformer, these are its patches before the last block, from which the class token may still take
+    something.
 
     Args:
         model: Classifier built by `pipeline.models.classifier.build_classifier`.
@@ -56,13 +59,21 @@ def heatmaps(
 
 def map_cells(model: keras.Model) -> tuple[int, int]:
     """Return the numbers of rows and columns of the feature maps that heat maps are computed from."""
-    rows, columns = _explained(model.get_layer(BACKBONE)).shape[1:3]
+    backbone = model.get_layer(BACKBONE)
+    if grid := patch_grid(backbone):
+        return grid, grid
+    rows, columns = _explained(backbone).shape[1:3]
     return rows, columns
 
 
 def _explained(backbone: keras.Model) -> keras.KerasTensor:
-    """Return the last cut with at least 5 x 5 cells above the input, or the output if there is none."""
+    """Return the last cut with at least 5 x 5 cells above the input, or the output if there is none.
+
+    Of a vision transformer, it is the cut below the last block.
+    """
     inputs = backbone.inputs[0]
+    if patch_grid(backbone):
+        return below_last_block(backbone)
     cuts = [tensor for _, tensor in cut_points(backbone) if tensor is not None and tensor is not inputs]
     large = [tensor for tensor in cuts if len(tensor.shape) == 4 and min(tensor.shape[1:3]) >= _MIN_CELLS]
     return large[-1] if large else backbone.outputs[0]
@@ -76,7 +87,13 @@ def _maps(model: keras.Model, features: tf.Tensor, targets: np.ndarray, upper: k
         last = features if upper is None else tf.cast(upper(features, training=False), tf.float32)
         logits = _logits(model.get_layer(HEAD), model.get_layer(POOLING)(last))
         target_logits = tf.gather(logits, targets, axis=1, batch_dims=1)
-    channels = tf.reduce_mean(tape.gradient(target_logits, features), axis=(1, 2), keepdims=True)
+    gradients = tape.gradient(target_logits, features)
+    if grid := patch_grid(model.get_layer(BACKBONE)):
+        # The tokens of the patches are the last ones.
+        features, gradients = (
+            tf.reshape(each[:, -(grid**2) :], (-1, grid, grid, each.shape[-1])) for each in (features, gradients)
+        )
+    channels = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
     return tf.nn.relu(tf.reduce_sum(channels * features, axis=-1)).numpy()
 
 

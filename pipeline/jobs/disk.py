@@ -64,7 +64,7 @@ def _needs(config: Config, prepared: Prepared, splits: tuple[str, ...], size: in
     if not any(each["kind"] == "images" for each in present):
         decoded = _product(prepared.rows(splits, 0), rows_bytes(1, (size, size, 3), "uint8"))
         needs["images", *name] = _within(decoded, config.hardware.image_cache_gib)
-    backbone = config.backbone.constructor
+    backbone = config.backbone.network
     # A network that is trained from scratch has no frozen part.
     if backbone != "scratch_cnn" and not any(each.get("backbone") == backbone for each in present):
         variants = min(config.augment.views, max(config.train.epochs, config.finetune.epochs) - 1)

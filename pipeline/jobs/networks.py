@@ -23,7 +23,7 @@ from pipeline.system.errors import PipelineError
 from pipeline.system.noise import tensorflow_import
 from pipeline.system.paths import CODE, resolve
 from pipeline.system.terminal import waiting
-from pipeline.tracking.initial_weights import with_weights_file
+from pipeline.tracking.initial_weights import preset_files, with_weights_file
 
 log = logging.getLogger(__name__)
 
@@ -74,15 +74,19 @@ def _may_fail(config: Config) -> bool:
     backbone, finetune = config.backbone, config.finetune
     usual_depth = finetune.unfreeze in _DEPTHS and finetune.phases is None and not finetune.rate_factors
     installed = backbone.weights == "imagenet" and backbone.constructor in BUNDLED
-    return not usual_depth or not (backbone.weights == "random" or installed)
+    # Presets have image sizes and poolings that are not possible, and need a package.
+    return backbone.preset is not None or not usual_depth or not (backbone.weights == "random" or installed)
 
 
 def _key(config: Config) -> str:
     """Return a key of everything that the check depends on."""
-    weights = resolve(config.backbone.weights).stat() if config.backbone.has_weights_file else None
+    files = [resolve(config.backbone.weights)] if config.backbone.has_weights_file else []
+    if config.backbone.has_preset_folder:
+        folder = resolve(str(config.backbone.preset))
+        files += [folder / name for name in preset_files(folder)]
     depends = {
         "backbone": asdict(config.backbone),
-        "weights": weights and [weights.st_size, weights.st_mtime_ns],
+        "weights": [[file.stat().st_size, file.stat().st_mtime_ns] for file in files],
         "size": config.image_size,
         "finetune": [config.finetune.unfreeze, config.finetune.phases, config.finetune.rate_factors],
         "code": [content_digest(CODE / "pipeline" / name) for name in ("models", "finetuning")],
@@ -140,12 +144,14 @@ def main() -> None:
 def _problem(config: Config) -> str:
     """Build a configuration's network, and return its problem, or an empty text."""
     from pipeline.finetuning.rounds import finetune_rounds
-    from pipeline.models.classifier import BACKBONE, build_classifier
+    from pipeline.models.classifier import BACKBONE, build_classifier, check_input_size
     from pipeline.models.freezing import rate_factors
 
     try:
         model = build_classifier(config.backbone, config.train, config.image_size, 2)
         for each in finetune_rounds(config.finetune, config.backbone, model.get_layer(BACKBONE), 1):
+            if each.settings.image_size:
+                check_input_size(model.get_layer(BACKBONE))
             rate_factors(model, config.backbone.blocks, each.settings)
     except PipelineError as error:
         return str(error)

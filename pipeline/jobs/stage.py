@@ -191,7 +191,8 @@ def places_of(config: Config, made_by: str = "", *, with_weights: bool = True) -
     source = weights_source(config) if with_weights else None
     cache = Cache(resolve(config.cache_folder), made_by)
     weights = source.file if source else None
-    return Places(image_folder(config.dataset), table_file(config.dataset), weights, cache)
+    preset = resolve(str(config.backbone.preset)) if config.backbone.has_preset_folder else None
+    return Places(image_folder(config.dataset), table_file(config.dataset), weights, cache, preset)
 
 
 def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, saved: Path | None) -> None:
@@ -211,7 +212,7 @@ def _compute(stage: str, key: str, experiment: Experiment, run: ExperimentRun, s
     with_weights = "weights" in declaration(stage).digests
     if with_weights and weights_digest(experiment.config) != experiment.digests["weights"]:
         raise PipelineError(
-            f"backbone.weights: {experiment.config.backbone.weights} has changed since the start; run the same command again"
+            "backbone.weights, backbone.preset: a file that they name has changed since the start; run the same command again"
         )
     seconds, places = stopwatch(saved), places_of(experiment.config, name, with_weights=with_weights)
     listeners = [run.report_epoch, *_pruner()]

@@ -30,7 +30,7 @@ def work_of(stage: str, config: Config, counts: Counts | None) -> Json:
         work["images"] = counts and counts[_IMAGES[stage]]
     if stage not in ("train", "finetune", "evaluate"):
         return work
-    backbone, precision = config.backbone.constructor, config.hardware.precision
+    backbone, precision = config.backbone.network, config.hardware.precision
     work |= {"backbone": backbone, "image_size": config.image_size, "precision": precision}
     if stage != "train":
         work["unfreeze"] = config.finetune.unfreeze

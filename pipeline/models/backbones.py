@@ -8,7 +8,9 @@ import numpy as np
 from keras import layers
 
 from pipeline.config import BackboneConfig
+from pipeline.config.training import HUB
 from pipeline.models.efficientnet_lite import LITE, efficientnet_lite
+from pipeline.models.hub import hub_network
 from pipeline.models.saving import load_network
 from pipeline.models.trained_weights import take_weights
 from pipeline.system.errors import PipelineError
@@ -53,7 +55,7 @@ def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path
     if weights == "random" and backbone.constructor != "scratch_cnn":
         log.warning("backbone.weights=random: %s starts from random weights, so nothing is transferred", backbone.name)
     try:
-        model = _construct(backbone, image_size, "imagenet" if weights == "imagenet" else None)
+        model = _construct(backbone, image_size, weights if weights in ("imagenet", "preset") else None)
     except Exception as error:
         bundled = backbone.constructor in {*LITE, "scratch_cnn"}
         if isinstance(error, PipelineError) or weights != "imagenet" or bundled:
@@ -83,6 +85,8 @@ def _construct(backbone: BackboneConfig, image_size: int, weights: str | None) -
     shape = (image_size, image_size, 3)
     if backbone.constructor == "scratch_cnn":
         return scratch_cnn(shape)
+    if backbone.constructor == HUB:
+        return hub_network(backbone, image_size, pretrained=weights == "preset")
     if lite := LITE.get(backbone.constructor):
         return efficientnet_lite(lite, shape, weights)
     constructor = getattr(keras.applications, backbone.constructor, None)

@@ -11,6 +11,8 @@ from pipeline.models import backbones
 from pipeline.models.backbones import build_backbone
 from pipeline.models.preprocessing import PREPROCESSING as PREPROCESSING
 from pipeline.models.preprocessing import build_preprocessing
+from pipeline.models.vision_transformer import patch_grid
+from pipeline.system.errors import PipelineError
 
 BACKBONE, POOLING, HEAD = backbones.NAME, "pooling", "head"
 """Names of a classifier's layers after PREPROCESSING, from its input to its output."""
@@ -50,8 +52,10 @@ def with_input_size(model: keras.Model, size: int) -> keras.Model:
         size: Side of the images in pixels.
 
     Raises:
+        PipelineError: The backbone has one image size.
         ValueError: The backbone's layers don't fit together at this size.
     """
+    check_input_size(model.get_layer(BACKBONE))
     inputs = x = layers.Input((size, size, 3), dtype="uint8", name="image")
     for name in (PREPROCESSING, BACKBONE):
         part = model.get_layer(name)
@@ -63,6 +67,14 @@ def with_input_size(model: keras.Model, size: int) -> keras.Model:
         x = keras.Model(rewired.inputs[0], rewired.outputs[0], name=name)(x)
     x = model.get_layer(HEAD)(model.get_layer(POOLING)(x))
     return keras.Model(inputs, x, name=model.name)
+
+
+def check_input_size(backbone: keras.Model) -> None:
+    """Raise an error if the weights of a backbone fit one image size only."""
+    if patch_grid(backbone):
+        raise PipelineError(
+            "finetune.image_size: a vision transformer has a position for each patch of its images, and so one image size; use null"
+        )
 
 
 def build_head(train: TrainConfig, features: int, class_count: int) -> keras.Model:

@@ -107,9 +107,11 @@ def absorb_frozen_batch_norm(model: keras.Model, drop_rates: Mapping[int, float]
             kwargs.pop("mask", None)
         if id(layer) in branches:
             inputs = list(args[0])
+            branch = inputs[branches[id(layer)]]
             # The noise shape drops the whole branch of an image, or none of it.
-            drop = layers.Dropout(rates[id(layer)], noise_shape=(None, 1, 1, 1), name=f"{layer.name}_left_out")
-            inputs[branches[id(layer)]] = drop(inputs[branches[id(layer)]])
+            noise_shape = (None, *(1 for _ in branch.shape[1:]))
+            drop = layers.Dropout(rates[id(layer)], noise_shape=noise_shape, name=f"{layer.name}_left_out")
+            inputs[branches[id(layer)]] = drop(branch)
             return layer(inputs, **kwargs)
         return layer(*args, **kwargs)
 

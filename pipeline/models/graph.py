@@ -65,7 +65,7 @@ def cut_points(backbone: keras.Model) -> list[tuple[keras.Operation, keras.Keras
 
 
 def count_macs(model: keras.Model) -> int:
-    """Count the multiply-adds of layers with kernels in the forward pass of one image.
+    """Count the multiply-adds of layers with kernels, and of attention, in the forward pass of one image.
 
     Args:
         model: Functional model with a fixed input size.
@@ -77,4 +77,8 @@ def count_macs(model: keras.Model) -> int:
         # Each weight of a convolution is used once at each position of its output.
         places = math.prod(node.outputs[0].shape[1:-1])
         total += places * sum(math.prod(shape) for shape in kernels)
+        if type(node.operation).__name__ == "DotProductAttention":
+            # Each token's query and those of all keys, and the sum of all values for each token.
+            _, tokens, heads, size = node.outputs[0].shape
+            total += 2 * tokens**2 * heads * size
     return total

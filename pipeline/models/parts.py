@@ -210,11 +210,19 @@ def _cut_digests(backbone: keras.Model) -> Iterator[tuple[keras.KerasTensor, str
     """Yield each cut of a backbone, from the input to the top, with a sha256 of all operations and weights below it."""
     digest = hashlib.sha256()
     for operation, tensor in cut_points(backbone):
-        digest.update(f"{type(operation).__name__} {tuple(operation.output.shape[1:])}\n".encode())
+        digest.update(
+            f"{type(operation).__name__} {tuple(operation.output.shape[1:])} {_options(operation)}\n".encode()
+        )
         for weight in getattr(operation, "weights", ()):
             digest.update(keras.ops.convert_to_numpy(weight).tobytes())
         if tensor is not None:
             yield tensor, digest.hexdigest()
+
+
+def _options(operation: keras.Operation) -> str:
+    """Return what an operation computes with besides its weights, which a preset's configuration may change alone."""
+    activation = getattr(getattr(operation, "activation", None), "__name__", None)
+    return f"{activation} {getattr(operation, 'epsilon', None)} {getattr(operation, 'approximate', None)}"
 
 
 class FrozenBelow(keras.Model):

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -65,10 +66,20 @@ def _refuse_random(configs: Sequence[Config]) -> None:
 def _available(base: Config) -> list[str]:
     """Return the backbones whose weights are on this machine, the configured one first."""
     backbone = base.backbone
-    own = [backbone.name] if backbone.has_weights_file or has_weights(backbone.constructor, backbone.weights) else []
+    has_folder = backbone.has_preset_folder and backbone.weights == "preset"
+    own = [backbone.name] if backbone.has_weights_file or has_folder or _is_here(backbone) else []
     others = [name for name in GROUPS["backbone"] if name != backbone.name]
     shipped = {name: OmegaConf.load(CONF / "backbone" / f"{name}.yaml") for name in others}
-    return own + [name for name, each in shipped.items() if has_weights(each.constructor, each.weights)]
+    return own + [name for name, each in shipped.items() if _is_here(each)]
+
+
+def _is_here(backbone: Any) -> bool:
+    """Return whether pretrained weights are on this machine, of a backbone by its settings."""
+    if backbone.weights == "preset" and backbone.preset:
+        # KerasHub downloads presets with kagglehub, which names a folder after the preset.
+        home = os.environ.get("KAGGLEHUB_CACHE") or Path.home() / ".cache" / "kagglehub"
+        return any(Path(home, "models").glob(f"*/*/*/{Path(backbone.preset).name}/*"))
+    return has_weights(backbone.constructor, backbone.weights)
 
 
 def has_weights(constructor: str, weights: str) -> bool:

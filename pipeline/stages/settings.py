@@ -1,6 +1,6 @@
 """Settings of each stage: dataclasses with the part of the configuration that it uses, and their files for DVC."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -45,6 +45,8 @@ class Places:
     """File with the backbone's weights; None if `backbone.weights` names no file."""
     cache: Cache
     """Cache of decoded images and features."""
+    preset: Path | None = None
+    """Folder that `backbone.preset` names; None if it names none."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ def stage_settings(stage: str, config: Config) -> Settings:
     curation = {each.name: getattr(config.dataset, each.name) for each in fields(CurationConfig)}
     values = vars(config) | {
         "dataset": CurationConfig(**curation),
-        # A weights file is identified by its digest, not by its path.
-        "backbone": replace(config.backbone, weights="file") if config.backbone.has_weights_file else config.backbone,
+        # A weights file and a preset's folder are identified by their digest, not by their path.
+        "backbone": config.backbone.without_paths(),
         "freeze_batch_norm": config.finetune.freeze_batch_norm,
         "experiment": experiment_settings(config),
         "differences": differences(config) if stage == "report" else {},

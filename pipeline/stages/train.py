@@ -1,6 +1,7 @@
 """Stage train (phase 1, feature extraction): train a new head on the features of a frozen backbone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config.image import Decoding
@@ -47,9 +48,10 @@ def run(
     strategy = set_up(settings.hardware, settings.seed)
     manifest = read_manifest(inputs / "prepare")
     data = training_data(manifest, places.images, settings, places.cache)
+    backbone = replace(settings.backbone, preset=str(places.preset)) if places.preset else settings.backbone
     with strategy.scope():
         size, count = settings.image_size, len(manifest.classes)
-        model = build_classifier(settings.backbone, settings.train, size, count, weights=places.weights)
+        model = build_classifier(backbone, settings.train, size, count, weights=places.weights)
     parts = parts_for_feature_extraction(model, settings.backbone, settings.hardware.precision)
     context = FitContext(settings.seed, settings.augment, settings.hardware, strategy, listener, checkpoints)
     task, rows = PhaseFit(parts, data, settings.train), manifest.split("train", "validation")

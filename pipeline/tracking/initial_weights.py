@@ -1,10 +1,12 @@
-"""The file with a backbone's initial weights, which may be a trained model in MLflow or in a job's folder."""
+"""Files with a backbone's initial weights, which may be a trained model in MLflow or in a job's folder, or a preset."""
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 from pipeline.config import ADDRESSES, Config, TrackingConfig
 from pipeline.storage.digests import file_digests
+from pipeline.storage.files import text_sha256
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
 from pipeline.tracking.classifier_files import ModelReference, find_classifier, run_of
@@ -48,27 +50,41 @@ def with_weights_file(config: Config) -> Config:
 
 
 def weights_digest(config: Config, *, remember: bool = True) -> str | None:
-    """Return the sha256 of the file that `backbone.weights` names; None if it names no file.
+    """Return the sha256 of the file that `backbone.weights` names, and of the folder that `backbone.preset` names.
 
     Args:
         config: Complete configuration.
         remember: Whether to write the digest to the cache.
+
+    Returns:
+        One sha256 of both; None if there are neither.
     """
-    source = weights_source(config)
-    if source is None:
-        return None
-    # The store may have downloaded the file to a temporary folder.
-    remember = remember and not config.backbone.weights.startswith(ADDRESSES)
-    [digest] = file_digests(source.file.parent, [source.file.name], resolve(config.cache_folder), remember=remember)
-    return digest
+    source, cache, digests = weights_source(config), resolve(config.cache_folder), []
+    if source:
+        # The store may have downloaded the file to a temporary folder.
+        keep = remember and not config.backbone.weights.startswith(ADDRESSES)
+        digests += file_digests(source.file.parent, [source.file.name], cache, remember=keep)
+    if config.backbone.has_preset_folder:
+        folder = resolve(str(config.backbone.preset))
+        names = preset_files(folder)
+        found = file_digests(folder, names, cache, remember=remember)
+        digests.append(text_sha256("".join(f"{name} {digest}\n" for name, digest in zip(names, found, strict=True))))
+    return text_sha256(" ".join(digests)) if len(digests) > 1 else next(iter(digests), None)
+
+
+def preset_files(folder: Path) -> list[str]:
+    """Return the paths of the files in a preset's folder, relative to it, without hidden ones."""
+    paths = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return [path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts)]
 
 
 def weights_tags(config: Config) -> dict[str, str]:
-    """Return tags with the origin of a run's initial weights; none if `backbone.weights` names no file."""
+    """Return tags with the origin of a run's initial weights; none if they come from no file or folder."""
     source = weights_source(config)
-    if source is None:
+    if source is None and not config.backbone.has_preset_folder:
         return {}
-    tags = {"weights": source.origin, "weights_run": run_of(source), "weights_sha256": weights_digest(config)}
+    origin = source.origin if source else str(resolve(str(config.backbone.preset)))
+    tags = {"weights": origin, "weights_run": source and run_of(source), "weights_sha256": weights_digest(config)}
     return {name: value for name, value in tags.items() if value}
 
 

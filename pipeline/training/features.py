@@ -143,7 +143,7 @@ class FeatureCache:
         """Return everything that the features of a variant depend on, except the frozen part and the augmentation."""
         return {
             **self.images.depends,
-            "backbone": self._backbone.constructor,
+            "backbone": self._backbone.network,
             "preprocessing": self._backbone.preprocessing,
             "batch_size": self._batch_size,
             "deterministic": self._hardware.deterministic,

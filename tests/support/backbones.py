@@ -13,7 +13,9 @@ from pipeline.models.freezing import batch_norms
 def small(name: str, *overrides: str) -> Config:
     """A configuration with random weights at the smallest size that a backbone takes."""
     config = check(composed([f"backbone={name}", "backbone.weights=random", "finetune=light", *overrides]))
-    config.image_size = max(config.backbone.min_image_size, 32)
+    least = config.backbone.min_image_size
+    # Patches of a vision transformer fit the smallest size, and not every larger one.
+    config.image_size = least if config.backbone.preset else max(least, 32)
     return config
 
 
