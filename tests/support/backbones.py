@@ -2,16 +2,22 @@
 
 import keras
 import numpy as np
+import pytest
 
 from pipeline.config import Config
-from pipeline.config.compose import composed
+from pipeline.config.compose import GROUPS, composed
 from pipeline.config.validate import check
 from pipeline.models.classifier import build_classifier
 from pipeline.models.freezing import batch_norms
 
+BACKBONES = [name for name in GROUPS["backbone"] if name != "hub"]
+"""All shipped backbones; hub has no network of its own."""
+
 
 def small(name: str, *overrides: str) -> Config:
     """A configuration with random weights at the smallest size that a backbone takes."""
+    if name.startswith("hub"):
+        pytest.importorskip("keras_hub")
     config = check(composed([f"backbone={name}", "backbone.weights=random", "finetune=light", *overrides]))
     least = config.backbone.min_image_size
     # Patches of a vision transformer fit the smallest size, and not every larger one.

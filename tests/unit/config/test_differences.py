@@ -4,16 +4,17 @@ import shlex
 
 import pytest
 
-from pipeline.config.compose import GROUPS, composed, with_params
+from pipeline.config.compose import composed, with_params
 from pipeline.config.differences import command_line, differences
 from pipeline.config.validate import check
+from tests.support.backbones import BACKBONES
 
 
 def changed(*overrides: str):
     return differences(check(composed(list(overrides))))
 
 
-@pytest.mark.parametrize("backbone", GROUPS["backbone"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_chosen_backbone_changes_its_name_alone(backbone):
     expected = {} if backbone == "efficientnet_lite0" else {"backbone": backbone}
     assert changed(f"backbone={backbone}") == expected

@@ -4,18 +4,16 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.config.compose import GROUPS
 from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.exports.formats import FORMATS
 from pipeline.models.classifier import build_classifier
 from pipeline.tracking.classifier_files import Calibration
-from tests.support.backbones import small, trained_looking
+from tests.support.backbones import BACKBONES, small, trained_looking
 
 # Converters take seconds to minutes.
 USUAL = ("efficientnet_lite0",)
 EVERY = [
-    pytest.param(name, marks=pytest.mark.slow if name in USUAL else pytest.mark.every_backbone)
-    for name in GROUPS["backbone"]
+    pytest.param(name, marks=pytest.mark.slow if name in USUAL else pytest.mark.every_backbone) for name in BACKBONES
 ]
 
 

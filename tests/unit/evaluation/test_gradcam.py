@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.config.compose import GROUPS
 from pipeline.evaluation.gradcam import heatmaps
 from pipeline.visuals.pages import overlay
-from tests.support.backbones import small
+from tests.support.backbones import BACKBONES, small
 from tests.support.training import classifier, extraction_parts, finetuning_parts
 
 FEW = ("efficientnet_lite0", "mobilenet_v2", "scratch_cnn")
@@ -30,7 +29,7 @@ def made_pictures(size: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(each, marks=[] if each in FEW else [pytest.mark.every_backbone]) for each in GROUPS["backbone"]],
+    [pytest.param(each, marks=[] if each in FEW else [pytest.mark.every_backbone]) for each in BACKBONES],
 )
 def test_every_backbone_can_be_asked_where_it_looks(name):
     config = small(name)

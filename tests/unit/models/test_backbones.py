@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from pipeline.config.compose import GROUPS, composed
+from pipeline.config.compose import composed
 from pipeline.config.validate import check
 from pipeline.models.backbones import build_backbone, with_depthwise_layers
 from pipeline.models.classifier import BACKBONE
@@ -16,7 +16,7 @@ from pipeline.models.freezing import batch_norm_digest, batch_norms, block_start
 from pipeline.models.graph import split_below
 from pipeline.models.parts import FrozenBelow, Parts, parts_for_feature_extraction, parts_for_finetuning
 from pipeline.system.errors import PipelineError
-from tests.support.backbones import small, small_classifier
+from tests.support.backbones import BACKBONES, small, small_classifier
 
 REPRESENTATIVE = [
     "convnext_tiny",
@@ -41,7 +41,7 @@ def marks(name: str) -> list[pytest.MarkDecorator]:
     return [pytest.mark.slow if name in REPRESENTATIVE else pytest.mark.every_backbone]
 
 
-EVERY = [pytest.param(name, marks=marks(name)) for name in GROUPS["backbone"]]
+EVERY = [pytest.param(name, marks=marks(name)) for name in BACKBONES]
 
 
 @pytest.fixture(autouse=True)

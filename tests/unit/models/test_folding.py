@@ -4,11 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.config.compose import GROUPS
 from pipeline.models.backbones import build_backbone
 from pipeline.models.folding import Affine, folded
 from pipeline.models.freezing import all_layers, batch_norms
-from tests.support.backbones import small, trained_looking
+from tests.support.backbones import BACKBONES, small, trained_looking
 
 # Kinds of graphs: convolutions before, after and apart from BatchNormalization, separable ones, nested models.
 KINDS = {"efficientnet_lite0", "densenet121", "xception", "convnext_tiny"}
@@ -16,7 +15,7 @@ KINDS = {"efficientnet_lite0", "densenet121", "xception", "convnext_tiny"}
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in KINDS else [pytest.mark.every_backbone]) for name in GROUPS["backbone"]],
+    [pytest.param(name, marks=[] if name in KINDS else [pytest.mark.every_backbone]) for name in BACKBONES],
 )
 def test_a_folded_backbone_equals_the_plain_one(name):
     keras.backend.clear_session()

@@ -4,12 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.config.compose import GROUPS
 from pipeline.models.backbones import build_backbone
 from pipeline.models.folding import normalised_convolutions
 from pipeline.models.freezing import batch_norm_digest, batch_norms, first_trainable, unfreeze
 from pipeline.models.fused_training import absorb_frozen_batch_norm, branch_rates
-from tests.support.backbones import small, trained_looking
+from tests.support.backbones import BACKBONES, small, trained_looking
 from tests.support.training import classifier
 
 # Plain, depthwise and separable convolutions, with, without and after BatchNormalization.
@@ -27,7 +26,7 @@ def gradients(network, pixels):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in KINDS else [pytest.mark.every_backbone]) for name in GROUPS["backbone"]],
+    [pytest.param(name, marks=[] if name in KINDS else [pytest.mark.every_backbone]) for name in BACKBONES],
 )
 def test_outputs_and_gradients_are_those_of_the_plain_network(name):
     keras.backend.clear_session()

@@ -2,9 +2,10 @@
 
 import pytest
 
-from pipeline.config.compose import GROUPS, configuration
+from pipeline.config.compose import configuration
 from pipeline.probing.candidates import candidates, has_weights
 from pipeline.system.errors import PipelineError
+from tests.support.backbones import BACKBONES
 
 LITE = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 
@@ -90,7 +91,7 @@ def test_the_files_that_keras_asks_for_are_those_of_the_backbone(keras_home, mon
         raise FileNotFoundError(name)
 
     monkeypatch.setattr(file_utils, "get_file", get_file)
-    configs = {name: configuration([f"backbone={name}"]) for name in GROUPS["backbone"]}
+    configs = {name: configuration([f"backbone={name}"]) for name in BACKBONES}
     downloaded = {
         name: config
         for name, config in configs.items()
