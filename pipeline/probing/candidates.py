@@ -13,6 +13,7 @@ from pipeline.config import Config
 from pipeline.config.compose import CONF, GROUPS, configuration
 from pipeline.config.validate import ConfigError, unknown
 from pipeline.jobs.networks import BUNDLED
+from pipeline.models.hub_presets import ARCHITECTURES
 from pipeline.system.errors import PipelineError
 from pipeline.system.terminal import report
 
@@ -43,11 +44,21 @@ def candidates(overrides: Sequence[str], names: Sequence[str] | None) -> list[Co
                 raise
             report(f"{name} is left out: {'; '.join(error.problems)}")
             continue
+        if not names and (patch := _misfit(own)):
+            report(f"{name} is left out: image_size: invalid value {own.image_size}; expected a multiple of {patch}")
+            continue
         # Depths of fine-tuning name the blocks of one backbone, and change no features.
         finetune = replace(own.finetune, unfreeze="auto", phases=None, rate_factors=None)
         found.append(replace(own, finetune=finetune))
     _refuse_random(found)
     return found
+
+
+def _misfit(config: Config) -> int | None:
+    """Return the patch size of a preset if the images are no multiple of it."""
+    _, arguments = ARCHITECTURES.get(str(config.backbone.preset), ("", {}))
+    patch = arguments.get("patch_size", 1)
+    return patch if config.image_size % patch else None
 
 
 def _refuse_random(configs: Sequence[Config]) -> None:
@@ -78,7 +89,7 @@ def _is_here(backbone: Any) -> bool:
     if backbone.weights == "preset" and backbone.preset:
         # KerasHub downloads presets with kagglehub, which names a folder after the preset.
         home = os.environ.get("KAGGLEHUB_CACHE") or Path.home() / ".cache" / "kagglehub"
-        return any(Path(home, "models").glob(f"*/*/*/{Path(backbone.preset).name}/*"))
+        return any(Path(home, "models").glob(f"*/*/*/{Path(backbone.preset).name}/*/model*.weights.h5"))
     return has_weights(backbone.constructor, backbone.weights)
 
 

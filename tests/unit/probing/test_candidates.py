@@ -12,7 +12,8 @@ LITE = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 
 @pytest.fixture(autouse=True)
 def keras_home(tmp_path, monkeypatch):
-    """An empty folder of Keras, whatever this machine has."""
+    """Empty folders of Keras and KerasHub, whatever this machine has."""
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     (tmp_path / "keras" / "models").mkdir(parents=True)
     return tmp_path / "keras" / "models"
@@ -42,6 +43,22 @@ def test_each_has_its_own_image_size_unless_one_is_set():
     folder = ["dataset=folder", "dataset.path=/x"]
     assert [each.image_size for each in candidates(folder, None)] == [224, 240, 260]
     assert [each.image_size for each in candidates([*folder, "image_size=64"], None)] == [64, 64, 64]
+
+
+def test_a_preset_is_probed_once_its_weights_are_downloaded_if_its_patches_fit(tmp_path, capsys):
+    folder = tmp_path / "kaggle" / "models" / "keras" / "dinov2" / "keras" / "dinov2_small" / "1"
+    folder.mkdir(parents=True)
+    (folder / "config.json").touch()
+    assert names(["image_size=112"]) == LITE
+    (folder / "model.weights.h5").touch()
+    assert names(["image_size=112"]) == [*LITE, "hub_dinov2_small"]
+    assert names(["image_size=96"]) == LITE
+    assert (
+        "hub_dinov2_small is left out: image_size: invalid value 96; expected a multiple of 14"
+        in capsys.readouterr().err
+    )
+    own = ["backbone=hub", f"backbone.preset={tmp_path}", "image_size=96"]
+    assert names(own) == ["hub", *LITE]
 
 
 def test_settings_of_the_configured_backbone_are_not_those_of_the_others(weights):
