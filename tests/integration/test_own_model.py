@@ -29,5 +29,5 @@ def test_a_class_is_added_to_a_finished_classifier(experiment, configure, tmp_pa
         [each.experiment_id for each in client.search_experiments()], f"tags.experiment_key = '{job.key}'"
     )
     assert run.data.tags["weights_run"] == experiment.run_id
-    assert run.data.tags["weights"] == f"runs:/{experiment.run_id}"
+    assert run.data.tags["weights"] == f"runs:/{experiment.run_id}/model"
     assert run.data.tags["weights_sha256"] == job.digests["weights"]
