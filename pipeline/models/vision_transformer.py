@@ -141,13 +141,14 @@ def _rotation(parts: Transformer, grid: int, base: float) -> keras.Model:
 
 
 def _mlp(x: keras.KerasTensor, mlp: Mlp, name: str) -> keras.KerasTensor:
-    x = _dense(x, mlp.expand, f"{name}_expand")
-    x = ops.silu(x) if mlp.activation == "silu" else ops.gelu(x, approximate=mlp.activation == "gelu_approximate")
-    return _dense(x, mlp.contract, f"{name}_contract")
+    # No layer has this activation.
+    approximate = mlp.activation == "gelu_approximate"
+    x = _dense(x, mlp.expand, f"{name}_expand", "linear" if approximate else mlp.activation)
+    return _dense(ops.gelu(x, approximate=True) if approximate else x, mlp.contract, f"{name}_contract")
 
 
-def _dense(x: keras.KerasTensor, linear: Linear, name: str) -> keras.KerasTensor:
-    layer = layers.Dense(linear.kernel.shape[1], use_bias=linear.bias is not None, name=name)
+def _dense(x: keras.KerasTensor, linear: Linear, name: str, activation: str = "linear") -> keras.KerasTensor:
+    layer = layers.Dense(linear.kernel.shape[1], activation, use_bias=linear.bias is not None, name=name)
     return _with_weights(layer, x, linear.kernel, linear.bias)
 
 
@@ -158,7 +159,8 @@ def _norm(x: keras.KerasTensor, norm: Norm, name: str) -> keras.KerasTensor:
 def _scaled(x: keras.KerasTensor, scale: np.ndarray | None, name: str) -> keras.KerasTensor:
     if scale is None:
         return x
-    return _with_weights(layers.EinsumDense("btw,w->btw", x.shape[1:], name=name), x, scale)
+    # Of Keras's layers, this one multiplies each feature by a weight, in all export formats.
+    return _with_weights(layers.DepthwiseConv1D(1, use_bias=False, name=name), x, scale.reshape(1, -1, 1))
 
 
 def _with_weights(layer: layers.Layer, x: keras.KerasTensor, *weights: np.ndarray | None) -> keras.KerasTensor:

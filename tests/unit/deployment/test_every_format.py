@@ -9,6 +9,7 @@ from pipeline.deployment.exports.formats import FORMATS
 from pipeline.models.classifier import build_classifier
 from pipeline.tracking.classifier_files import Calibration
 from tests.support.backbones import BACKBONES, small, trained_looking
+from tests.support.hub import SIZE, preset_folder, small_network
 
 # Converters take seconds to minutes.
 USUAL = ("efficientnet_lite0",)
@@ -20,9 +21,11 @@ EVERY = [
 def telling(model, images):
     """`model`, as if trained, with logits of about 1: of random features, probabilities may all be 0 or 1."""
     trained_looking(model)
-    features = keras.Model(model.inputs, model.get_layer("pooling").output)(images)
+    features = np.asarray(keras.Model(model.inputs[0], model.get_layer("pooling").output)(images))
     last = model.get_layer("head").layers[-1]
-    last.kernel.assign(last.kernel / keras.ops.max(keras.ops.abs(features)))
+    # A new head has zeros.
+    kernel = np.random.default_rng(1).normal(size=last.kernel.shape)
+    last.kernel.assign(kernel / np.linalg.norm(features, axis=1).max())
     return model
 
 
@@ -36,9 +39,25 @@ def logits(probabilities):
 @pytest.mark.parametrize("kind", [name for name, each in FORMATS.items() if each.exact])
 @pytest.mark.parametrize("name", EVERY)
 def test_every_backbone_answers_alike_in_every_format(name, kind, tmp_path):
+    check(small(name), kind, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [name for name, each in FORMATS.items() if each.exact])
+@pytest.mark.parametrize("family", ["dinov3", "siglip", "vit"])
+def test_a_vision_transformer_answers_alike_in_every_format(family, kind, tmp_path):
+    pytest.importorskip("keras_hub")
+    folder = preset_folder(small_network(family), tmp_path / "preset")
+    pooling = "attention" if family == "siglip" else "token_average"
+    config = small("hub", f"backbone.preset={folder}", f"backbone.pooling={pooling}")
+    config.image_size = SIZE
+    check(config, kind, tmp_path)
+
+
+def check(config, kind, tmp_path):
     keras.backend.clear_session()
     keras.utils.set_random_seed(1)
-    config = small(name)
     images = np.random.default_rng(1).integers(0, 256, (4, config.image_size, config.image_size, 3), dtype=np.uint8)
     model = telling(build_classifier(config.backbone, config.train, config.image_size, 3), images)
     classifier = Classifier(model, ["a", "b", "c"], Calibration(), origin="a test")
