@@ -97,19 +97,18 @@ def _check_preprocessing(backbone: BackboneConfig, keras_hub: Any, place: str) -
 
 def _convolutional(network: Any, image_size: int) -> keras.Model:
     """Return a network of convolutions for an image size, in which KerasHub's layers are replaced by their parts."""
-    outputs = network.outputs
-    flat = keras.Model(network.inputs[0], outputs[0])
-    weights = {id(weight) for weight in flat.weights}
     try:
+        flat = keras.Model(network.inputs[0], network.outputs[0])
+        weights = {id(weight) for weight in flat.weights}
         while not all(_is_plain(layer) for layer in flat.layers):
             flat = _rewired(flat, flat.input_shape[1:])
         flat = _rewired(flat, (image_size, image_size, 3))
-    except Exception:  # A layer that is more than a composition of others.
-        flat = None
-    kept = flat and {id(weight) for weight in flat.weights} == weights
-    if not kept or len(outputs) > 1 or len(flat.output_shape) != 4:
+        kept = {id(weight) for weight in flat.weights} == weights
+    except Exception:  # From a network for other inputs, or a layer that is more than a composition of others.
+        kept = False
+    if not kept or len(network.outputs) > 1 or len(flat.output_shape) != 4:
         raise PipelineError(
-            f"backbone.preset: {type(network).__name__} is not supported, since its layers have weights of their own; "
+            f"backbone.preset: {type(network).__name__} is not supported: it is not for images alone, or its layers have weights of their own; "
             "choose another preset (docs/recipes.md, Backbones)"
         )
     return flat

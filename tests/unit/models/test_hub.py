@@ -104,6 +104,15 @@ def test_a_network_whose_layers_are_more_than_compositions_is_refused(tmp_path):
         build_backbone(hub(folder, "backbone.pooling=average"), 32)
 
 
+def test_a_network_for_texts_is_refused(tmp_path):
+    import keras_hub
+
+    text = keras_hub.models.BertBackbone(9, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2)
+    folder = preset_folder(text, tmp_path / "bert")
+    with pytest.raises(PipelineError, match="BertBackbone is not supported: it is not for images alone"):
+        build_backbone(hub(folder, "backbone.pooling=average"), 32)
+
+
 def test_the_preprocessing_that_a_preset_states_is_checked(tmp_path):
     import keras_hub
 
@@ -123,9 +132,10 @@ def test_what_can_not_be_loaded_is_named(tmp_path, vit, monkeypatch):
         build_backbone(hub(tmp_path), SIZE)
     with pytest.raises(PipelineError, match=r"'nonsense' can't be loaded \(.*copy ~/.cache/kagglehub"):
         build_backbone(hub("nonsense"), SIZE)
+    known = hub(vit)
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     with pytest.raises(PipelineError, match=r'backbone=hub: KerasHub is not installed .*run pip install "\.\[hub\]"'):
-        build_backbone(hub(vit), SIZE)
+        build_backbone(known, SIZE)
 
 
 @pytest.mark.parametrize(
