@@ -44,6 +44,7 @@ NOT_RUN = {
     ("mlflow.md", "import mlflow"): "needs a run's id; test_serving.py asks a model each way",
     ("recipes.md", "cp -r new/lily"): "needs a registered model; test_own_model.py starts from a run",
     ("python.md", "import sys"): "names a folder that is not here",
+    ("recipes.md", 'pip install ".[hub]"'): "downloads weights; test_hub.py starts from folders",
     ("sweeps.md", 'pip install ".[optuna]"'): _NETWORK,
     ("teams.md", "dvc add data/flowers"): _TEAM,
     ("teams.md", "git clone <address>"): _TEAM,
