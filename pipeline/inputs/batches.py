@@ -1,6 +1,7 @@
 """Batches of network inputs, whose order depends only on the seed and the epoch."""
 
 import math
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ _AHEAD = 4
 _OPTIONS = tf.data.Options()
 # The autotuning thread can delay the end of an iterator: by 17 seconds after 30 seconds of training (TensorFlow 2.21).
 _OPTIONS.autotune.enabled = False
+
+# Threads that load the batches of all data sets.
+_THREADS = ThreadPoolExecutor(_AHEAD, "batches")
 
 Plan = Callable[[int], tuple[np.ndarray, np.ndarray]]
 """Function from an epoch, counted from 0, to the indices of its inputs and their variant numbers, int [n] each."""
@@ -198,7 +202,6 @@ class _ReadAhead:
         """Number of batches in an epoch."""
         self._inputs, self._batch_size, self._epochs = inputs, batch_size, epochs
         self._order = lru_cache(maxsize=2)(plan)
-        self._threads = ThreadPoolExecutor(_AHEAD, "batches")
         self._loading: dict[int, Future[np.ndarray]] = {}
         self._lock = Lock()
 
@@ -208,7 +211,7 @@ class _ReadAhead:
         with self._lock:
             for following in range(first, min(first + _AHEAD, end)):
                 if following not in self._loading:
-                    self._loading[following] = self._threads.submit(self._inputs.take, *self._part(following))
+                    self._loading[following] = _THREADS.submit(self._inputs.take, *self._part(following))
             indices, _ = self._part(first)
             loading = self._loading.pop(first)
         return loading.result(), indices.astype(np.int64)
@@ -237,14 +240,24 @@ def batches(
         Data set of inputs, [b, ...], or of pairs of inputs and labels, float32 [b, classes].
     """
     ahead = _ReadAhead(inputs, plan, batch_size, epochs)
+    steps, owned = ahead.steps, weakref.ref(ahead)
+
+    def take(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        reader = owned()
+        if reader is None:
+            # The data set is used no more.
+            raise StopIteration
+        return reader.take(position)
 
     def load(position: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
         kinds = (tf.as_dtype(inputs.dtype), tf.int64)
-        batch, indices = tf.numpy_function(ahead.take, [position], kinds, stateful=False)
+        batch, indices = tf.numpy_function(take, [position], kinds, stateful=False)
         batch, indices = tf.ensure_shape(batch, (None, *inputs.shape)), tf.ensure_shape(indices, (None,))
         if not labels:
             return batch
-        return labels.attach(batch, indices, epochs.start + position // ahead.steps, position % ahead.steps)
+        return labels.attach(batch, indices, epochs.start + position // steps, position % steps)
 
-    positions = tf.data.Dataset.range(len(epochs) * ahead.steps)
-    return positions.map(load).prefetch(_AHEAD).with_options(_OPTIONS)
+    data = tf.data.Dataset.range(len(epochs) * steps).map(load).prefetch(_AHEAD).with_options(_OPTIONS)
+    # TensorFlow keeps Python functions until the process ends. So the data set owns what they read, with its batches.
+    data.ahead = ahead
+    return data

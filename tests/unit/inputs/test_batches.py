@@ -1,7 +1,10 @@
 """Which images come when, in which variant: a function of seed and epoch."""
 
+import gc
 import hashlib
 import threading
+import time
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -186,6 +189,21 @@ def test_an_iteration_that_was_given_up_does_not_change_the_next(some):
     for _ in range(3):
         assert np.array_equal(next(data.as_numpy_iterator()), some.take(order[:2]))
     assert np.array_equal(np.concatenate(list(data.as_numpy_iterator())), some.take(order))
+
+
+def test_what_a_given_up_data_set_has_read_is_freed_with_it(some):
+    inputs = plain(some)
+    data = batches(inputs, in_order(7), 1)
+    iterator = iter(data)
+    next(iterator)
+    known = weakref.ref(inputs)
+    del inputs, data, iterator
+    deadline = time.monotonic() + 60
+    while known() is not None and time.monotonic() < deadline:
+        # Threads may still load a batch.
+        gc.collect()
+        time.sleep(0.05)
+    assert known() is None
 
 
 class Gone(Together):
