@@ -25,6 +25,7 @@ ADDRESSES = ("runs:/", "models:/")
 WEIGHTS = ("imagenet", "preset", "random")
 """Values of `backbone.weights` that name no file."""
 PREPROCESSING_KINDS = ("caffe", "tf", "torch", "lite", "clip", "none")
+"""Values of `backbone.preprocessing`; see `pipeline.models.preprocessing`."""
 HUB = "hub"
 """Constructor of the backbones that are KerasHub's presets."""
 
@@ -42,8 +43,8 @@ class BackboneConfig:
     """Preset of KerasHub (`pip install ".[hub]"`): its name, or the folder of a preset or of a Hugging Face model, with
     a slash in its path (`./vit`). Null: the network is not from KerasHub."""
     preprocessing: str = one_of(*PREPROCESSING_KINDS)
-    """Scaling of pixel values (0 to 255) with which the network was pretrained; see `pipeline.models.classifier`. Any
-    other one costs most of what the weights know."""
+    """Scaling of pixel values (0 to 255) with which the network was pretrained; see `pipeline.models.preprocessing`.
+    Any other one costs most of what the weights know."""
     image_size: int = at_least(1)
     """Side in pixels of the images on which the network was pretrained: the default of the top-level `image_size`."""
     min_image_size: int = at_least(1)

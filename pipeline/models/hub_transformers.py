@@ -1,6 +1,7 @@
 """Weights and structure of KerasHub's vision transformers, whose layers can be neither cut nor saved by plain Keras."""
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import keras
@@ -77,14 +78,7 @@ def _vit(network: Any) -> Transformer:
     return Transformer(
         **_with_tokens(stem.patch_embedding, tokens, positions),
         heads=network.num_heads,
-        blocks=tuple(
-            Block(
-                norms=(_norm(each.layer_norm_1), _norm(each.layer_norm_2)),
-                attention=_attention(each.mha),
-                mlp=_mlp(each.mlp.dense_1, each.mlp.dense_2),
-            )
-            for each in encoder.encoder_layers
-        ),
+        blocks=_blocks(encoder.encoder_layers, ("layer_norm_1", "layer_norm_2"), "mha", ("mlp.dense_1", "mlp.dense_2")),
         norm=_norm(encoder.layer_norm),
     )
 
@@ -95,13 +89,8 @@ def _deit(network: Any) -> Transformer:
     return Transformer(
         **_with_tokens(stem.patch_embedding, tokens, _array(stem.position_embedding)[0]),
         heads=network.num_heads,
-        blocks=tuple(
-            Block(
-                norms=(_norm(each.layer_norm_1), _norm(each.layer_norm_2)),
-                attention=_attention(each.mha),
-                mlp=_mlp(each.mlp.dense, each.output_layer.dense),
-            )
-            for each in encoder.encoder_layers
+        blocks=_blocks(
+            encoder.encoder_layers, ("layer_norm_1", "layer_norm_2"), "mha", ("mlp.dense", "output_layer.dense")
         ),
         norm=_norm(encoder.layer_norm),
     )
@@ -114,13 +103,8 @@ def _clip(network: Any) -> Transformer:
         **_with_tokens(stem.patch_embedding, [stem.class_embedding], positions),
         heads=network.num_heads,
         first_norm=_norm(network.pre_layer_norm),
-        blocks=tuple(
-            Block(
-                norms=(_norm(each.layer_norm_1), _norm(each.layer_norm_2)),
-                attention=_attention(each.attention),
-                mlp=_mlp(each.dense_1, each.dense_2, activation),
-            )
-            for each in network.encoder_layers
+        blocks=_blocks(
+            network.encoder_layers, ("layer_norm_1", "layer_norm_2"), "attention", ("dense_1", "dense_2"), activation
         ),
         norm=_norm(network.layer_norm),
     )
@@ -131,13 +115,8 @@ def _siglip(network: Any) -> Transformer:
     return Transformer(
         **_with_tokens(stem.patch_embedding, [], _array(stem.position_embedding.embeddings)),
         heads=network.num_heads,
-        blocks=tuple(
-            Block(
-                norms=(_norm(each.layer_norm1), _norm(each.layer_norm2)),
-                attention=_attention(each.self_attn),
-                mlp=_mlp(each.mlp.fc1, each.mlp.fc2, activation),
-            )
-            for each in network.encoder_layers
+        blocks=_blocks(
+            network.encoder_layers, ("layer_norm1", "layer_norm2"), "self_attn", ("mlp.fc1", "mlp.fc2"), activation
         ),
         norm=_norm(network.post_layer_norm),
         pool=AttentionPool(
@@ -158,6 +137,20 @@ TRANSFORMERS: dict[str, Callable[[Any], Transformer]] = {
     "ViTBackbone": _vit,
 }
 """Functions that read the weights of a network, by the name of its class in `keras_hub.models`."""
+
+
+def _blocks(
+    encoder: Any, norms: tuple[str, str], attention: str, dense: tuple[str, str], activation: str = "gelu"
+) -> tuple[Block, ...]:
+    """Return the blocks of an encoder, from its layers and the names of their parts."""
+    return tuple(
+        Block(
+            norms=(_norm(attrgetter(norms[0])(each)), _norm(attrgetter(norms[1])(each))),
+            attention=_attention(attrgetter(attention)(each)),
+            mlp=_mlp(attrgetter(dense[0])(each), attrgetter(dense[1])(each), activation),
+        )
+        for each in encoder
+    )
 
 
 def _refuse(network: Any, option: str) -> None:

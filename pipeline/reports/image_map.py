@@ -10,6 +10,8 @@ from pipeline.visuals.style import SERIES
 # Fewer images have no neighbourhoods.
 _MIN_IMAGES = 10
 _PERPLEXITY = 30
+# Half of scikit-learn's: after these, groups hardly move.
+_STEPS = 500
 WIDTH, HEIGHT = 1000, 560
 """Size of the map in its own units."""
 _MARGIN = 20
@@ -72,6 +74,7 @@ def _places(vectors: np.ndarray) -> np.ndarray:
         perplexity=min(_PERPLEXITY, (len(vectors) - 1) / 3),
         init="pca" if vectors.shape[1] > 1 else "random",
         random_state=0,
+        max_iter=_STEPS,
     ).fit_transform(vectors / np.maximum(lengths, 1e-12))
     found = np.asarray(found, np.float64)
     low, high = found.min(axis=0), found.max(axis=0)
