@@ -237,9 +237,10 @@ class HardwareConfig:
     deterministic: bool
     """Make results exactly reproducible on the same machine, at some cost in speed. false: the last digits, and what
     follows from them, differ between runs."""
-    strategy: str = one_of("one_device", "mirrored", "multi_worker")
+    strategy: str = one_of("one_device", "auto", "mirrored", "multi_worker")
     """Distribution of training. one_device: the first GPU, or else the CPU. mirrored: all GPUs of this machine, each
-    with a part of every batch. multi_worker: all processes listed in TF_CONFIG, on one or more machines."""
+    with a part of every batch. auto: mirrored if there are several GPUs, which a job of a sweep does not have, and else
+    one_device. multi_worker: all processes listed in TF_CONFIG, on one or more machines."""
     intra_op_threads: int | None = at_least(1)
     """Number of threads within an operation. It decides the last digits of results; set it to compare machines with
     different numbers of cores. Null: one per core."""

@@ -255,7 +255,7 @@ def _head_contradictions(train: DictConfig, backbone: DictConfig) -> Iterator[st
 
 
 def _hardware_contradictions(hardware: DictConfig) -> Iterator[str]:
-    several = hardware.strategy != "one_device"
+    several = hardware.strategy in ("mirrored", "multi_worker")
     if hardware.jit_compile and several and hardware.precision == "mixed_float16":
         yield (
             f"hardware.jit_compile: invalid value true with hardware.strategy={hardware.strategy} and hardware.precision=mixed_float16, "

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import NoReturn
@@ -23,8 +22,9 @@ from pipeline.data.sources import check_images
 from pipeline.jobs.ending import result_lines
 from pipeline.jobs.identity import Experiment, experiment_key, read_digests
 from pipeline.jobs.job import JobResult, JobStatus, reason, run_job
+from pipeline.jobs.launchers import check_installed, one_job_per_gpu, workers
 from pipeline.jobs.networks import check_networks
-from pipeline.jobs.progress import SweepJob, workers
+from pipeline.jobs.progress import SweepJob
 from pipeline.stages.settings import OUTPUTS, read_config
 from pipeline.storage.files import Json, is_writable
 from pipeline.system.errors import PipelineError
@@ -55,14 +55,6 @@ _EXAMPLES = (
 )
 # Options with which Hydra prints information and runs no job.
 _PRINTS = {"--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc"}
-# Choices that need an optional dependency: the module, and the extra of this package that installs it.
-_EXTRAS = {
-    "hydra/launcher=joblib": ("hydra_plugins.hydra_joblib_launcher", "parallel"),
-    "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
-    "hydra/launcher=submitit_local": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
-    "hydra/launcher=submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
-    "hydra/sweeper=optuna": ("optuna", "optuna"),
-}
 
 
 def main(stage: str | None, *, repeat: bool = True) -> NoReturn:
@@ -110,10 +102,7 @@ def _start(arguments: Sequence[str], stage: str | None, *, repeat: bool) -> None
     overrides = [each for each in arguments if compose.is_override(each)]
     options = [each for each in arguments if not compose.is_override(each)]
     check_words(options)
-    for override in overrides:
-        module, extra = _EXTRAS.get(override, ("hydra", ""))
-        if find_spec(module) is None:
-            raise PipelineError(f'{override} is not installed: pip install ".[{extra}]"')
+    check_installed(overrides)
     prints = not _PRINTS.isdisjoint(option.split("=")[0] for option in options)
     sweeps = not _SWEEPS.isdisjoint(options)
     key = "hydra.sweep.dir" if sweeps else "hydra.run.dir"
@@ -141,6 +130,7 @@ def _start(arguments: Sequence[str], stage: str | None, *, repeat: bool) -> None
         if "${" not in str(folder) and not configs[0].plan:
             _make_folder(key, folder)
     if sweeps:
+        complete += one_job_per_gpu(overrides, configs) if not prints else []
         # The overrides are the sweep's name, so repeating the command resumes the sweep. Hydra sets it for every job.
         complete.append(f"+hydra.job.env_set.{SWEEP}={quote_literally(' '.join(overrides))}")
     if "hydra/launcher=ray" in overrides and folder == Path("runs"):

@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from pipeline.jobs.job import JobResult, JobStatus
 from pipeline.jobs.work import earlier_results, estimated_seconds
 from pipeline.storage.files import Json, read_json
@@ -70,17 +68,6 @@ class SweepJob:
         # The reason of a failure was logged when it happened.
         text = result.status if result.status == JobStatus.FAILED else outcome(result)
         return f"{self.name}: {text}, {duration(seconds)}"
-
-
-def workers(launcher: DictConfig) -> int | None:
-    """Return the number of jobs that a Hydra launcher runs at the same time; None if it is unknown.
-
-    As in joblib, -1 means one job per core.
-    """
-    jobs = launcher.get("n_jobs")
-    if jobs is None:
-        return 1 if launcher._target_.endswith("BasicLauncher") else None
-    return int(jobs) if int(jobs) > 0 else max(1, (os.cpu_count() or 1) + 1 + int(jobs))
 
 
 def outcome(result: JobResult) -> str:

@@ -8,9 +8,9 @@ from omegaconf import DictConfig, open_dict
 
 from pipeline.config.compose import from_hydra
 from pipeline.jobs.job import reason
+from pipeline.jobs.launchers import workers
 from pipeline.jobs.plan import Plan
 from pipeline.jobs.planner import Planner
-from pipeline.jobs.progress import workers
 from pipeline.sweeps.labels import labels
 from pipeline.system.errors import PipelineError
 

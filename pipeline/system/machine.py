@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
+from pipeline.system.gpu import gpu_names
+
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
@@ -56,7 +58,7 @@ def _restrict_to(number: int, workers: int) -> None:
         _all_cores.append(len(available))
         os.sched_setaffinity(0, part(available, number, workers))
         cores = ",".join(map(str, part(available, number, workers)))
-    if names := _gpus():
+    if names := gpu_names(os.environ):
         gpus = os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(part(names, number, workers))
     log.info("worker %d of %d: cores %s, GPUs %s", number + 1, workers, cores, gpus)
 
@@ -64,14 +66,6 @@ def _restrict_to(number: int, workers: int) -> None:
 def part(items: list[Item], number: int, workers: int) -> list[Item]:
     """Return the items of worker `number` (from 0): an equal part, or one shared item if there are too few items."""
     return items[number::workers] or [items[number % len(items)]]
-
-
-def _gpus() -> list[str]:
-    """Return the names of the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name.strip()]
-    return [str(number) for number, _ in enumerate(sorted(Path("/proc/driver/nvidia/gpus").glob("*")))]
 
 
 def on_all_cores(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 256) -> Iterator[Result]:

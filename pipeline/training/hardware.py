@@ -69,8 +69,9 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
     _warn_of_gpus()
     if message := gpu_messages.no_xla(jit_compile=hardware.jit_compile, deterministic=hardware.deterministic):
         _warn_once(message)
-    _check_xla(hardware)
-    return _strategy(hardware.strategy, len(gpus))
+    strategy = _strategy(hardware.strategy, len(gpus))
+    _check_xla(hardware, strategy)
+    return strategy
 
 
 def _release_gradients() -> None:
@@ -108,16 +109,13 @@ def _warn_of_gpus() -> None:
             log.warning(message)
 
 
-def _check_xla(hardware: HardwareConfig) -> None:
-    """Refuse what the configuration's check refuses too, where the device has decided on float16."""
-    if (
-        hardware.jit_compile
-        and hardware.strategy != "one_device"
-        and frozen_arithmetic(hardware.precision) == "float16"
-    ):
+def _check_xla(hardware: HardwareConfig, strategy: tf.distribute.Strategy) -> None:
+    """Refuse what the configuration's check refuses too, where the devices have decided on float16 or on mirroring."""
+    mirrored = isinstance(strategy, tf.distribute.MirroredStrategy | tf.distribute.MultiWorkerMirroredStrategy)
+    if hardware.jit_compile and mirrored and frozen_arithmetic(hardware.precision) == "float16":
         raise PipelineError(
-            f"hardware.jit_compile: invalid value true with hardware.strategy={hardware.strategy} in float16, which "
-            "hardware.precision=auto chooses on this GPU; use jit_compile=false or precision=float32"
+            f"hardware.jit_compile: invalid value true with hardware.strategy={hardware.strategy} in float16 on these "
+            "GPUs; use jit_compile=false or precision=float32"
         )
 
 
@@ -132,6 +130,8 @@ def _strategy(name: str, gpus: int) -> tf.distribute.Strategy:
     if name == "multi_worker":
         return joined()
     devices = [device.name for device in tf.config.list_logical_devices("GPU" if gpus else "CPU")]
+    if name == "auto" and len(devices) == 1:
+        return tf.distribute.get_strategy()
     if len(devices) == 1:
         log.warning("hardware.strategy=mirrored: this machine has only one device, %s", devices[0])
     return tf.distribute.MirroredStrategy(devices)

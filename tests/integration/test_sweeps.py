@@ -1,5 +1,6 @@
 """What survives: a killed process, a dead run, workers of every launcher."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -233,8 +234,13 @@ def test_every_launcher_gives_the_same_and_knows_what_the_others_did(command, tm
     sweep = ["pipeline.train", "-m", *small(images, tmp_path)]
     one_by_one = command(*sweep, "seed=1,2", "hydra.sweep.dir=alone", f"cache_folder={tmp_path}/alone-cache")
     assert one_by_one.returncode == 0, one_by_one.stderr
-    joblib = command(*sweep, "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    # Two GPUs, as far as the environment says: joblib runs one job on each.
+    joblib = command(*sweep, "seed=1,2", CUDA_VISIBLE_DEVICES="0,1")
     assert "2 done" in joblib.stderr, joblib.stderr
+    assert {f"worker {number} of 2: cores" for number in (1, 2)} == set(
+        re.findall(r"worker . of 2: cores", joblib.stderr)
+    )
+    assert {"GPUs 0", "GPUs 1"} == set(re.findall("GPUs .", joblib.stderr))
     submitit = command(*sweep, "seed=1,3", "hydra/launcher=submitit_local")
     assert "1 done, 1 skipped" in submitit.stderr, submitit.stderr
     with ray_cluster() as address:

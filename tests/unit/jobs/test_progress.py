@@ -1,12 +1,9 @@
 """Messages of a sweep's jobs."""
 
-import os
-
 import pytest
-from omegaconf import OmegaConf
 
 from pipeline.jobs.job import JobResult, JobStatus
-from pipeline.jobs.progress import SweepJob, outcome, workers
+from pipeline.jobs.progress import SweepJob, outcome
 from pipeline.storage.files import write_json
 from pipeline.system.processes import JOB
 
@@ -62,11 +59,3 @@ def test_an_outcome_has_the_accuracy_of_the_better_phase(tmp_path):
     failed = JobResult(JobStatus.FAILED, str(tmp_path), "k", "no space")
     assert outcome(failed) == "failed: no space"
     assert SweepJob(1, 2, "a", [], 1).end(failed, 34) == "job 1 of 2: failed, 34 s"
-
-
-def test_launchers_say_how_many_jobs_run_at_once():
-    basic = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-    assert workers(OmegaConf.create({"_target_": basic})) == 1
-    assert workers(OmegaConf.create({"_target_": "joblib", "n_jobs": 3})) == 3
-    assert workers(OmegaConf.create({"_target_": "joblib", "n_jobs": -1})) == os.cpu_count()
-    assert workers(OmegaConf.create({"_target_": "ray"})) is None

@@ -43,7 +43,7 @@ def test_mirrored_on_two_logical_devices_agrees_with_one(command, tmp_path, imag
         f"cache_folder={tmp_path}/cache",
     ]
     histories = []
-    for strategy in ("one_device", "mirrored"):
+    for strategy in ("one_device", "mirrored", "auto"):
         out = tmp_path / strategy
         ran = command("mirrored", json.dumps([*overrides, f"hardware.strategy={strategy}"]), str(out))
         assert ran.returncode == 0, ran.stderr
@@ -51,7 +51,16 @@ def test_mirrored_on_two_logical_devices_agrees_with_one(command, tmp_path, imag
         assert "only one device" not in ran.stderr
         rows = (out / "train" / "history.csv").read_text().splitlines()[1:]
         histories.append([[float(value) for value in row.split(",")] for row in rows])
-    assert histories[0] == [pytest.approx(row, rel=1e-3, abs=1e-6) for row in histories[1]]
+    alone, mirrored, auto = histories
+    assert alone == [pytest.approx(row, rel=1e-3, abs=1e-6) for row in mirrored]
+    # Sums over two devices are rounded otherwise than those of one.
+    assert auto == mirrored != alone
+
+
+def test_auto_is_one_device_where_there_is_one(configure):
+    assert not isinstance(
+        hardware.set_up(configure("hardware.strategy=auto").hardware, 1), tf.distribute.MirroredStrategy
+    )
 
 
 def test_the_environment_is_what_a_result_depends_on():
