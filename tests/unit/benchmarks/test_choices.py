@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.resizing import check_test_images, table
+from benchmarks.choices import check_test_images, split_overrides, table
 from pipeline.comparison.experiments import Experiment
+from pipeline.config import PHASES
 from pipeline.config.compose import composed
 from pipeline.config.validate import check
 from tests.support.images import write_images
@@ -26,7 +27,9 @@ def run_of(folder: Path, seed: int, wrong: set[int]) -> Experiment:
     order = np.random.default_rng(seed).permutation(40)
     rows.iloc[order].to_parquet(folder / "evaluate" / "predictions.parquet")
     (folder / "prepare" / "classes.json").write_text(json.dumps(["a", "b"]))
-    return Experiment(folder.name, folder.name, 0, {}, {}, {}, folder.as_uri())
+    metrics = {f"test/{phase}/{name}": 0.1 * (seed + 1) for phase in PHASES for name in ("loss", "ece")}
+    metrics |= {f"seconds/{phase}": 10.0 * (seed + 1) for phase in PHASES}
+    return Experiment(folder.name, folder.name, 0, {}, metrics, {}, folder.as_uri())
 
 
 def rows_of(text: str) -> dict[str, list[str]]:
@@ -44,7 +47,7 @@ def test_differences_are_of_the_same_images(tmp_path):
     }
     found = rows_of(table(runs, "train"))
     assert found["stretch"][:2] == ["0.7500", "0.0000"]
-    assert found["stretch"][3:] == ["", "", "2"]
+    assert found["stretch"][3:] == ["", "", "0.1500", "0.1500", "15", "2"]
     assert (found["crop"][0], found["crop"][1], found["crop"][3]) == ("0.7250", "0.0354", "-0.0250")
     assert (found["pad"][0], found["pad"][3]) == ("1.0000", "+0.2500")
     # Ten images that only one of both predicts rightly are no chance; two in one of two seeds may be.
@@ -66,3 +69,10 @@ def test_other_test_images_for_each_seed_are_refused(tmp_path):
     check_test_images(config("dataset.test=validation"))
     write_images(tmp_path / "test", 3)
     check_test_images(config())
+
+
+def test_one_key_has_several_values():
+    given = ["image_size=[96,64]", "train.head=softmax,ridge", "augment.views=2"]
+    assert split_overrides(given) == ("train.head", ["softmax", "ridge"], ["image_size=[96,64]", "augment.views=2"])
+    with pytest.raises(SystemExit, match="2 keys have"):
+        split_overrides([*given, "seed=1,2"])
