@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -195,6 +196,19 @@ def test_locks_agree_and_satisfy_the_project():
     wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     assert all(requirement.split("[")[0].split(">")[0].split("=")[0].lower() in named for requirement in wanted)
     assert any(line.startswith("nvidia-cudnn") for line in pins["requirements-gpu.lock"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", re.findall(r"^\tuv (.*)", (CODE / "Makefile").read_text(), re.MULTILINE))
+def test_a_resolver_finds_the_pins_of_each_lock(command):
+    *options, lock = command.split()
+    asked = [option for option in options if option not in ("--generate-hashes", "--output-file")]
+    ran = subprocess.run(["uv", *asked, "--constraint", lock], cwd=CODE, capture_output=True, text=True)
+    if "Could not connect" in ran.stderr or "error sending request" in ran.stderr:
+        pytest.skip("the package registry can't be reached")
+    assert ran.returncode == 0, ran.stderr
+    pins = [line.rstrip(" \\") for line in (CODE / lock).read_text().splitlines() if "==" in line]
+    assert [line for line in ran.stdout.splitlines() if "==" in line] == pins
 
 
 def test_mlflows_telemetry_is_off_whichever_module_imports_mlflow():
