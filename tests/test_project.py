@@ -204,7 +204,7 @@ def test_a_resolver_finds_the_pins_of_each_lock(command):
     *options, lock = command.split()
     asked = [option for option in options if option not in ("--generate-hashes", "--output-file")]
     ran = subprocess.run(["uv", *asked, "--constraint", lock], cwd=CODE, capture_output=True, text=True)
-    if "Could not connect" in ran.stderr or "error sending request" in ran.stderr:
+    if "Failed to fetch" in ran.stderr:
         pytest.skip("the package registry can't be reached")
     assert ran.returncode == 0, ran.stderr
     pins = [line.rstrip(" \\") for line in (CODE / lock).read_text().splitlines() if "==" in line]
