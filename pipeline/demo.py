@@ -15,7 +15,12 @@ def main() -> None:
     parser = CommandParser(
         "demo",
         main.__doc__,
-        examples=["", "outputs/train/model.keras --port 8000", "models:/classifier@champion --examples a.jpg b.jpg"],
+        examples=[
+            "",
+            "outputs/train/model.keras --port 8000",
+            "models:/classifier@champion --examples a.jpg b.jpg",
+            "--neighbours 5",
+        ],
     )
     parser.add_argument(
         "model",
@@ -28,6 +33,14 @@ def main() -> None:
         "--examples", type=Path, nargs="+", default=[], metavar="FILE", help="example images shown on the page"
     )
     parser.add_argument(
+        "--neighbours",
+        type=whole_number(0),
+        default=0,
+        metavar="K",
+        help="number of most similar training images shown beside each prediction (default: 0); needs the training "
+        "images of the classifier's experiment",
+    )
+    parser.add_argument(
         "--port", type=whole_number(1, 65535), default=7860, help="port of the web server (default: 7860)"
     )
     run_command(demo, parser.parse_intermixed_args())
@@ -37,7 +50,7 @@ def demo(args: argparse.Namespace) -> None:
     """Find the classifier, load it, and serve the page until interrupted; see `python -m pipeline.demo --help`.
 
     Raises:
-        PipelineError: The classifier does not exist, or an example is not an image.
+        PipelineError: The classifier or its training images do not exist, or an example is not an image.
     """
     from pipeline.config.compose import configuration
     from pipeline.deployment.find_model import announce, find_model
@@ -45,16 +58,26 @@ def demo(args: argparse.Namespace) -> None:
     config = configuration()
     with waiting("finding the classifier"):
         reference = find_model(args.model, config)
+        experiment = None
+        if args.neighbours:
+            from pipeline.deployment.training_data import experiment_of
+
+            experiment = experiment_of(reference, config)
     # TensorFlow takes seconds to import, so it is imported only after the classifier is found.
     with tensorflow_import():
         import uvicorn
 
         from pipeline.deployment.classifier import load
         from pipeline.deployment.demo import build_page
+        from pipeline.deployment.neighbours import NeighbourSearch
 
+    nearest = None
+    if experiment:
+        # It sets the threads of TensorFlow, and so comes first.
+        nearest = NeighbourSearch.of_classifier(reference.file, *experiment, args.neighbours)
     with waiting(f"loading {reference.origin}"):
         classifier = load(reference)
-        page = build_page(classifier, args.examples)
+        page = build_page(classifier, args.examples, nearest)
     if not args.model:
         announce(reference, classifier.classes)
     print(f"The demo is at http://127.0.0.1:{args.port}; stop it with Ctrl-C", file=sys.stderr)

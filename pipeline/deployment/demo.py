@@ -1,4 +1,4 @@
-"""Demo web page that shows the predicted classes and the Grad-CAM heat map of an uploaded image."""
+"""Demo web page that shows classes, the Grad-CAM heat map and the nearest training images of an uploaded image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,23 +10,27 @@ from starlette.concurrency import run_in_threadpool
 
 from pipeline.config.image import Decoding
 from pipeline.deployment.classifier import Classifier, decode_upload
+from pipeline.deployment.neighbours import NeighbourSearch
 from pipeline.deployment.prediction_output import overlays
 from pipeline.deployment.predictions import Prediction, top_classes
 from pipeline.inputs.decoding import UndecodableError
 from pipeline.system.errors import PipelineError
-from pipeline.visuals.pages import data_uri, render
+from pipeline.visuals.pages import Thumbnail, cards, data_uri, render
 
 MAX_BYTES = 50 * 2**20
 """Maximum size of an uploaded file in bytes."""
 _CLASSES = 10
 
 
-def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI:
+def build_page(
+    classifier: Classifier, examples: Sequence[Path] = (), nearest: NeighbourSearch | None = None
+) -> FastAPI:
     """Build the web application of the demo.
 
     Args:
         classifier: Classifier that predicts the images.
         examples: Files of example images, shown as buttons.
+        nearest: Search for similar training images; None: they are not shown.
 
     Raises:
         PipelineError: An example can't be read or is not an image.
@@ -61,7 +65,7 @@ def build_page(classifier: Classifier, examples: Sequence[Path] = ()) -> FastAPI
                     {"error": f"The file is larger than {MAX_BYTES // 2**20} MiB, the maximum size"}, 413
                 )
         try:
-            return JSONResponse(await run_in_threadpool(predict_upload, classifier, bytes(data)))
+            return JSONResponse(await run_in_threadpool(predict_upload, classifier, bytes(data), nearest))
         except UndecodableError as error:
             return JSONResponse({"error": f"The file can't be used: {error}"}, 400)
 
@@ -75,16 +79,18 @@ def _example_pixels(file: Path, decoding: Decoding) -> np.ndarray:
         raise PipelineError(f"--examples: {file} can't be used: {error}") from error
 
 
-def predict_upload(classifier: Classifier, data: bytes) -> dict[str, object]:
+def predict_upload(classifier: Classifier, data: bytes, nearest: NeighbourSearch | None = None) -> dict[str, object]:
     """Predict the classes of an image file.
 
     Args:
         classifier: Classifier that predicts the image.
         data: Bytes of the file.
+        nearest: Search for similar training images.
 
     Returns:
-        A dictionary with `guesses`, pairs of class and probability, the most probable first, and with the data URIs
-        `image` and `overlay`.
+        A dictionary with `guesses`, pairs of class and probability, the most probable first, with the data URIs `image`
+        and `overlay`, and with `neighbours`: label, path and data URI (None if the file can't be read) of the most
+        similar training images, the nearest first.
 
     Raises:
         UndecodableError: The bytes are not an image.
@@ -94,4 +100,7 @@ def predict_upload(classifier: Classifier, data: bytes) -> dict[str, object]:
     prediction = Prediction("", image, probabilities)
     [overlay] = overlays([prediction], classifier)
     guesses = top_classes(prediction, classifier.classes, _CLASSES)
-    return {"guesses": guesses, "image": data_uri(image), "overlay": data_uri(overlay)}
+    answer: dict[str, object] = {"guesses": guesses, "image": data_uri(image), "overlay": data_uri(overlay)}
+    found = nearest(image[np.newaxis])[0] if nearest else []
+    shown = cards([Thumbnail(Path(), each.path, each.label) for each in found])
+    return answer | {"neighbours": [[each["heading"], each["name"], each["image_uri"]] for each in shown]}

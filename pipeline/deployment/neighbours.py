@@ -7,6 +7,7 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.deployment.embedder import Embedder
 from pipeline.deployment.predictions import Neighbour
+from pipeline.evaluation.neighbours import unit_length
 from pipeline.inputs.manifest import Manifest, read_manifest
 from pipeline.jobs.stage import places_of
 from pipeline.stages.settings import Places
@@ -30,7 +31,7 @@ class NeighbourSearch:
         # Features of training and validation images are cached together.
         rows = manifest.split("train", "validation")
         training = (rows["split"] == "train").to_numpy()
-        self._vectors = _unit_length(embedder.of_rows(rows, places)[training])
+        self._vectors = unit_length(embedder.of_rows(rows, places)[training])
         self._paths = [str(places.images / path) for path in rows.loc[training, "path"]]
         self._labels = rows.loc[training, "label"].tolist()
         self._count = min(count, len(self._paths))
@@ -49,7 +50,7 @@ class NeighbourSearch:
 
     def __call__(self, images: np.ndarray) -> list[list[Neighbour]]:
         """Return the neighbours of each image, uint8 [b, size, size, 3], the nearest first."""
-        similarities = _unit_length(self._embedder.of_pixels(images)) @ self._vectors.T
+        similarities = unit_length(self._embedder.of_pixels(images)) @ self._vectors.T
         nearest = np.argpartition(-similarities, self._count - 1)[:, : self._count]
         found = []
         for own, places in zip(similarities, nearest, strict=True):
@@ -59,7 +60,3 @@ class NeighbourSearch:
 
     def _neighbour(self, place: int, similarity: float) -> Neighbour:
         return Neighbour(self._paths[place], self._labels[place], round(float(similarity), _DECIMALS))
-
-
-def _unit_length(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

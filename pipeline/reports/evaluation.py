@@ -23,6 +23,7 @@ _TEXTS = (
     "true",
     "predicted",
     "kind",
+    "neighbour",
     "phase",
 )
 
@@ -50,6 +51,8 @@ class Evaluation:
 
     An overlay is the image blended with the Grad-CAM heat map of the predicted class.
     """
+    neighbours: pd.DataFrame
+    """Content of neighbours.csv: the training images that are most similar to those in the gallery."""
     cells: tuple[int, int]
     """Rows and columns of the feature maps that heat maps are computed from."""
     mapped: pd.DataFrame
@@ -88,6 +91,7 @@ class Evaluation:
             curves=read_table(folder / "curves.csv"),
             corruptions=read_table(folder / "corruptions.csv"),
             gallery=_gallery(folder),
+            neighbours=read_table(folder / "neighbours.csv"),
             cells=_cells(folder),
             mapped=mapped,
             vectors=vectors,

@@ -15,7 +15,7 @@ from pipeline.reports.evaluation_charts import curve_charts, reliability_charts
 from pipeline.reports.evaluation_tables import class_table, confusion_matrix, corruption_table, top_confusions
 from pipeline.reports.image_map import image_map
 from pipeline.storage.files import Json, text_sha256
-from pipeline.visuals.pages import data_uri, heat_scale, p_value, write_page
+from pipeline.visuals.pages import Thumbnail, cards, data_uri, heat_scale, p_value, write_page
 from pipeline.visuals.style import Chart
 
 PHASE_NAMES = {"train": "feature extraction", "finetune": "fine-tuned"}
@@ -25,13 +25,14 @@ _TILES = ("accuracy", "macro_f1", "loss", "ece")
 _MIN_CELLS = 5
 
 
-def write_report(file: Path, evaluation: Evaluation, training: list[Chart]) -> None:
+def write_report(file: Path, evaluation: Evaluation, training: list[Chart], images: Path) -> None:
     """Write the HTML report of an evaluation.
 
     Args:
         file: Output HTML file.
         evaluation: Evaluation to report.
         training: Charts returned by `pipeline.reports.training_charts.training_curves`.
+        images: Base folder of the paths in the manifest.
     """
     best, figures, metrics = evaluation.best, evaluation.best_metrics, evaluation.metrics
     experiment, settings = evaluation.experiment, evaluation.experiment["evaluate"]
@@ -70,6 +71,7 @@ def write_report(file: Path, evaluation: Evaluation, training: list[Chart]) -> N
         command=command_line(evaluation.differences),
         changed=evaluation.differences,
         settings=sorted(flat(experiment).items()),
+        neighbours=_neighbours(evaluation.neighbours, images),
         **{kind: _cards(evaluation.of_kind(kind)) for kind in ("mistakes", "hits")},
     )
 
@@ -78,6 +80,15 @@ def _cards(gallery: pd.DataFrame) -> list[dict]:
     """Convert the gallery to dictionaries, with images and overlays encoded as data URIs."""
     uris = {f"{name}_uri": gallery[name].map(data_uri) for name in ("image", "overlay")}
     return gallery.assign(**uris).to_dict("records")
+
+
+def _neighbours(table: pd.DataFrame, images: Path) -> dict[str, list[dict[str, object]]]:
+    """Return what the page shows of the most similar training images, by the path of the test image."""
+    found = cards([Thumbnail(images, path, label) for path, label in table[["neighbour", "label"]].to_numpy()])
+    shown: dict[str, list[dict[str, object]]] = {}
+    for path, card in zip(table["path"], found, strict=True):
+        shown.setdefault(path, []).append(card)
+    return shown
 
 
 def _data(evaluation: Evaluation) -> str:

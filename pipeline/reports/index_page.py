@@ -41,6 +41,7 @@ _FILES = {file: about for file, (_, about) in _PAGES.items()} | {
     "corruptions.csv": "accuracy on corrupted test images",
     "gallery.csv": "test images that the report shows",
     "gallery.npz": "their pixels and heat maps",
+    "neighbours.csv": "training images that are most similar to these test images",
     "vectors.npz": "vectors of test images, for the map in the report",
     "speed.json": "milliseconds for one prediction",
     "summary.md": "the result in a few lines",

@@ -13,6 +13,7 @@ from pipeline.evaluation.calibration import calibration_metrics
 from pipeline.evaluation.corruptions import COLUMNS, accuracy_under_corruptions, corruption_metrics
 from pipeline.evaluation.headline import headline
 from pipeline.evaluation.metrics import prior_adjusted_accuracy
+from pipeline.evaluation.neighbours import neighbours_table
 from pipeline.evaluation.phase_model import PhaseModel
 from pipeline.evaluation.phase_result import PhaseResult, TestSet, check_saved_model, evaluate_phase
 from pipeline.evaluation.significance import compare_hits
@@ -81,6 +82,9 @@ def run(settings: EvaluateSettings, places: Places, inputs: Path, out: Path) -> 
         table.to_csv(out / f"{name}.csv", index=False)
     shown, arrays = tables.gallery(results[best], test, evaluate.gallery)
     shown.to_csv(out / "gallery.csv", index=False)
+    rows = manifest.split("train", "validation")
+    neighbours = neighbours_table(shown, results["train"], test, train_validation, rows, cache)
+    neighbours.to_csv(out / "neighbours.csv", index=False)
     vectors = image_vectors(results[best], test, evaluate.map_images, seed)
     np.savez_compressed(out / "gallery.npz", **arrays)  # type: ignore[arg-type]
     np.savez_compressed(out / "vectors.npz", **vectors)  # type: ignore[arg-type]

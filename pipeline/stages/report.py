@@ -39,7 +39,7 @@ def run(settings: ReportSettings, places: Places, inputs: Path, out: Path) -> di
         other_loss=_trains_on_other_labels(settings.experiment),
     )
     evaluation = Evaluation.read(inputs, manifest, settings.experiment, settings.differences)
-    write_report(out / "report.html", evaluation, curves)
+    write_report(out / "report.html", evaluation, curves, places.images)
     (out / "summary.md").write_text(summary(evaluation), encoding="utf-8")
     return {}
 

@@ -52,3 +52,31 @@ def test_the_map_has_the_features_that_the_head_classifies(experiment):
     files = [Path(experiment.config.dataset.path, path) for path in predictions["path"]]
     features = pooled.predict(np.stack([pixels(file.read_bytes(), decoding) for file in files]), verbose=0)
     assert pdist(vectors) == pytest.approx(pdist(features), rel=0.1, abs=0.05 * pdist(features).max())
+
+
+def test_shown_images_have_the_most_similar_training_images(experiment):
+    gallery, table = (pd.read_csv(experiment.root / "evaluate" / f"{name}.csv") for name in ("gallery", "neighbours"))
+    shown = gallery["path"].tolist()
+    assert table["path"].tolist() == [path for path in shown for _ in range(3)]
+    manifest = pd.read_parquet(experiment.root / "prepare" / "manifest.parquet")
+    training = manifest[manifest["split"] == "train"].set_index("path")
+    assert table["label"].tolist() == training.loc[table["neighbour"], "label"].tolist()
+
+    model, _ = load_classifier(experiment.root / "train" / "model.keras")
+    decoding = Decoding.of(32, experiment.config.image)
+
+    def directions(paths) -> np.ndarray:
+        files = [Path(experiment.config.dataset.path, path) for path in paths]
+        pooled = keras.Model(model.inputs, model.get_layer(POOLING).output)
+        vectors = pooled.predict(np.stack([pixels(file.read_bytes(), decoding) for file in files]), verbose=0)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    similarities = pd.DataFrame(directions(shown) @ directions(training.index).T, shown, training.index)
+    for path, own in table.groupby("path")["neighbour"]:
+        # The backbone computes in the precision of its cached features.
+        assert similarities.loc[path, own].to_numpy() == pytest.approx(
+            -np.sort(-similarities.loc[path].to_numpy())[:3], abs=0.01
+        )
+    page = (experiment.root / "report" / "report.html").read_text()
+    assert page.count('class="near"') == len(shown)
+    assert re.findall(r'<span title="([^"]+)">', page) == table["neighbour"].tolist()

@@ -38,7 +38,7 @@ FILES = {
     "finetune": {"model.keras", "history.csv", "rates.csv", "metrics.json", "augmentation.npz", "run.json"},
     "evaluate": {
         "metrics.json", "headline.json", "predictions.parquet", "per_class.csv", "confusion.csv", "predicted_classes.csv", "reliability.csv",
-        "curves.csv", "corruptions.csv", "gallery.csv", "gallery.npz", "vectors.npz", "calibration.json", "speed.json", "run.json",
+        "curves.csv", "corruptions.csv", "gallery.csv", "gallery.npz", "neighbours.csv", "vectors.npz", "calibration.json", "speed.json", "run.json",
     },
     "report": {"report.html", "summary.md", "duplicates.html", "label_issues.html", "data.html", "run.json"},
 }  # fmt: skip

@@ -6,13 +6,18 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import requests
 import uvicorn
 
-from pipeline.deployment.demo import MAX_BYTES, build_page
+from pipeline.deployment.classifier import load
+from pipeline.deployment.demo import MAX_BYTES, build_page, predict_upload
+from pipeline.deployment.find_model import find_model
+from pipeline.deployment.neighbours import NeighbourSearch
 from pipeline.system.errors import PipelineError
 
 
@@ -39,6 +44,7 @@ def test_it_answers_with_classes_and_images(address, trained):
     assert sum(probability for _, probability in answer["guesses"]) == pytest.approx(1, abs=1e-5)
     assert answer["image"].startswith("data:image/jpeg;base64,")
     assert answer["overlay"].startswith("data:image/jpeg;base64,")
+    assert answer["neighbours"] == []
     text = requests.get(address).text
     assert text.count("data-example=") == 2
     assert not re.search(r"https?://", text)
@@ -60,6 +66,19 @@ def test_an_example_that_is_not_an_image_is_named(classifier, tmp_path):
     for name, why in (("text.jpg", "not an image in a known format"), ("none.png", "No such file")):
         with pytest.raises(PipelineError, match=f"--examples: .*{name} can't be used: .*{why}"):
             build_page(classifier, [tmp_path / name])
+
+
+def test_the_most_similar_training_images_are_beside_the_answer(experiment):
+    folder = Path(experiment.config.dataset.path)
+    reference = find_model(str(experiment.root), experiment.config)
+    nearest = NeighbourSearch.of_classifier(reference.file, experiment.config, experiment.root / "prepare", 2)
+    manifest = pd.read_parquet(experiment.root / "prepare" / "manifest.parquet")
+    row = manifest[manifest["split"] == "train"].iloc[0]
+    answer = predict_upload(load(reference), (folder / row["path"]).read_bytes(), nearest)
+    assert [len(each) for each in answer["neighbours"]] == [3, 3]
+    label, path, uri = answer["neighbours"][0]
+    assert (label, path) == (row["label"], str(folder / row["path"]))
+    assert uri.startswith("data:image/jpeg;base64,")
 
 
 @pytest.mark.browser
