@@ -22,6 +22,8 @@ from tests.support.hub import MOBILENET, SIZE, answer, built, hugging_face_folde
 
 IMAGES = np.random.default_rng(1).normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
 SHIPPED = [name for name in GROUPS["backbone"] if name.startswith("hub_")]
+# One network of each kind, which the slow tests try at its real size.
+TRIED = ("hub_dinov2_small", "hub_resnet_vd_50")
 
 
 def hub(preset, *overrides: str):
@@ -165,8 +167,10 @@ def test_every_shipped_preset_is_one_of_keras_hub_whose_architecture_is_known():
         assert preset in getattr(keras_hub.models, owner).presets
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in TRIED else pytest.mark.every_backbone) for name in SHIPPED],
+)
 def test_a_shipped_backbone_at_its_real_size_can_be_cut_saved_and_loaded(name, tmp_path):
     keras.backend.clear_session()
     config = check(composed([f"backbone={name}", "backbone.weights=random", "image_size=224"]))
