@@ -34,7 +34,7 @@ GROUPS = {
 _NETWORK = {
     *("experiment", "backbone", "backbone.weights", "backbone.constructor", "backbone.preset", "backbone.pooling"),
     "image_size",
-    *("finetune", "finetune.unfreeze", "finetune.phases", "finetune.rate_factors"),
+    *("finetune", "finetune.unfreeze", "finetune.phases", "finetune.rate_factors", "finetune.lora_rank"),
 }
 # Number of options that an error names; conf/ has more backbones.
 _LISTED = 12

@@ -212,6 +212,10 @@ class FinetuneConfig(PhaseConfig):
     stochastic_depth: float | None = fraction()
     """Probability of skipping the topmost residual branch in a training step, which decreases linearly to 0 for lower
     branches. It helps in long trainings of large backbones. Null: the backbone's default. Useful: 0 to 0.3."""
+    lora_rank: int | None = at_least(1)
+    """Rank of low-rank updates (LoRA) of queries and values in the unfrozen blocks of a vision transformer. They are
+    trained instead of the blocks' weights, which takes less memory, and are merged into the saved model. Null: the
+    blocks' weights are trained. Useful: 4 to 16, with a higher `learning_rate`."""
     interpolate: Any = INNER_FRACTIONS
     """Positions on the line from a round's initial weights (0) to those of its kept epoch (1). The round ends with the
     weights at the position with the best validation accuracy, then loss; position 1 is always tried.

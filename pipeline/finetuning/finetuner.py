@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from pipeline.config import BackboneConfig
+from pipeline.finetuning.low_rank import merge, update_factors, with_low_rank
 from pipeline.finetuning.rounds import Round
 from pipeline.models.classifier import with_input_size
 from pipeline.models.freezing import rate_factors
@@ -53,7 +54,7 @@ def fine_tune(
         context: Settings and resources that all fits share.
         epochs_before: Number of epochs in feature extraction.
     """
-    size, precision = model.input_shape[1], context.hardware.precision
+    size = model.input_shape[1]
     fitted: list[Fitted] = []
     kept: Row = {}
     weights: Weights = []
@@ -61,15 +62,16 @@ def fine_tune(
         settings, epochs = each.settings, epochs_before + sum(len(before.rows) for before in fitted)
         if len(rounds) > 1:
             log.info("round %d of %d: unfreeze=%s", number, len(rounds), settings.unfreeze)
-        parts, data, validation = round_parts(model, each, precision), data_at(size), None
+        (parts, factors), data, validation = round_parts(model, each, backbone.blocks, context), data_at(size), None
         if settings.image_size not in (None, size):
             with context.strategy.scope():
                 resized = with_input_size(model, settings.image_size)
             validation = parts, data
-            parts, data = round_parts(resized, each, precision), data_at(settings.image_size)
-        factors = rate_factors(model, backbone.blocks, settings)
+            (parts, factors), data = round_parts(resized, each, backbone.blocks, context), data_at(settings.image_size)
         start = parts.trainable.get_weights() if settings.interpolate else []
         fitted.append(fit_phase(PhaseFit(parts, data, settings, epochs, factors, validation), context))
+        with context.strategy.scope():
+            merge(parts)
         last = fitted[-1].kept | {"alpha": 1}
         if settings.interpolate:
             with parts.in_their_arithmetic(), context.strategy.scope():
@@ -80,17 +82,33 @@ def fine_tune(
     return FineTuned(parts, fitted, kept)
 
 
-def round_parts(model: keras.Model, each: Round, precision: str) -> Parts:
-    """Divide a classifier into the frozen and the trainable part of a round; `precision` is `hardware.precision`."""
+def round_parts(model: keras.Model, each: Round, blocks: str, context: FitContext) -> tuple[Parts, dict[int, float]]:
+    """Divide a classifier into the frozen and the trainable part of a round.
+
+    Args:
+        model: Classifier, whose layers are frozen or unfrozen in place.
+        each: Round of fine-tuning.
+        blocks: Pattern of the backbone's blocks (`backbone.blocks`).
+        context: Settings and resources that all fits share.
+
+    Returns:
+        The parts, and the learning-rate factors of their variables by `id()`.
+    """
     settings = each.settings
-    return parts_for_finetuning(
+    parts = parts_for_finetuning(
         model,
         each.first_layer,
         freeze_batch_norm=settings.freeze_batch_norm,
-        precision=precision,
+        precision=context.hardware.precision,
         dropout=settings.dropout,
         stochastic_depth=settings.stochastic_depth,
     )
+    factors = rate_factors(model, blocks, settings)
+    if settings.lora_rank is None:
+        return parts, factors
+    with context.strategy.scope():
+        parts = with_low_rank(parts, settings.lora_rank, context.seed)
+    return parts, factors | update_factors(parts, factors)
 
 
 def _better(row: Row, other: Row, monitor: str) -> bool:

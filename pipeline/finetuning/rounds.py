@@ -10,6 +10,7 @@ from itertools import pairwise
 import keras
 
 from pipeline.config import BackboneConfig, FinetuneConfig
+from pipeline.finetuning.low_rank import updatable
 from pipeline.models.freezing import first_trainable
 from pipeline.models.graph import count_macs
 from pipeline.system.errors import PipelineError
@@ -39,8 +40,8 @@ def finetune_rounds(
         images: Number of training images.
 
     Raises:
-        PipelineError: An unfreeze depth is unknown or leaves nothing to train, or a round freezes layers that an
-            earlier round has trained.
+        PipelineError: An unfreeze depth is unknown or leaves nothing to train, a round freezes layers that an
+            earlier round has trained, or low-rank updates are not possible.
     """
     all_settings = [replace(finetune, phases=None, **each) for each in finetune.phases or [{}]]
     passes = images * sum(settings.epochs for settings in all_settings)
@@ -50,6 +51,7 @@ def finetune_rounds(
         unfreeze = affordable_depth(settings.budget, backbone, network, passes) if auto else settings.unfreeze
         first_layer = first_trainable(network, unfreeze, backbone.blocks)
         rounds.append(Round(replace(settings, unfreeze=unfreeze), first_layer))
+        _check_low_rank(rounds[-1], backbone, network)
         _check_depth(rounds[-1], network)
     for number, (earlier, later) in enumerate(pairwise(rounds), start=1):
         if later.first_layer > earlier.first_layer:
@@ -78,6 +80,24 @@ def affordable_depth(budget: float, backbone: BackboneConfig, network: keras.Mod
         "all of it is trained" if fits else f"its upper part is trained, from {backbone.unfreeze} on",
     )  # fmt: skip
     return "all" if fits else backbone.unfreeze
+
+
+def _check_low_rank(each: Round, backbone: BackboneConfig, network: keras.Model) -> None:
+    rank = each.settings.lora_rank
+    if rank is None:
+        return
+    updated = updatable(network.layers[each.first_layer :])
+    if not updated:
+        raise PipelineError(
+            f"finetune.lora_rank: invalid value {rank} with backbone={backbone.name} and unfreeze={each.settings.unfreeze}, "
+            "which unfreezes no block of a vision transformer; unfreeze one, or use null"
+        )
+    width = min(min(layer.kernel.shape) for layer in updated)
+    if rank > width:
+        raise PipelineError(
+            f"finetune.lora_rank: invalid value {rank} with backbone={backbone.name}, whose queries and values have "
+            f"{width} features; use at most {width}, or null"
+        )
 
 
 def _check_depth(each: Round, network: keras.Model) -> None:

@@ -72,7 +72,8 @@ def _names(configs: Any) -> set[str]:
 def _may_fail(config: Config) -> bool:
     """Return whether building the network can reveal an error in its settings."""
     backbone, finetune = config.backbone, config.finetune
-    usual_depth = finetune.unfreeze in _DEPTHS and finetune.phases is None and not finetune.rate_factors
+    named_layers = finetune.phases is not None or finetune.rate_factors or finetune.lora_rank
+    usual_depth = finetune.unfreeze in _DEPTHS and not named_layers
     installed = backbone.weights == "imagenet" and backbone.constructor in BUNDLED
     # Presets have image sizes and poolings that are not possible, and need a package.
     return backbone.preset is not None or not usual_depth or not (backbone.weights == "random" or installed)
@@ -84,11 +85,12 @@ def _key(config: Config) -> str:
     if config.backbone.has_preset_folder:
         folder = resolve(str(config.backbone.preset))
         files += [folder / name for name in preset_files(folder)]
+    finetune = config.finetune
     depends = {
         "backbone": asdict(config.backbone),
         "weights": [[file.stat().st_size, file.stat().st_mtime_ns] for file in files],
         "size": config.image_size,
-        "finetune": [config.finetune.unfreeze, config.finetune.phases, config.finetune.rate_factors],
+        "finetune": [finetune.unfreeze, finetune.phases, finetune.rate_factors, finetune.lora_rank],
         "code": [content_digest(CODE / "pipeline" / name) for name in ("models", "finetuning")],
         "keras": version("keras"),
     }

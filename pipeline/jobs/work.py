@@ -34,6 +34,8 @@ def work_of(stage: str, config: Config, counts: Counts | None) -> Json:
     work |= {"backbone": backbone, "image_size": config.image_size, "precision": precision}
     if stage != "train":
         work["unfreeze"] = config.finetune.unfreeze
+    if stage == "finetune" and config.finetune.lora_rank:
+        work["lora_rank"] = config.finetune.lora_rank
     if stage == "evaluate":
         return work | {"tta": config.evaluate.tta, "corruptions": config.evaluate.corruptions}
     phase = config.train if stage == "train" else config.finetune

@@ -47,8 +47,8 @@ def candidates(overrides: Sequence[str], names: Sequence[str] | None) -> list[Co
         if not names and (patch := _misfit(own)):
             report(f"{name} is left out: image_size: invalid value {own.image_size}; expected a multiple of {patch}")
             continue
-        # Depths of fine-tuning name the blocks of one backbone, and change no features.
-        finetune = replace(own.finetune, unfreeze="auto", phases=None, rate_factors=None)
+        # Depths and ranks of fine-tuning suit the blocks of one backbone, and change no features.
+        finetune = replace(own.finetune, unfreeze="auto", phases=None, rate_factors=None, lora_rank=None)
         found.append(replace(own, finetune=finetune))
     _refuse_random(found)
     return found

@@ -17,7 +17,6 @@ from pipeline.finetuning.finetuner import round_parts
 from pipeline.finetuning.rounds import finetune_rounds
 from pipeline.inputs.manifest import read_manifest
 from pipeline.models.classifier import BACKBONE, build_classifier
-from pipeline.models.freezing import rate_factors
 from pipeline.models.parts import parts_for_feature_extraction
 from pipeline.models.saving import load_classifier
 from pipeline.reports.training_charts import plot_rate_range
@@ -66,7 +65,7 @@ def run(config: Config, phase: str, places: Places, inputs: Path) -> Json:
     context = FitContext(config.seed, config.augment, config.hardware, strategy)
     data = training_data(read_manifest(inputs / "prepare"), places.images, config, places.cache)
     with strategy.scope():
-        task = _phase_1(config, data, places) if phase == "train" else _phase_2(config, data, inputs)
+        task = _phase_1(config, data, places) if phase == "train" else _phase_2(config, data, inputs, context)
     find_lr = config.find_lr
     table, suggested = suggest_rate(_losses(task, context, find_lr), find_lr.low, find_lr.high, find_lr.steps)
     configured, folder = getattr(config, phase).learning_rate, inputs / "find_lr"
@@ -138,12 +137,11 @@ def _phase_1(config: Config, data: TrainingData, places: Places) -> PhaseFit:
     return PhaseFit(parts_for_feature_extraction(model, config.backbone, config.hardware.precision), data, config.train)
 
 
-def _phase_2(config: Config, data: TrainingData, inputs: Path) -> PhaseFit:
+def _phase_2(config: Config, data: TrainingData, inputs: Path, context: FitContext) -> PhaseFit:
     model, _ = load_classifier(inputs / "train" / "model.keras")
     backbone = model.get_layer(BACKBONE)
     first = finetune_rounds(config.finetune, config.backbone, backbone, len(data.train_indices))[0]
-    parts = round_parts(model, first, config.hardware.precision)
-    factors = rate_factors(model, config.backbone.blocks, first.settings)
+    parts, factors = round_parts(model, first, config.backbone.blocks, context)
     return PhaseFit(parts, data, first.settings, rate_factors=factors)
 
 
