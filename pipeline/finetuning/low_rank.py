@@ -1,4 +1,4 @@
-"""Low-rank updates (LoRA) of the queries and values of a vision transformer, trained instead of its weights.
+"""Low-rank updates (LoRA) of the queries and values in a vision transformer, which are trained instead of its weights.
 
 Source: E. Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021.
 """
@@ -73,8 +73,11 @@ def with_low_rank(parts: Parts, rank: int, seed: int) -> Parts:
         seed: Seed of their initial values.
     """
     assert parts.upper is not None
-    frozen, learning = parts.upper.weights, {id(each) for each in parts.upper.layers if each.trainable}
-    for weight in frozen:
+    instead, learning = (
+        _count(parts.upper.trainable_weights),
+        {id(each) for each in parts.upper.layers if each.trainable},
+    )
+    for weight in parts.upper.weights:
         weight.trainable = False
     chosen = {id(each): number for number, each in enumerate(updatable(parts.upper.layers)) if id(each) in learning}
 
@@ -85,11 +88,12 @@ def with_low_rank(parts: Parts, rank: int, seed: int) -> Parts:
 
     upper = keras.models.clone_model(parts.upper, clone_function=replaced)
     trainable = keras.Sequential([upper, *parts.trainable.layers[1:]], name=parts.trainable.name)
+    updates = _count(upper.trainable_weights)
+    head = _count(trainable.trainable_weights) - updates
     log.info(
-        "finetune.lora_rank=%d: %s weights in low-rank updates of %d layers are trained, and the head, %s; the %s weights of "
-        "these blocks are frozen",
-        rank, f"{_count(upper.trainable_weights):,}", len(chosen),
-        f"{_count(trainable.trainable_weights) - _count(upper.trainable_weights):,}", f"{_count(frozen):,}",
+        "finetune.lora_rank=%d: %s weights of updates in %d layers are trained, and %s of the head, instead of the %s of the "
+        "unfrozen blocks",
+        rank, f"{updates:,}", len(chosen), f"{head:,}", f"{instead:,}",
     )  # fmt: skip
     return replace(parts, trainable=trainable, upper=upper)
 

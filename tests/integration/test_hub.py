@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import keras
+import mlflow
 import numpy as np
 import pytest
 
@@ -14,14 +15,16 @@ pytest.importorskip("keras_hub")
 
 from pipeline.jobs.identity import experiment_key
 from pipeline.jobs.networks import check_networks
+from pipeline.jobs.stage import places_of
 from pipeline.models.classifier import BACKBONE
 from pipeline.models.saving import load_classifier
+from pipeline.stages import find_lr
 from pipeline.storage.files import read_json
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import CODE
 from pipeline.tracking.initial_weights import weights_digest, weights_tags
 from tests.support.experiments import run_stages
-from tests.support.hub import SIZE, hugging_face_folder, preset_folder, small_network
+from tests.support.hub import SIZE, WIDTH, hugging_face_folder, preset_folder, small_network
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +80,28 @@ def test_an_experiment_from_training_to_prediction(folder, with_preset, images, 
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 61
 
 
+def test_low_rank_updates_share_features_with_an_experiment_without_them(folder, with_preset, tmp_path):
+    options = ["finetune=light", "finetune.epochs=1", "evaluate.corruptions=none", "find_lr.steps=10"]
+    plain, config = with_preset(folder, *options), with_preset(folder, *options, "finetune.lora_rank=2")
+    assert experiment_key(config) != experiment_key(plain)
+    assert experiment_key(with_preset(folder, *options, "finetune.lora_rank=null")) == experiment_key(plain)
+    check_networks([config])
+    run_stages(plain, tmp_path / "plain", "finetune")
+    root = run_stages(config, tmp_path / "updates").root
+    states = [read_json(job / "finetune" / "run.json") for job in (tmp_path / "plain", root)]
+    assert states[0]["cache"] == states[1]["cache"] != []
+    assert [state["work"].get("lora_rank") for state in states] == [None, 2]
+    # Updates of queries and values in two blocks, and the head.
+    trained = 4 * 2 * (2 * WIDTH) + 2 * WIDTH * 3 + 3
+    assert read_json(root / "finetune" / "metrics.json")["trainable_parameters"] == trained
+    run = mlflow.MlflowClient(config.tracking.uri).get_run(read_json(root / "report" / "run.json")["run_id"])
+    assert "finetune.lora_rank 2" in run.info.run_name
+    assert run.data.params["finetune.lora_rank"] == "2"
+    assert run.data.metrics["finetune/trainable_parameters"] == trained
+    tested = find_lr.run(config, "finetune", places_of(config), root)
+    assert tested["configured"] == config.finetune.learning_rate
+
+
 def test_the_content_of_the_folder_is_part_of_the_experiment(folder, with_preset, tmp_path):
     config, copy = with_preset(folder), tmp_path / "copy"
     shutil.copytree(folder, copy)
@@ -96,6 +121,7 @@ def test_settings_that_the_network_refuses_are_reported_before_any_work(folder, 
         "backbone.pooling=attention": "backbone.pooling: 'attention' .*allowed are average, token, token_average",
         "finetune.image_size=48": "finetune.image_size: a vision transformer has",
         "finetune.unfreeze=block7": "finetune.unfreeze: 'block7' .*blocks are block1, block2, block3",
+        "finetune.lora_rank=40": "finetune.lora_rank: invalid value 40 .*use at most 16, or null",
     }
     with pytest.raises(PipelineError) as found:
         check_networks([with_preset(folder, override) for override in refused])

@@ -159,6 +159,7 @@ def test_the_classifier_ends_with_the_validation_loss_of_its_kept_epoch(transfor
     assert changed_layers(classifier(config), trained.model) == first | set(UPDATED)
 
 
+@pytest.mark.slow
 def test_interpolated_weights_are_between_those_of_the_start_and_the_end(transformer):
     # So high a rate that the last weights lie beyond the best ones.
     options = ["finetune.learning_rate=0.5", "finetune.epochs=1", "finetune.warmup_epochs=0", "augment=none"]
@@ -216,19 +217,18 @@ def test_a_training_that_was_cut_off_ends_as_if_nothing_had_been(transformer, tm
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["finetune.unfreeze=none"], "lora_rank: invalid value 4 with backbone=hub and unfreeze=none, .*; unfreeze one, or"),
-        (["finetune.unfreeze=norm"], "invalid value 4 with backbone=hub and unfreeze=norm, which unfreezes no block"),
-        (["finetune.phases=[{unfreeze: none}, {unfreeze: -1}]"], "unfreeze=none, which unfreezes no block"),
-        (["finetune.lora_rank=17"], "invalid value 17 with backbone=hub, .* have 16 features; use at most 16, or null"),
-    ],
-)  # fmt: skip
-def test_what_has_nothing_to_update_is_refused(transformer, overrides, message):
-    config = transformer(*overrides)
-    with pytest.raises(PipelineError, match=message):
-        finetune_rounds(config.finetune, config.backbone, classifier(config).get_layer("backbone"), 10)
+def test_what_has_nothing_to_update_is_refused(transformer):
+    backbone = classifier(transformer()).get_layer("backbone")
+    unfrozen = "finetune.lora_rank: invalid value 4 with backbone=hub and unfreeze={}, which unfreezes no block"
+    for override, message in {
+        "finetune.unfreeze=none": unfrozen.format("none"),
+        "finetune.unfreeze=norm": unfrozen.format("norm"),
+        "finetune.phases=[{unfreeze: none}, {unfreeze: -1}]": unfrozen.format("none"),
+        "finetune.lora_rank=17": "invalid value 17 with backbone=hub, .* have 16 features; use at most 16, or null",
+    }.items():
+        config = transformer(override)
+        with pytest.raises(PipelineError, match=message):
+            finetune_rounds(config.finetune, config.backbone, backbone, 10)
 
 
 def test_networks_of_convolutions_are_refused(configure):
