@@ -12,8 +12,8 @@ _KEY = 6
 _MAX_SETTINGS = 5
 # Settings that people change most often, in the order of a run's name. The name begins with backbone and data set.
 _FIRST = (
-    *("image_size", "image.resize", "augment.name", "train.name", "finetune.name", "finetune.learning_rate"),
-    *("train.learning_rate", "train.epochs", "finetune.epochs", "seed"),
+    *("image_size", "image.resize", "augment.name", "train.name", "finetune.name", "finetune.lora_rank"),
+    *("finetune.learning_rate", "train.learning_rate", "train.epochs", "finetune.epochs", "seed"),
 )
 _ELSEWHERE = ("backbone.name", "dataset.name", "finetune.unfreeze")
 

@@ -93,6 +93,7 @@ def test_initial_values_are_those_of_the_seed(transformer):
     for first, again, other in zip(*values, strict=True):
         np.testing.assert_array_equal(first, again)
         assert not first.any() or not np.array_equal(first, other)
+    # Each layer has its own.
     assert not np.array_equal(values[0][0], values[0][2])
 
 
