@@ -27,7 +27,9 @@ from pipeline.training.hardware import set_up
 
 def places(config: Config) -> Places:
     """The folders of a configuration; the backbone's weights are no file."""
-    return Places(image_folder(config.dataset), table_file(config.dataset), None, Cache(resolve(config.cache_folder)))
+    preset = resolve(str(config.backbone.preset)) if config.backbone.has_preset_folder else None
+    cache = Cache(resolve(config.cache_folder))
+    return Places(image_folder(config.dataset), table_file(config.dataset), None, cache, preset)
 
 
 def run_stages(config: Config, root: Path, *stages: str) -> None:

@@ -73,6 +73,14 @@ def test_only_updates_of_the_unfrozen_blocks_and_the_head_are_trained(transforme
     np.testing.assert_array_equal(features(parts), before)
 
 
+def test_layers_below_the_unfreeze_depth_get_none_where_the_cut_is_below_them(transformer):
+    config = transformer("finetune.unfreeze=block2_value")
+    parts = with_updates(config, classifier(config))
+    updated = [layer.dense.name for layer in parts.upper.layers if layer.name.endswith("low_rank")]
+    assert sorted(updated) == ["block2_value", "block3_query", "block3_value"]
+    assert "block2_query" in [layer.name for layer in parts.upper.layers]
+
+
 def test_the_optimizer_has_moments_of_updates_and_head_alone(transformer):
     config = transformer()
     parts = with_updates(config, classifier(config))
