@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.config.compose import configuration
+from pipeline.config.size import height_width
 from pipeline.deployment.classifier import Classifier, load
 from pipeline.deployment.exports.parity import milliseconds
 from pipeline.deployment.find_model import find_model
@@ -30,12 +31,12 @@ BATCH, REQUESTS, CLIENTS = 64, 2000, 8
 
 def bare_loop(classifier: Classifier, files: list[str]) -> float:
     """Return the seconds of a minimal loop that reads, decodes, resizes and predicts JPEG and PNG files."""
-    size = classifier.image_size
+    extent = height_width(classifier.decoding.size)
 
     def read(file: tf.Tensor) -> tf.Tensor:
         # This method decodes to the same pixels as Pillow. TensorFlow's default is faster, but up to six levels off.
         image = tf.io.decode_jpeg(tf.io.read_file(file), channels=3, dct_method="INTEGER_ACCURATE")
-        return tf.cast(tf.image.resize(image, (size, size), antialias=True), tf.uint8)
+        return tf.cast(tf.image.resize(image, extent, antialias=True), tf.uint8)
 
     data = tf.data.Dataset.from_tensor_slices(files).map(read, tf.data.AUTOTUNE).batch(BATCH).prefetch(tf.data.AUTOTUNE)
     started = perf_counter()
@@ -78,7 +79,7 @@ def measure_server(address: str, classifier: Classifier, files: list[str]) -> No
         seconds, differences = np.array(list(clients.map(request, range(REQUESTS)))).T
     rate = REQUESTS / (perf_counter() - started)
     p50, p95 = np.quantile(seconds, [0.5, 0.95]) * 1000
-    blank = np.zeros((classifier.image_size, classifier.image_size, 3), np.uint8)
+    blank = np.zeros(classifier.decoding.shape, np.uint8)
     print(
         f"{REQUESTS} requests of {CLIENTS} clients: {rate:.0f}/s, p50 {p50:.1f} ms, p95 {p95:.1f} ms, largest difference "
         f"to predict {differences.max():.1e}; the model alone takes {milliseconds(classifier, blank):.1f} ms per image"

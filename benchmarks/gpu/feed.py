@@ -24,13 +24,13 @@ class MadeImages:
     """Random images in a memory map, which replace decoded ones."""
 
     def __init__(self, rows: Rows):
-        self.size, self._rows = rows.shape[0], rows
+        self.shape, self._rows = rows.shape, rows
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
-        """Return the images at `indices`, integer [b], as uint8 [b, size, size, 3]."""
+        """Return the images at `indices`, integer [b], as uint8 [b, h, w, 3]."""
         return self._rows.take(indices)
 
 

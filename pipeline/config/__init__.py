@@ -1,6 +1,7 @@
 """Schema of the configuration; its sections about images and training are in `dataset` and `training`."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipeline.config.dataset import AugmentConfig
 from pipeline.config.dataset import ColumnsConfig as ColumnsConfig
@@ -10,7 +11,7 @@ from pipeline.config.dataset import DriftConfig as DriftConfig
 from pipeline.config.dataset import NearDuplicatesConfig as NearDuplicatesConfig
 from pipeline.config.dataset import SplitFoldersConfig as SplitFoldersConfig
 from pipeline.config.image import ImageConfig
-from pipeline.config.limits import above, at_least, between, bounded, fraction, one_of
+from pipeline.config.limits import SIZE, above, at_least, between, bounded, fraction, one_of
 from pipeline.config.training import ADDRESSES as ADDRESSES
 from pipeline.config.training import OPTIMIZERS as OPTIMIZERS
 from pipeline.config.training import BackboneConfig, FinetuneConfig, HardwareConfig, TrainConfig
@@ -156,9 +157,10 @@ class Config:
     seed: int = bounded(minimum=0, maximum=2**32 - 1)
     """Seed of all random numbers: splits, initial weights, order of images, augmentation, dropout. Runs with several
     seeds show how much of a difference is chance. Useful: any three to five values."""
-    image_size: int = at_least(1)
-    """Side in pixels of the square to which every image is resized. Larger shows finer detail, at a cost that grows
-    with the square of it. Useful: 64 to 384; the backbone's own size is a good start."""
+    image_size: Any = SIZE
+    """Size in pixels to which every image is resized: the side of a square, or [height, width] for images that are far
+    from square and of one shape. Larger shows finer detail, at a cost that grows with the number of pixels. Useful: 64
+    to 384; the backbone's own size is a good start."""
     cache_folder: str
     """Folder of decoded images, features, results of stages and checkpoints. A relative path is relative to the
     checkout."""
@@ -167,7 +169,7 @@ class Config:
     dataset: DatasetConfig
     """Data set: source, splits and checks."""
     image: ImageConfig
-    """Resizing of images to the network's square input."""
+    """Resizing of images to the network's input."""
     backbone: BackboneConfig
     """Pretrained network."""
     augment: AugmentConfig

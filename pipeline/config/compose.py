@@ -11,10 +11,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import Config
+from pipeline.config.size import squares_as_numbers
 from pipeline.config.texts import command, literal, name_as_text, quoted_at, with_text_keys
 from pipeline.config.validate import ConfigError, check, known_keys, unknown
 from pipeline.storage.files import Json
@@ -84,6 +85,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
             cfg = compose("config", overrides=list(overrides))
         OmegaConf.resolve(cfg)
         name_as_text(cfg)
+        squares_as_numbers(cfg)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([" ".join(str(error).split())]) from error
     return cfg
@@ -180,6 +182,8 @@ def register_resolvers() -> None:
 
 
 def _at_least(least: object, value: object) -> object:
+    if isinstance(value, ListConfig):
+        return [_at_least(least, side) for side in value]
     # Validation reports a value that is not a number.
     return max(least, value) if isinstance(least, int) and isinstance(value, int) else value
 
@@ -189,6 +193,7 @@ def from_hydra(cfg: DictConfig) -> Config:
     plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
     OmegaConf.resolve(plain)
     name_as_text(plain)
+    squares_as_numbers(plain)
     return check(plain)
 
 

@@ -1,8 +1,18 @@
 """Sections of the configuration about images."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from pipeline.config.limits import at_least, between, bounded, fraction, limited, one_of, positive_fraction
+from pipeline.config.limits import (
+    SIZE_OR_NULL,
+    at_least,
+    between,
+    bounded,
+    fraction,
+    limited,
+    one_of,
+    positive_fraction,
+)
 
 
 @dataclass(kw_only=True)
@@ -125,9 +135,9 @@ class DatasetConfig(CurationConfig):
     mirror: bool
     """Whether a mirrored image belongs to the same class, so that augmentation may mirror; false for digits, text,
     signs, and left and right."""
-    image_size: int | None = at_least(1)
-    """Recommended image side in pixels, for data sets of small images. Null: that of the backbone. The top-level
-    `image_size` has priority."""
+    image_size: Any = SIZE_OR_NULL
+    """Recommended image size in pixels, for data sets of small images or of one shape. Null: that of the backbone. The
+    top-level `image_size` has priority."""
 
 
 @dataclass(kw_only=True)

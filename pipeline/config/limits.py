@@ -138,6 +138,11 @@ INNER_FRACTIONS = limited(
         "items": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
     },
 )
+_SIDE = {"type": "integer", "minimum": 1}
+_SIZE = {"anyOf": [_SIDE, {"type": "array", "minItems": 2, "maxItems": 2, "items": _SIDE}]}
+_SIZE_WORDS = "an integer >= 1, or [height, width], such as [160, 320]"
+SIZE = limited(_SIZE_WORDS, _SIZE)
+SIZE_OR_NULL = limited(f"{_SIZE_WORDS}, or null", {"anyOf": [{"type": "null"}, *_SIZE["anyOf"]]})
 ROUNDS = limited(
     "null, or a list of {unfreeze, epochs, learning_rate, image_size} with at least one key each, such as "
     "[{unfreeze: -1, epochs: 2}, {unfreeze: all, epochs: 6, learning_rate: 3e-4}]",
@@ -152,7 +157,7 @@ ROUNDS = limited(
                 "unfreeze": {"type": ["integer", "string"], "minLength": 1},
                 "epochs": {"type": "integer", "minimum": 1},
                 "learning_rate": {"type": "number", "exclusiveMinimum": 0},
-                "image_size": {"type": "integer", "minimum": 1},
+                "image_size": _SIZE,
             },
         },
     },

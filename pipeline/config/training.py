@@ -8,6 +8,7 @@ from pipeline.config.limits import (
     INNER_FRACTIONS,
     RATE_FACTORS,
     ROUNDS,
+    SIZE_OR_NULL,
     above,
     at_least,
     between,
@@ -48,7 +49,7 @@ class BackboneConfig:
     image_size: int = at_least(1)
     """Side in pixels of the images on which the network was pretrained: the default of the top-level `image_size`."""
     min_image_size: int = at_least(1)
-    """Smallest image side in pixels that the constructor accepts."""
+    """Smallest height and width of an image in pixels that the constructor accepts."""
     pooling: str = one_of("average", "token", "token_average", "attention")
     """Features of an image, from those at its places. average: their mean. Vision transformers also have token: the
     class token; token_average: both, one after the other; attention: the pooling of their pretraining (SigLIP)."""
@@ -220,9 +221,9 @@ class FinetuneConfig(PhaseConfig):
     """Positions on the line from a round's initial weights (0) to those of its kept epoch (1). The round ends with the
     weights at the position with the best validation accuracy, then loss; position 1 is always tried.
     It regains what few images cost a backbone. Null: no interpolation."""
-    image_size: int | None = at_least(1)
-    """Side of training images in pixels; validation and test use the top-level `image_size`. A smaller side saves time
-    with the square of it. Null: the same side."""
+    image_size: Any = SIZE_OR_NULL
+    """Size of training images in pixels; validation and test use the top-level `image_size`. A smaller one saves time
+    in proportion to the number of pixels. Null: the same size."""
     phases: Any = ROUNDS
     """Rounds of gradual unfreezing and progressive resizing, in order, each with its own optimizer and schedule.
     Keys that a round does not set have the values above. Null: a single round."""

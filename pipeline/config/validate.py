@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import ADDRESSES, Config
 from pipeline.config.limits import satisfies
+from pipeline.config.size import height_width
 from pipeline.config.training import HUB, WEIGHTS
 from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
@@ -182,8 +183,8 @@ def _backbone_contradictions(cfg: DictConfig) -> Iterator[str]:
     rounds = cfg.finetune.phases or []
     sizes = [("image_size", cfg.image_size), ("finetune.image_size", cfg.finetune.image_size)]
     for key, size in [*sizes, *(("finetune.image_size", each.get("image_size")) for each in rounds)]:
-        if size and size < least:
-            yield f"{key}: invalid value {size} with backbone={backbone.name}; expected at least {least}"
+        if size and min(height_width(size)) < least:
+            yield f"{key}: invalid value {size} with backbone={backbone.name}; expected at least {least} for each side"
     yield from _preset_contradictions(backbone)
     if backbone.constructor == "scratch_cnn" and backbone.weights == "imagenet":
         yield "backbone.weights: invalid value 'imagenet' with backbone=scratch_cnn, which is not pretrained; use random"

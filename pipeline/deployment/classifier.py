@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.config.image import Decoding
+from pipeline.config.size import size_of
 from pipeline.inputs.augmentation import fixed_views
 from pipeline.inputs.decoding import SAFE_PIXELS, TooLargeError, pixels
 from pipeline.models.classifier import apply_temperature
@@ -47,29 +48,23 @@ class Classifier:
             decoding: Decoding of files to the network's input; None for its defaults.
         """
         self.model, self.classes, self.calibration, self.origin, self.tta = model, classes, calibration, origin, tta
-        self.decoding = decoding or Decoding(model.inputs[0].shape[1])
-        pixels = tf.TensorSpec((None, self.image_size, self.image_size, 3), tf.uint8)
+        self.decoding = decoding or Decoding(size_of(*model.inputs[0].shape[1:3]))
+        pixels = tf.TensorSpec((None, *self.decoding.shape), tf.uint8)
         network = folded(model, "float32")
         self._predict = tf.function(lambda batch: network(batch, training=False), input_signature=[pixels])
-
-    @property
-    def image_size(self) -> int:
-        """Side of the network's square input images in pixels."""
-        return self.decoding.size
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Predict class probabilities, averaged over the views of test-time augmentation.
 
         Args:
-            images: RGB images, uint8 [b, size, size, 3].
+            images: RGB images, uint8 [b, h, w, 3].
 
         Returns:
             float32 [b, classes].
         """
         places = np.zeros(len(images), np.int64)
-        views = [
-            view.select(places).apply(images) if view else images for view in fixed_views(self.tta, self.image_size)
-        ]
+        fixed = fixed_views(self.tta, self.decoding.size)
+        views = [view.select(places).apply(images) if view else images for view in fixed]
         return np.mean([self._predict(view).numpy() for view in views], axis=0)
 
     def calibrated(self, probabilities: np.ndarray) -> np.ndarray | None:
@@ -115,7 +110,7 @@ def load(reference: ModelReference, tta: str = "none") -> Classifier:
 
 
 def decode_upload(data: bytes, decoding: Decoding) -> np.ndarray:
-    """Decode and resize an uploaded image to RGB pixels, uint8 [size, size, 3]; see `pipeline.inputs.decoding.pixels`.
+    """Decode and resize an uploaded image to RGB pixels, uint8 [h, w, 3]; see `pipeline.inputs.decoding.pixels`.
 
     Images of more than CONCURRENT_PIXELS are decoded one at a time.
 

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from pipeline.config.image import Decoding
+from pipeline.config.size import size_text
 from pipeline.deployment.classifier import Classifier, decode_upload
 from pipeline.deployment.neighbours import NeighbourSearch
 from pipeline.deployment.prediction_output import overlays
@@ -40,7 +41,7 @@ def build_page(
         "demo.html",
         title="Try the classifier",
         count=len(classifier.classes),
-        size=classifier.image_size,
+        size=size_text(classifier.decoding.size),
         model=classifier.origin,
         examples=[data_uri(_example_pixels(file, classifier.decoding)) for file in examples],
     )

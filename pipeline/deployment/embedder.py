@@ -70,7 +70,7 @@ class Embedder:
         return cls(load_classifier(file)[0], config, read_decoding(file))
 
     def of_pixels(self, images: np.ndarray) -> np.ndarray:
-        """Return the vectors, float32 [b, d], of RGB images, uint8 [b, size, size, 3]."""
+        """Return the vectors, float32 [b, d], of RGB images, uint8 [b, h, w, 3]."""
         return self._above(self._part.from_pixels(images).numpy())
 
     def of_rows(self, rows: pd.DataFrame, places: Places) -> np.ndarray:

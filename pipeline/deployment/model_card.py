@@ -3,11 +3,13 @@
 Source: M. Mitchell et al., Model Cards for Model Reporting, 2019.
 """
 
+import json
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.comparison.experiments import Experiment
+from pipeline.config.size import size_text
 from pipeline.reports.evaluation_page import headline
 from pipeline.storage.files import Json
 from pipeline.system.errors import PipelineError
@@ -40,7 +42,7 @@ def _card(experiment: Experiment) -> Json:
         "title": f"Model card: {experiment.name}",
         "run_id": experiment.run_id,
         "backbone": params["backbone.name"],
-        "image_size": params["image_size"],
+        "image_size": size_text(json.loads(params["image_size"])),
         # Images of older runs were stretched.
         "resize": params.get("image.resize", "stretch"),
         "phase": tags["best_phase"],

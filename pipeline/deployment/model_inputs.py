@@ -57,13 +57,13 @@ class Inputs:
         listed = isinstance(data, list | tuple) and not any(isinstance(each, dict) for each in data)
         return cls(images, may_be_paths=not served and (listed or isinstance(data, str)))
 
-    def pixels(self, number: int, decode: Callable[[bytes], np.ndarray], size: int) -> np.ndarray:
+    def pixels(self, number: int, decode: Callable[[bytes], np.ndarray], shape: tuple[int, int, int]) -> np.ndarray:
         """Convert an image to the network's input.
 
         Args:
             number: Index of the image.
-            decode: Function that decodes the bytes of an image file to uint8 [size, size, 3].
-            size: Side of the network's images in pixels.
+            decode: Function that decodes the bytes of an image file to uint8 [*shape].
+            shape: Height and width of the network's images, and 3.
 
         Raises:
             UndecodableError, ValueError: The image can't be used.
@@ -81,7 +81,7 @@ class Inputs:
         if isinstance(image, Image.Image):
             return decode(_as_file(image))
         array = as_uint8(_as_array(image))
-        if array.shape == (size, size, 3):
+        if array.shape == shape:
             return array
         return decode(_as_file(_as_image(array)))
 

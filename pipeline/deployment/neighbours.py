@@ -49,7 +49,7 @@ class NeighbourSearch:
         return cls(Embedder.of_classifier(file, config), read_manifest(prepared), places_of(config), count)
 
     def __call__(self, images: np.ndarray) -> list[list[Neighbour]]:
-        """Return the neighbours of each image, uint8 [b, size, size, 3], the nearest first."""
+        """Return the neighbours of each image, uint8 [b, h, w, 3], the nearest first."""
         similarities = unit_length(self._embedder.of_pixels(images)) @ self._vectors.T
         nearest = np.argpartition(-similarities, self._count - 1)[:, : self._count]
         found = []

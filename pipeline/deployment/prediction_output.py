@@ -87,7 +87,7 @@ class HeatmapWriter:
 
 
 def overlays(predictions: Sequence[Prediction], classifier: Classifier) -> list[np.ndarray]:
-    """Blend each image with the heat map of its most probable class, uint8 [size, size, 3] each."""
+    """Blend each image with the heat map of its most probable class, uint8 [h, w, 3] each."""
     if not predictions:
         return []
     images = np.stack([each.image for each in predictions])

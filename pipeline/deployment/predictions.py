@@ -146,7 +146,7 @@ class Neighbour:
 
 
 Nearest = Callable[[np.ndarray], list[list[Neighbour]]]
-"""Function that finds the most similar training images of each image, uint8 [b, size, size, 3], the nearest first."""
+"""Function that finds the most similar training images of each image, uint8 [b, h, w, 3], the nearest first."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Prediction:
 
     path: str
     image: np.ndarray
-    """Decoded RGB image, uint8 [size, size, 3]."""
+    """Decoded RGB image, uint8 [h, w, 3]."""
     probabilities: np.ndarray
     """Class probabilities, float32 [classes]."""
     calibrated: np.ndarray | None = None
@@ -199,11 +199,11 @@ def predict(
 def read_batches(
     paths: Iterable[str], decoding: Decoding, batch_size: int
 ) -> Iterator[list[tuple[str, np.ndarray | Unreadable]]]:
-    """Yield batches of paths with their images, uint8 [size, size, 3], or the reason why there is none.
+    """Yield batches of paths with their images, uint8 [h, w, 3], or the reason why there is none.
 
     Args:
         paths: Paths of files.
-        decoding: Size of the images, and how they become squares.
+        decoding: Size of the images, and how they get it.
         batch_size: Number of paths per batch.
     """
     # With a batch size of 1, results are wanted immediately, so little is read ahead.

@@ -53,10 +53,9 @@ class ServedClassifier:
 
     def __init__(self, classifier: Classifier):
         self.classifier = classifier
-        size = classifier.image_size
         self._decode = partial(decode_upload, decoding=classifier.decoding)
         # Warm-up, because the first prediction takes a second longer than all others.
-        classifier.probabilities(np.zeros((1, size, size, 3), np.uint8))
+        classifier.probabilities(np.zeros((1, *classifier.decoding.shape), np.uint8))
 
     def predict(self, data: object, params: dict[str, object] | None = None) -> pd.DataFrame:  # noqa: ARG002 (signature required by MLflow)
         """Predict classes and probabilities, one row per image.
@@ -95,7 +94,7 @@ class ServedClassifier:
 
     def _pixels(self, inputs: Inputs, number: int) -> np.ndarray:
         try:
-            return inputs.pixels(number, self._decode, self.classifier.image_size)
+            return inputs.pixels(number, self._decode, self.classifier.decoding.shape)
         except (UndecodableError, ValueError, OSError) as error:
             raise RefusedError(f"Image {number + 1}: {error}") from error
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.config.size import size_text
 from pipeline.jobs.checkpoints import listed_checkpoints
 from pipeline.jobs.job_folders import JobFolder, recorded
 from pipeline.jobs.results import SharedResults
@@ -54,7 +55,7 @@ class Content:
             case "images":
                 # Entries of earlier versions do not say how they were resized.
                 resized = f", {holds['resize']}" if holds.get("resize") else ""
-                return f"{holds['rows']} images, {holds['image_size']} px{resized}"
+                return f"{holds['rows']} images, {size_text(holds['image_size'])}{resized}"
             case "frozen":
                 variant = f", variant {holds['view']}" if holds["view"] else ""
                 return f"features {holds['shape']}{variant}"

@@ -1,8 +1,8 @@
 """Common image corruptions at five severities, and the accuracy of a model under them.
 
-Strengths are those for images of 224 pixels; lengths in pixels scale with the image. Frost, snow and glass blur are
-omitted, because they need additional image files or seconds per image. The elastic transform is omitted, because its
-strengths are defined for one image size only.
+Strengths are those for images of 224 pixels; lengths in pixels scale with the shorter side of the image. Frost, snow
+and glass blur are omitted, because they need additional image files or seconds per image. The elastic transform is
+omitted, because its strengths are defined for one image size only.
 
 Source: D. Hendrycks, T. Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and Perturbations
 ("ImageNet-C"), ICLR 2019.
@@ -34,7 +34,7 @@ PredictPixels = Callable[[np.ndarray], np.ndarray]
 
 
 def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
-    """Apply one of `CORRUPTIONS` to an image, uint8 [size, size, 3], at a severity from 1 to 5.
+    """Apply one of `CORRUPTIONS` to an image, uint8 [h, w, 3], at a severity from 1 to 5.
 
     The same image, corruption, severity and seed give the same result.
     """
@@ -59,7 +59,7 @@ def _impulse_noise(x: np.ndarray, level: int, generator: Generator) -> np.ndarra
 
 
 def _defocus_blur(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
-    radius = (3, 4, 6, 8, 10)[level] * x.shape[0] / _SIDE
+    radius = (3, 4, 6, 8, 10)[level] * _shorter(x) / _SIDE
     reach = int(np.ceil(radius))
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     # A disc with an anti-aliased edge, so that small radii give different kernels too.
@@ -67,8 +67,8 @@ def _defocus_blur(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
 
 
 def _motion_blur(x: np.ndarray, level: int, generator: Generator) -> np.ndarray:
-    radius, deviation = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))[level]
-    radius, deviation = radius * x.shape[0] / _SIDE, deviation * x.shape[0] / _SIDE
+    lengths = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))[level]
+    radius, deviation = (length * _shorter(x) / _SIDE for length in lengths)
     angle, reach = np.deg2rad(generator.uniform(-45, 45)), max(1, int(np.ceil(radius)))
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     along = columns * np.cos(angle) + rows * np.sin(angle)
@@ -79,18 +79,19 @@ def _motion_blur(x: np.ndarray, level: int, generator: Generator) -> np.ndarray:
 
 def _zoom_blur(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
     furthest, step = ((1.10, 0.01), (1.15, 0.01), (1.20, 0.02), (1.25, 0.02), (1.30, 0.03))[level]
-    image, side = Image.fromarray(np.round(x * 255).astype(np.uint8)), x.shape[0]
+    image = Image.fromarray(np.round(x * 255).astype(np.uint8))
     sum_, zooms = x.copy(), np.arange(1, furthest + step / 2, step)
     for zoom in zooms:
-        margin = side * (1 - 1 / zoom) / 2
-        box = (margin, margin, side - margin, side - margin)
-        sum_ += np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box), np.float32) / 255
+        across, down = (side * (1 - 1 / zoom) / 2 for side in image.size)
+        box = (across, down, image.width - across, image.height - down)
+        sum_ += np.asarray(image.resize(image.size, Image.Resampling.BILINEAR, box=box), np.float32) / 255
     return sum_ / (len(zooms) + 1)
 
 
 def _fog(x: np.ndarray, level: int, generator: Generator) -> np.ndarray:
     strength, roughness = ((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4))[level]
-    return (x + strength * _clouds(x.shape[0], roughness, generator)[..., np.newaxis]) * x.max() / (x.max() + strength)
+    clouds = _clouds(max(x.shape[:2]), roughness, generator)[: x.shape[0], : x.shape[1], np.newaxis]
+    return (x + strength * clouds) * x.max() / (x.max() + strength)
 
 
 def _brightness(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
@@ -106,10 +107,10 @@ def _contrast(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
 
 
 def _pixelate(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
-    image, side = Image.fromarray(np.round(x * 255).astype(np.uint8)), x.shape[0]
-    coarse = max(1, round(side * (0.6, 0.5, 0.4, 0.3, 0.25)[level]))
-    small = image.resize((coarse, coarse), Image.Resampling.BOX)
-    return np.asarray(small.resize((side, side), Image.Resampling.NEAREST), np.float32) / 255
+    image, fraction = Image.fromarray(np.round(x * 255).astype(np.uint8)), (0.6, 0.5, 0.4, 0.3, 0.25)[level]
+    width, height = (max(1, round(side * fraction)) for side in image.size)
+    small = image.resize((width, height), Image.Resampling.BOX)
+    return np.asarray(small.resize(image.size, Image.Resampling.NEAREST), np.float32) / 255
 
 
 def _jpeg_compression(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
@@ -120,8 +121,12 @@ def _jpeg_compression(x: np.ndarray, level: int, _: Generator) -> np.ndarray:
 
 def _convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     reach = kernel.shape[0] // 2
-    padded = np.pad(x, ((reach, reach), (reach, reach), (0, 0)), "reflect" if reach < x.shape[0] else "edge")
+    padded = np.pad(x, ((reach, reach), (reach, reach), (0, 0)), "reflect" if reach < _shorter(x) else "edge")
     return signal.fftconvolve(padded, (kernel / kernel.sum())[..., np.newaxis], mode="valid", axes=(0, 1))
+
+
+def _shorter(x: np.ndarray) -> int:
+    return min(x.shape[:2])
 
 
 def _clouds(side: int, roughness: float, generator: Generator) -> np.ndarray:
@@ -162,7 +167,7 @@ def accuracy_under_corruptions(
     Args:
         images: Test images.
         labels: Class indices of the images, int [n].
-        predict: Function from images, uint8 [b, size, size, 3], to class probabilities, [b, classes].
+        predict: Function from images, uint8 [b, h, w, 3], to class probabilities, [b, classes].
         evaluate: Settings; used are the number of images to corrupt, the batch size and the confidence level.
         seed: Seed of the choice of images and of the corruptions.
 

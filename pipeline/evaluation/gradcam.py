@@ -3,6 +3,7 @@
 Source: R. R. Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-Based Localization, 2017.
 """
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -35,13 +36,13 @@ def heatmaps(
 
     Args:
         model: Classifier built by `pipeline.models.classifier.build_classifier`.
-        images: RGB images, uint8 [n, size, size, 3].
+        images: RGB images, uint8 [n, height, width, 3].
         targets: Class index for each image, int [n].
         feature_maps: Function from images to the last feature maps of the backbone, [b, h, w, c]. By default, they are
             computed by the layers of `model`.
 
     Returns:
-        Heat maps, float32 [n, size, size] in [0, 1], each with a maximum of 1; all 0 if no region supports the class.
+        Heat maps, float32 [n, height, width] in [0, 1], each with maximum 1; all 0 if no region supports the class.
     """
     backbone, preprocessing = model.get_layer(BACKBONE), model.get_layer(PREPROCESSING)
     cut, end = _explained(backbone), backbone.outputs[0]
@@ -53,15 +54,15 @@ def heatmaps(
     for start in range(0, len(images), _BATCH):
         batch = slice(start, start + _BATCH)
         maps.append(_maps(model, feature_maps(images[batch]), targets[batch], upper))
-    side = images.shape[1]
-    return np.stack([_resize(each, side) for each in np.concatenate(maps)])
+    height, width = images.shape[1:3]
+    return np.stack([_resize(each, (width, height)) for each in np.concatenate(maps)])
 
 
 def map_cells(model: keras.Model) -> tuple[int, int]:
     """Return the numbers of rows and columns of the feature maps that heat maps are computed from."""
     backbone = model.get_layer(BACKBONE)
     if grid := patch_grid(backbone):
-        return grid, grid
+        return grid
     rows, columns = _explained(backbone).shape[1:3]
     return rows, columns
 
@@ -91,7 +92,7 @@ def _maps(model: keras.Model, features: tf.Tensor, targets: np.ndarray, upper: k
     if grid := patch_grid(model.get_layer(BACKBONE)):
         # The tokens of the patches are the last ones.
         features, gradients = (
-            tf.reshape(each[:, -(grid**2) :], (-1, grid, grid, each.shape[-1])) for each in (features, gradients)
+            tf.reshape(each[:, -math.prod(grid) :], (-1, *grid, each.shape[-1])) for each in (features, gradients)
         )
     channels = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
     return tf.nn.relu(tf.reduce_sum(channels * features, axis=-1)).numpy()
@@ -105,8 +106,8 @@ def _logits(head: keras.Model, features: tf.Tensor) -> tf.Tensor:
     return tf.matmul(features, last.kernel) + last.bias
 
 
-def _resize(heatmap: np.ndarray, side: int) -> np.ndarray:
+def _resize(heatmap: np.ndarray, extent: tuple[int, int]) -> np.ndarray:
     # Bilinear, because smoother interpolation overshoots and highlights irrelevant regions.
-    values = np.asarray(Image.fromarray(heatmap.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR))
+    values = np.asarray(Image.fromarray(heatmap.astype(np.float32)).resize(extent, Image.Resampling.BILINEAR))
     highest = values.max()
     return values / highest if highest > 0 else values

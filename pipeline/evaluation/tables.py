@@ -155,12 +155,12 @@ def gallery(result: PhaseResult, test: TestSet, count: int) -> tuple[pd.DataFram
 
     Returns:
         - Table with the columns kind (mistakes or hits), path, label, prediction, confidence and label_probability.
-        - Arrays by name. images: network inputs in the order of the table, uint8 [n, size, size, 3]. heatmaps: heat
-          maps, scaled to 0 to 255, uint8 [n, size, size]. cells: rows and columns of their feature maps, int [2].
+        - Arrays by name. images: network inputs in the order of the table, uint8 [n, h, w, 3]. heatmaps: heat
+          maps, scaled to 0 to 255, uint8 [n, h, w]. cells: rows and columns of their feature maps, int [2].
     """
     probabilities = result.probabilities
-    size = test.images.size
-    images, maps = [np.empty((0, size, size, 3), np.uint8)], [np.empty((0, size, size), np.uint8)]
+    shape = test.images.shape
+    images, maps = [np.empty((0, *shape), np.uint8)], [np.empty((0, *shape[:2]), np.uint8)]
     tables = []
     for kind, indices in gallery_indices(test.labels, probabilities, count).items():
         rows, predicted = test.rows.iloc[indices], result.predicted[indices]

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from pipeline.config import BackboneConfig
+from pipeline.config.size import Size, size_of
 from pipeline.finetuning.low_rank import merge, update_factors, with_low_rank
 from pipeline.finetuning.rounds import Round
 from pipeline.models.classifier import with_input_size
@@ -38,7 +39,7 @@ def fine_tune(
     rounds: Sequence[Round],
     *,
     backbone: BackboneConfig,
-    data_at: Callable[[int], TrainingData],
+    data_at: Callable[[Size], TrainingData],
     context: FitContext,
     epochs_before: int,
 ) -> FineTuned:
@@ -50,11 +51,11 @@ def fine_tune(
         model: Classifier from feature extraction, which is changed in place.
         rounds: Rounds in order, at least one.
         backbone: Settings of the backbone, with the pattern of its blocks.
-        data_at: Function that returns the training data at an image size in pixels.
+        data_at: Function that returns the training data at an image size.
         context: Settings and resources that all fits share.
         epochs_before: Number of epochs in feature extraction.
     """
-    size = model.input_shape[1]
+    size = size_of(*model.input_shape[1:3])
     fitted: list[Fitted] = []
     kept: Row = {}
     weights: Weights = []

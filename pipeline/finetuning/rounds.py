@@ -10,6 +10,7 @@ from itertools import pairwise
 import keras
 
 from pipeline.config import BackboneConfig, FinetuneConfig
+from pipeline.config.size import size_of, size_text
 from pipeline.finetuning.low_rank import updatable
 from pipeline.models.freezing import first_trainable
 from pipeline.models.graph import count_macs
@@ -74,9 +75,9 @@ def affordable_depth(budget: float, backbone: BackboneConfig, network: keras.Mod
     needed = passes * count_macs(network) / 1e12
     fits = needed <= budget
     log.info(
-        "finetune.unfreeze=auto: %d forward passes at %d px through all of %s need %.2f of finetune.budget=%g "
+        "finetune.unfreeze=auto: %d forward passes at %s through all of %s need %.2f of finetune.budget=%g "
         "(10^12 multiply-adds): %s",
-        passes, network.input_shape[1], backbone.name, needed, budget,
+        passes, size_text(size_of(*network.input_shape[1:3])), backbone.name, needed, budget,
         "all of it is trained" if fits else f"its upper part is trained, from {backbone.unfreeze} on",
     )  # fmt: skip
     return "all" if fits else backbone.unfreeze

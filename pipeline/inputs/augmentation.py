@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.config import AugmentConfig
+from pipeline.config.size import Size, height_width, size_of
 from pipeline.inputs.augmentation_ops import (
     COLOURS,
     OPERATIONS,
@@ -57,7 +58,7 @@ class Augmentation:
         return Augmentation(self.transforms[indices], *(rows if rows is None else rows[indices] for rows in others))
 
     def apply(self, images: np.ndarray) -> np.ndarray:
-        """Augment images, uint8 [n, size, size, 3].
+        """Augment images, uint8 [n, h, w, 3].
 
         All geometric changes are one transform, so that pixels are interpolated only once.
         """
@@ -78,13 +79,13 @@ class Augmentation:
 class Variants:
     """Unlimited sequence of augmented variants of training images; each variant is generated on first use."""
 
-    def __init__(self, augment: AugmentConfig, count: int, size: int, seed: int):
+    def __init__(self, augment: AugmentConfig, count: int, size: Size, seed: int):
         """Create the sequence without generating variants.
 
         Args:
             augment: Settings of the augmentation.
             count: Number of images.
-            size: Side of an image in pixels.
+            size: Size of the images.
             seed: Random seed.
         """
         # Several variants are in use at once if batches of two epochs are loaded, or a small class is repeated.
@@ -98,13 +99,13 @@ class Variants:
         return self._draw(int(number)) if number else None
 
 
-def draw_variant(augment: AugmentConfig, count: int, size: int, *, seed: int, number: int) -> Augmentation:
+def draw_variant(augment: AugmentConfig, count: int, size: Size, *, seed: int, number: int) -> Augmentation:
     """Generate the random parameters of one variant of each image.
 
     Args:
         augment: Settings of the augmentation.
         count: Number of images.
-        size: Side of an image in pixels.
+        size: Size of the images.
         seed: Random seed of all variants.
         number: Number of the variant, from 1.
     """
@@ -135,7 +136,7 @@ def _flip_rotate_zoom(augment: AugmentConfig, draws: np.ndarray) -> tuple[np.nda
 
     Returns:
         (linear, shift): Linear maps from output to input coordinates, float [n, 2, 2], and shifts as fractions of the
-        side, float [n, 2].
+        width and the height, float [n, 2].
     """
     mirror = np.where(augment.horizontal_flip & (draws[:, 0] < 0.5), -1.0, 1.0)
     angle = np.deg2rad(augment.rotation_degrees) * (2 * draws[:, 1] - 1)
@@ -156,7 +157,7 @@ def _crop(augment: AugmentConfig, linear: np.ndarray, draws: np.ndarray) -> tupl
     return sides[:, :, None] * linear, (draws[:, 2:] - 0.5) * (1 - sides)
 
 
-def _erased_boxes(augment: AugmentConfig, draws: np.ndarray, size: int) -> np.ndarray:
+def _erased_boxes(augment: AugmentConfig, draws: np.ndarray, size: Size) -> np.ndarray:
     """Return the erased rectangle of each image, float32 [n, 4].
 
     Source: Z. Zhong et al., Random Erasing (2020).
@@ -165,24 +166,34 @@ def _erased_boxes(augment: AugmentConfig, draws: np.ndarray, size: int) -> np.nd
     aspect = 2 ** (2 * draws[:, 2] - 1)
     sides = np.minimum(1, np.sqrt(np.stack([area * aspect, area / aspect], axis=1)))
     first = draws[:, 3:] * (1 - sides)
-    return np.stack([first, first + sides], axis=2).reshape(-1, 4).astype(np.float32) * size
+    return np.stack([first, first + sides], axis=2).reshape(-1, 4).astype(np.float32) * _box(size)
 
 
-def _rows(linear: np.ndarray, shift: np.ndarray, size: int) -> np.ndarray:
+def _box(size: Size) -> np.ndarray:
+    """Return the right or bottom end for each side of a box (left, right, top, bottom), float32 [4]."""
+    height, width = height_width(size)
+    return np.array([width, width, height, height], np.float32)
+
+
+def _rows(linear: np.ndarray, shift: np.ndarray, size: Size) -> np.ndarray:
     """Return parameters of `affine_transform`, float32 [n, 8], for linear maps about the image centre and shifts."""
-    centre = (size - 1) / 2
-    offset = centre + shift * size - linear.sum(axis=2) * centre
+    height, width = height_width(size)
+    extent = np.array([width, height])
+    centre = (extent - 1) / 2
+    # A square needs the first term alone; in a single sum, its last digits would differ.
+    moved = linear.sum(axis=2) * centre + (linear * (centre - centre[:, np.newaxis])).sum(axis=2)
+    offset = centre + shift * extent - moved
     rows = np.concatenate([linear, offset[:, :, None]], axis=2).reshape(-1, 6)
     return np.pad(rows, [(0, 0), (0, 2)]).astype(np.float32)
 
 
-def fixed_views(kind: str, size: int) -> list[Augmentation | None]:
+def fixed_views(kind: str, size: Size) -> list[Augmentation | None]:
     """Return the views of test-time augmentation, each for one image; the first is None, the unchanged image.
 
     Args:
         kind: none adds no view. flip adds the mirrored image. crops adds the four corners and the centre of the image,
             with 7/8 of its side. flip_crops adds the crops, and the mirrored image and crops.
-        size: Side of an image in pixels.
+        size: Size of the images.
     """
     plain, side = np.eye(2), 7 / 8
     placed: list[tuple[np.ndarray, tuple[float, float]]] = [(plain, (0.0, 0.0))]
@@ -213,18 +224,18 @@ class Mixing:
         """Mix the images and labels of a batch, inside a TensorFlow graph.
 
         Args:
-            images: RGB pixels, uint8 [b, size, size, 3].
+            images: RGB pixels, uint8 [b, h, w, 3].
             targets: Labels, float32 [b, classes].
             epoch: Number of the epoch, integer [].
             batch: Number of the batch in the epoch, integer [].
         """
-        size = images.shape[1]
+        height, width = images.shape[1:3]
         order, fraction, boxes = tf.numpy_function(
-            lambda count, *key: self.draw(int(count), size, *map(int, key)),
+            lambda count, *key: self.draw(int(count), size_of(height, width), *map(int, key)),
             [tf.shape(targets)[0], epoch, batch], [tf.int64, tf.float32, tf.bool], stateful=False,
         )  # fmt: skip
         order, fraction = tf.ensure_shape(order, (None,)), tf.ensure_shape(fraction, (None,))
-        boxes = tf.ensure_shape(boxes, (None, size, size, 1))
+        boxes = tf.ensure_shape(boxes, (None, height, width, 1))
         others = tf.gather(images, order)
         if self.augment.cutmix:
             images = tf.where(boxes, others, images)
@@ -237,13 +248,13 @@ class Mixing:
         fraction = fraction[:, None]
         return images, fraction * targets + (1 - fraction) * tf.gather(targets, order)
 
-    def draw(self, count: int, size: int, epoch: int, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def draw(self, count: int, size: Size, epoch: int, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Generate the random parameters for mixing a batch of `count` images.
 
         Returns:
             (order, fraction, boxes): `order` is the index of the image that each image is mixed with, int64 [b].
             `fraction` is the weight of the image itself, float32 [b]. `boxes` is a mask of the pixels that CutMix
-            replaces, bool [b, size, size, 1].
+            replaces, bool [b, h, w, 1].
 
         Sources: H. Zhang et al., mixup (2018); S. Yun et al., CutMix (2019).
         """
@@ -254,7 +265,7 @@ class Mixing:
         fraction = draws.beta(parameter, parameter, count)
         side = np.sqrt(1 - fraction)[:, None] * bool(cuts) * [1.0, 1.0]
         first = draws.random((count, 2)) * (1 - side)
-        boxes = inside(size * np.stack([first, first + side], axis=2).reshape(-1, 4), size)
+        boxes = inside(_box(size) * np.stack([first, first + side], axis=2).reshape(-1, 4), *height_width(size))
         if cuts:
             fraction = 1 - boxes.mean(axis=(1, 2, 3))
         return order, fraction.astype(np.float32), boxes

@@ -35,7 +35,7 @@ def _layers() -> dict[str, keras.Layer]:
 
 
 def _apply(name: str, images: tf.Tensor, strengths: np.ndarray) -> tf.Tensor:
-    """Apply one operation to images, float32 [b, size, size, 3].
+    """Apply one operation to images, float32 [b, h, w, 3].
 
     Args:
         name: Name of the operation, which is not geometric.
@@ -67,7 +67,7 @@ def apply_operation(images: tf.Tensor, operations: np.ndarray, strengths: np.nda
     """Apply one operation to each image; geometric operations are skipped.
 
     Args:
-        images: Pixels, float32 [b, size, size, 3].
+        images: Pixels, float32 [b, h, w, 3].
         operations: Index into `OPERATIONS` for each image, int [b].
         strengths: Strength for each image, -1 to 1, float32 [b].
     """
@@ -85,7 +85,7 @@ def geometry_of_operations(
 
     Args:
         linear: Linear maps from output to input coordinates, float [n, 2, 2].
-        shift: Shifts as fractions of the side, float [n, 2].
+        shift: Shifts as fractions of the width and the height, float [n, 2].
         operations: Indices into `OPERATIONS`, int [n, k].
         strengths: Strengths of the operations, -1 to 1, float32 [n, k]; rotations reach 60 degrees.
     """
@@ -104,15 +104,15 @@ def erase(images: tf.Tensor, boxes: np.ndarray) -> tf.Tensor:
     """Fill a box in each image with grey.
 
     Args:
-        images: Pixels, float32 [b, size, size, 3].
+        images: Pixels, float32 [b, h, w, 3].
         boxes: Left, right, top and bottom in pixels, float32 [b, 4].
     """
-    return keras.ops.where(inside(boxes, images.shape[1]), np.float32(_GREY), images)
+    return keras.ops.where(inside(boxes, *images.shape[1:3]), np.float32(_GREY), images)
 
 
-def inside(boxes: np.ndarray, size: int) -> np.ndarray:
-    """Return a mask of the pixels inside boxes [b, 4], bool [b, size, size, 1]."""
-    place = np.arange(size)
+def inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a mask of the pixels inside boxes [b, 4], bool [b, height, width, 1]."""
+    rows, columns = np.arange(height), np.arange(width)
     left, right, top, bottom = (side[:, None] for side in np.asarray(boxes).T)
-    across, down = (place >= left) & (place < right), (place >= top) & (place < bottom)
+    across, down = (columns >= left) & (columns < right), (rows >= top) & (rows < bottom)
     return (down[:, :, None] & across[:, None, :])[..., None]

@@ -52,13 +52,13 @@ class Inputs(Protocol):
 
 
 class ImageInputs:
-    """Decoded images, uint8 [size, size, 3], augmented by variant."""
+    """Decoded images, uint8 [h, w, 3], augmented by variant."""
 
     dtype = np.dtype(np.uint8)
 
     def __init__(self, images: DecodedImages, indices: np.ndarray, variants: VariantsByNumber):
         """Select the images at `indices`, integer [n]; each variant has parameters for these n images."""
-        self.shape: tuple[int, ...] = (images.size, images.size, 3)
+        self.shape: tuple[int, ...] = images.shape
         self._images, self._indices, self._variants = images, indices, variants
 
     def __len__(self) -> int:

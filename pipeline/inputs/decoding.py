@@ -14,7 +14,7 @@ from pipeline.inputs import tiff
 from pipeline.inputs.depth import eight_bit_image
 from pipeline.inputs.icons import check_icon
 from pipeline.inputs.png import SIGNATURE, Png
-from pipeline.inputs.resizing import square
+from pipeline.inputs.resizing import resized
 from pipeline.inputs.undecodable import SAFE_PIXELS, TooLargeError, UndecodableError, check_size
 from pipeline.storage.files import file_sha256
 from pipeline.system.paths import CODE
@@ -90,20 +90,20 @@ def decode(data: bytes, max_pixels: int | None = None, depth: int | None = None)
 
 
 def pixels(data: bytes, decoding: Decoding, max_pixels: int | None = None) -> np.ndarray:
-    """Decode an image and resize it to a square; see `pipeline.inputs.resizing`.
+    """Decode an image and resize it; see `pipeline.inputs.resizing`.
 
     Args:
         data: Bytes of the file.
-        decoding: Side of the square, depth of 16-bit files, and how the image becomes a square.
+        decoding: Size, depth of 16-bit files, and how the image gets the size.
         max_pixels: See `decode`.
 
     Returns:
-        RGB pixels, uint8 [size, size, 3].
+        RGB pixels, uint8 [h, w, 3].
 
     Raises:
         UndecodableError: See `decode`.
     """
-    return np.asarray(square(decode(data, max_pixels, decoding.depth).image, decoding))
+    return np.asarray(resized(decode(data, max_pixels, decoding.depth).image, decoding))
 
 
 @functools.cache

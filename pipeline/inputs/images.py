@@ -56,29 +56,28 @@ class DecodedImages:
         Raises:
             PipelineError: An image is missing, or has changed since stage prepare ran.
         """
-        self.size, self._decoding = decoding.size, decoding
+        self.size, self.shape, self._decoding = decoding.size, decoding.shape, decoding
         self._files = [folder / path for path in rows["path"]]
         self._sha256 = rows["sha256"].tolist()
         self.depends = decoded_depends(self._sha256, decoding)
         """Everything that the arrays depend on."""
-        shape = (self.size, self.size, 3)
         self._cached: Rows | None = None
-        if cache.fits(KIND, self.depends, count=len(rows), shape=shape, dtype="uint8", gib=budget_gib):
+        if cache.fits(KIND, self.depends, count=len(rows), shape=self.shape, dtype="uint8", gib=budget_gib):
             self._cached = cache.rows(
-                KIND, self.depends, shape=shape, dtype="uint8", build=lambda append: self._decode(append, title)
+                KIND, self.depends, shape=self.shape, dtype="uint8", build=lambda append: self._decode(append, title)
             )
         else:
             log.warning(
                 "Decoded images are not cached, so each is decoded whenever it is needed: %d images need %.1f GiB, but "
                 "hardware.image_cache_gib is %g, or %s is full or read-only. Raise the limit or free disk space to cache them",
-                len(rows), rows_bytes(len(rows), shape, "uint8") / GIB, budget_gib, cache.folder,
+                len(rows), rows_bytes(len(rows), self.shape, "uint8") / GIB, budget_gib, cache.folder,
             )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._files)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
-        """Return the RGB pixels, uint8 [b, size, size, 3], of the rows at `indices`, integer [b]."""
+        """Return the RGB pixels, uint8 [b, h, w, 3], of the rows at `indices`, integer [b]."""
         if self._cached is not None:
             return self._cached.take(indices)
         return np.stack(list(on_all_cores(self._read, indices)))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.config.image import Decoding
+from pipeline.config.size import Size
 from pipeline.jobs.work import Counts
 from pipeline.storage.cache import GIB
 from pipeline.storage.entries import Entry
@@ -49,20 +50,20 @@ def cache_needs(config: Config, prepared: Prepared, computed: set[str], entries:
     if computed & {"train", "finetune", "evaluate"}:
         rounds = [each.get("image_size") for each in config.finetune.phases or []]
         other = [config.finetune.image_size, *rounds] if "finetune" in computed else []
-        for size in {config.image_size, *filter(None, other)}:
+        for size in filter(None, [config.image_size, *other]):
             needs |= _needs(config, prepared, _TRAINING, size, entries)
     if "evaluate" in computed:
         needs |= _needs(config, prepared, _TEST, config.image_size, entries)
     return needs
 
 
-def _needs(config: Config, prepared: Prepared, splits: tuple[str, ...], size: int, entries: list[Entry]) -> Needs:
+def _needs(config: Config, prepared: Prepared, splits: tuple[str, ...], size: Size, entries: list[Entry]) -> Needs:
     decoding, needs = Decoding.of(size, config.image), Needs()
     name = (prepared.key, splits, repr(decoding))
     wanted = _wanted(prepared, splits, decoding)
     present = [each.holds for each in entries if wanted and wanted.items() <= each.holds.items()]
     if not any(each["kind"] == "images" for each in present):
-        decoded = _product(prepared.rows(splits, 0), rows_bytes(1, (size, size, 3), "uint8"))
+        decoded = _product(prepared.rows(splits, 0), rows_bytes(1, decoding.shape, "uint8"))
         needs["images", *name] = _within(decoded, config.hardware.image_cache_gib)
     backbone = config.backbone.network
     # A network that is trained from scratch has no frozen part.
@@ -83,7 +84,7 @@ def _within(size: int | None, gib: float) -> int | None:
     return 0 if size is not None and size > gib * GIB else size
 
 
-def _feature_bytes(backbone: str, size: int, entries: list[Entry]) -> int | None:
+def _feature_bytes(backbone: str, size: Size, entries: list[Entry]) -> int | None:
     """Return the bytes per image of the features of a backbone in the cache; None if there are none.
 
     A training writes features at two places of the backbone, so these are the two largest kinds of them.

@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers
 
 from pipeline.config import BackboneConfig
+from pipeline.config.size import Size, height_width
 from pipeline.config.training import HUB
 from pipeline.models.efficientnet_lite import LITE, efficientnet_lite
 from pipeline.models.hub import hub_network
@@ -39,12 +40,12 @@ def scratch_cnn(input_shape: tuple[int, int, int]) -> keras.Model:
     return keras.Model(inputs, x, name="scratch_cnn")
 
 
-def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path | None = None) -> keras.Model:
-    """Build a backbone, which maps preprocessed images, float [b, size, size, 3], to feature maps, [b, h, w, c].
+def build_backbone(backbone: BackboneConfig, image_size: Size, weights_file: Path | None = None) -> keras.Model:
+    """Build a backbone, which maps preprocessed images, float [b, h, w, 3], to feature maps, [b, h', w', c].
 
     Args:
         backbone: Settings of the network and its weights.
-        image_size: Side of the images in pixels.
+        image_size: Size of the images.
         weights_file: Copy of the weights file that `backbone.weights` names, or of a trained model with this backbone
             (`.keras`); None to use that setting.
 
@@ -81,8 +82,8 @@ def build_backbone(backbone: BackboneConfig, image_size: int, weights_file: Path
     return keras.Model(model.inputs[0], model.outputs[0], name=NAME)
 
 
-def _construct(backbone: BackboneConfig, image_size: int, weights: str | None) -> keras.Model:
-    shape = (image_size, image_size, 3)
+def _construct(backbone: BackboneConfig, image_size: Size, weights: str | None) -> keras.Model:
+    shape = (*height_width(image_size), 3)
     if backbone.constructor == "scratch_cnn":
         return scratch_cnn(shape)
     if backbone.constructor == HUB:

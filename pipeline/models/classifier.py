@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers, regularizers
 
 from pipeline.config import BackboneConfig, TrainConfig
+from pipeline.config.size import Size, height_width
 from pipeline.models import backbones
 from pipeline.models.backbones import build_backbone
 from pipeline.models.preprocessing import PREPROCESSING as PREPROCESSING
@@ -19,9 +20,9 @@ BACKBONE, POOLING, HEAD = backbones.NAME, "pooling", "head"
 
 
 def build_classifier(
-    backbone: BackboneConfig, train: TrainConfig, size: int, class_count: int, *, weights: Path | None = None
+    backbone: BackboneConfig, train: TrainConfig, size: Size, class_count: int, *, weights: Path | None = None
 ) -> keras.Model:
-    """Build a classifier, which maps RGB pixels, uint8 [b, size, size, 3], to class probabilities.
+    """Build a classifier, which maps RGB pixels, uint8 [b, h, w, 3], to class probabilities.
 
     Its layers are named PREPROCESSING, BACKBONE, POOLING and HEAD. POOLING averages the feature maps, and the other
     layers are nested models. The output is float32 [b, classes].
@@ -29,14 +30,14 @@ def build_classifier(
     Args:
         backbone: Settings of the backbone, its weights and its preprocessing.
         train: Dropout, hidden units and L2 penalty of the head.
-        size: Side of the images in pixels.
+        size: Size of the images.
         class_count: Number of classes.
         weights: Copy of the weights file that `backbone.weights` names; None to use that setting.
 
     Raises:
         PipelineError: The backbone's weights are not available, or don't fit the network.
     """
-    inputs = layers.Input((size, size, 3), dtype="uint8", name="image")
+    inputs = layers.Input((*height_width(size), 3), dtype="uint8", name="image")
     x = build_preprocessing(backbone.preprocessing, size)(inputs)
     x = build_backbone(backbone, size, weights)(x)
     x = layers.GlobalAveragePooling2D(name=POOLING)(x)
@@ -44,24 +45,24 @@ def build_classifier(
     return keras.Model(inputs, x, name=backbone.name)
 
 
-def with_input_size(model: keras.Model, size: int) -> keras.Model:
+def with_input_size(model: keras.Model, size: Size) -> keras.Model:
     """Return a classifier for another image size that shares its layers and weights with `model`.
 
     Args:
         model: Classifier from `build_classifier`.
-        size: Side of the images in pixels.
+        size: Size of the images.
 
     Raises:
         PipelineError: The backbone has one image size.
         ValueError: The backbone's layers don't fit together at this size.
     """
     check_input_size(model.get_layer(BACKBONE))
-    inputs = x = layers.Input((size, size, 3), dtype="uint8", name="image")
+    inputs = x = layers.Input((*height_width(size), 3), dtype="uint8", name="image")
     for name in (PREPROCESSING, BACKBONE):
         part = model.get_layer(name)
         rewired = keras.models.clone_model(
             part,
-            input_tensors=layers.Input((size, size, 3), dtype=part.inputs[0].dtype),
+            input_tensors=layers.Input((*height_width(size), 3), dtype=part.inputs[0].dtype),
             clone_function=lambda own: own,
         )
         x = keras.Model(rewired.inputs[0], rewired.outputs[0], name=name)(x)

@@ -8,11 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.image import FULL_DEPTH, RESIZE, Decoding
+from pipeline.config.size import size_of
 from pipeline.models.archive import read_member
 from pipeline.system.errors import PipelineError
 
 CLASSES, DECODING = "classes.json", "decoding.json"
 """Files in the archive besides Keras's own: the class names, and how images are decoded."""
+
+# Words for a square and for another rectangle: the whole, the part that crop shows, its box, and the sides for pad.
+_SQUARE = (
+    "square",
+    "the square",
+    "((w - s) / 2, (h - s) / 2, (w + s) / 2, (h + s) / 2) with s = min(w, h)",
+    "max(1, round({width} * w / l)) and max(1, round({width} * h / l)) with l = max(w, h)",
+)
+_RECTANGLE = (
+    "rectangle ({width} wide, {height} high)",
+    "the part of {width} to {height}",
+    "((w - a) / 2, (h - b) / 2, (w + a) / 2, (h + b) / 2) with a = min(w, h * {width} / {height}) and b = min(h, w * {height} / {width})",
+    "max(1, round(w * l / s)) and max(1, round(h * l / s)) with l, s = {width}, w if w * {height} >= h * {width}, else {height}, h",
+)
 
 
 def describe(
@@ -32,13 +47,13 @@ def describe(
         applied: Whether the temperature is already applied to the outputs.
         tta: Test-time augmentation of the evaluation, and the temperature of the mean over its views.
     """
-    size, depth = decoding.size, decoding.depth
+    (height, width, _), depth = decoding.shape, decoding.depth
     largest = f", of which {2**depth - 1} becomes 255" if depth < FULL_DEPTH else ""
     return {
         "classes": list(classes),
-        "image_size": size,
+        "image_size": decoding.size,
         **_settings(decoding),
-        "input": f"uint8 RGB [batch, {size}, {size}, 3], 0 to 255",
+        "input": f"uint8 RGB [batch, {height}, {width}, 3], 0 to 255",
         "output": f"float32 probabilities [batch, {len(classes)}], in the order of classes",
         # The steps of `pipeline.inputs.decoding.pixels`, for users who decode images with other software.
         "decoding": [
@@ -52,22 +67,23 @@ def describe(
 
 
 def _resizing(decoding: Decoding) -> list[str]:
-    """Return the steps by which an image of w x h pixels becomes a square, complete enough to implement them."""
-    size, filtered = decoding.size, "by Pillow's Image.resize with Resampling.BILINEAR, which is antialiased"
+    """Return the steps by which an image of w x h pixels gets the size, complete enough to implement them."""
+    filtered = "by Pillow's Image.resize with Resampling.BILINEAR, which is antialiased"
+    height, width, _ = decoding.shape
+    words = _SQUARE if height == width else _RECTANGLE
+    whole, part, box, scaled = (text.format(height=height, width=width) for text in words)
     match decoding.resize:
         case "crop":
-            return [
-                f"the square in the middle resized {filtered}",
-                "its argument box is ((w - s) / 2, (h - s) / 2, (w + s) / 2, (h + s) / 2) with s = min(w, h)",
-            ]
+            return [f"{part} in the middle resized {filtered}", f"its argument box is {box}"]
         case "pad":
+            place = f"(({width} - width) // 2, ({height} - height) // 2)"
             return [
                 f"resized {filtered}",
-                f"the sides are max(1, round({size} * w / l)) and max(1, round({size} * h / l)) with l = max(w, h)",
-                f"put on a square of RGB {decoding.pad_value}, at (({size} - width) // 2, ({size} - height) // 2)",
+                f"the sides are {scaled}",
+                f"put on a {whole} of RGB {decoding.pad_value}, at {place}",
             ]
         case _:
-            return [f"stretched to the square {filtered}"]
+            return [f"stretched to the {whole} {filtered}"]
 
 
 def _settings(decoding: Decoding) -> dict[str, Any]:
@@ -89,7 +105,7 @@ def read_decoding(file: Path) -> Decoding:
     Raises:
         PipelineError: The file was not written by `save_classifier`, or by a later version.
     """
-    size = read_member(file, "config.json")["config"]["layers"][0]["config"]["batch_shape"][1]
+    _, height, width, _ = read_member(file, "config.json")["config"]["layers"][0]["config"]["batch_shape"]
     with zipfile.ZipFile(file) as members:
         stated = read_member(file, DECODING) if DECODING in members.namelist() else {}
     known = {each.name for each in fields(Decoding)} - {"size"}
@@ -97,4 +113,4 @@ def read_decoding(file: Path) -> Decoding:
         raise PipelineError(
             f"{file} decodes images in a way that this version does not know ({stated}); update the checkout"
         )
-    return Decoding(size, **stated)
+    return Decoding(size_of(height, width), **stated)

@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers
 
 from pipeline.config import BackboneConfig
+from pipeline.config.size import Size, height_width
 from pipeline.config.training import PREPROCESSING_KINDS
 from pipeline.models.hub_presets import ARCHITECTURES
 from pipeline.models.hub_transformers import TRANSFORMERS
@@ -17,14 +18,14 @@ from pipeline.system.errors import PipelineError
 from pipeline.system.paths import resolve
 
 
-def hub_network(backbone: BackboneConfig, image_size: int, *, pretrained: bool) -> keras.Model:
+def hub_network(backbone: BackboneConfig, image_size: Size, *, pretrained: bool) -> keras.Model:
     """Build the network of a KerasHub preset from plain Keras layers, so that its files load without KerasHub.
 
-    It maps preprocessed images, float [b, size, size, 3], to feature maps, [b, h, w, c].
+    It maps preprocessed images, float [b, h, w, 3], to feature maps, [b, h', w', c].
 
     Args:
         backbone: Settings with `preset` and `pooling`.
-        image_size: Side of the images in pixels.
+        image_size: Size of the images.
         pretrained: Whether to load the preset's weights; otherwise, they are random.
 
     Raises:
@@ -95,14 +96,14 @@ def _check_preprocessing(backbone: BackboneConfig, keras_hub: Any, place: str) -
         )
 
 
-def _convolutional(network: Any, image_size: int) -> keras.Model:
+def _convolutional(network: Any, image_size: Size) -> keras.Model:
     """Return a network of convolutions for an image size, in which KerasHub's layers are replaced by their parts."""
     try:
         flat = keras.Model(network.inputs[0], network.outputs[0])
         weights = {id(weight) for weight in flat.weights}
         while not all(_is_plain(layer) for layer in flat.layers):
             flat = _rewired(flat, flat.input_shape[1:])
-        flat = _rewired(flat, (image_size, image_size, 3))
+        flat = _rewired(flat, (*height_width(image_size), 3))
         kept = {id(weight) for weight in flat.weights} == weights
     except Exception:  # From a network for other inputs, or a layer that is more than a composition of others.
         kept = False

@@ -52,7 +52,7 @@ class FrozenPart:
 
     @cached_property
     def from_pixels(self) -> Infer:
-        """Return a compiled function from pixels, uint8 [b, size, size, 3], to the output, [b, *shape].
+        """Return a compiled function from pixels, uint8 [b, h, w, 3], to the output, [b, *shape].
 
         It computes in inference mode. First access this property outside of TensorFlow graphs.
         """
@@ -124,7 +124,7 @@ class Parts:
 
     @cached_property
     def feature_maps(self) -> Infer:
-        """Return a function from pixels, uint8 [b, size, size, 3], to the last feature maps, in inference mode."""
+        """Return a function from pixels, uint8 [b, h, w, 3], to the last feature maps, in inference mode."""
         upper = self.upper
         if upper is None:
             return replace(self.frozen, pooled=False).from_pixels
@@ -236,7 +236,7 @@ class FrozenBelow(keras.Model):
         self.built = True
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:  # noqa: FBT001 (Keras's signature)
-        """Compute class probabilities from pixels, uint8 [b, size, size, 3]."""
+        """Compute class probabilities from pixels, uint8 [b, h, w, 3]."""
         return self.trainable_part(self.frozen(inputs), training=training)
 
 

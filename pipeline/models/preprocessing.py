@@ -3,23 +3,25 @@
 import keras
 from keras import layers
 
+from pipeline.config.size import Size, height_width
+
 PREPROCESSING = "preprocessing"
 """Layer name of the preprocessing in every classifier."""
 
 
-def build_preprocessing(kind: str, image_size: int) -> keras.Model:
-    """Build the preprocessing model, which converts RGB pixels, uint8 [b, size, size, 3], to float.
+def build_preprocessing(kind: str, image_size: Size) -> keras.Model:
+    """Build the preprocessing model, which converts RGB pixels, uint8 [b, h, w, 3], to float.
 
     Args:
         kind: tf scales to [-1, 1]. torch scales to [0, 1], and standardises with ImageNet's mean and standard deviation
             per channel; clip does so with those of CLIP. caffe converts to BGR, 0 to 255, and subtracts ImageNet's
             mean. lite computes (x - 127) / 128. none leaves pixels unchanged, for networks that contain their own
             preprocessing.
-        image_size: Side of the images in pixels.
+        image_size: Size of the images.
 
     Source: `keras.applications.imagenet_utils.preprocess_input`.
     """
-    inputs = x = layers.Input((image_size, image_size, 3), dtype="uint8", name="pixels")
+    inputs = x = layers.Input((*height_width(image_size), 3), dtype="uint8", name="pixels")
     scales = {"tf": (1 / 127.5, -1.0), "torch": (1 / 255, 0.0), "clip": (1 / 255, 0.0), "lite": (1 / 128, -127 / 128)}
     scale, offset = scales.get(kind, (1.0, 0.0))
     x = layers.Rescaling(scale, offset=offset)(x)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from pipeline.config.image import Decoding
+from pipeline.config.size import size_of
 from pipeline.models.archive import copy_archive, read_member
 from pipeline.models.description import CLASSES, DECODING, decoding_text
 from pipeline.storage.files import whole_file
@@ -23,7 +24,7 @@ def save_classifier(model: keras.Model, classes: list[str], file: Path, decoding
         file: Output file.
         decoding: Decoding of the images at the network's size; None for its defaults.
     """
-    decoding = decoding or Decoding(model.input_shape[1])
+    decoding = decoding or Decoding(size_of(*model.input_shape[1:3]))
     texts = {CLASSES: json.dumps(classes, ensure_ascii=False), DECODING: decoding_text(decoding)}
     with whole_file(file) as unfinished:
         saved = unfinished.with_suffix(".keras")

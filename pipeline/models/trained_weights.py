@@ -7,7 +7,9 @@ import numpy as np
 from keras import layers
 
 from pipeline.config import BackboneConfig
+from pipeline.config.size import size_of, size_text
 from pipeline.models.preprocessing import PREPROCESSING, build_preprocessing
+from pipeline.models.vision_transformer import patch_grid
 from pipeline.system.errors import PipelineError
 
 
@@ -21,8 +23,9 @@ def take_weights(backbone: keras.Model, trained: keras.Model, settings: Backbone
         origin: Path of the model, for messages.
 
     Raises:
-        PipelineError: The model has another backbone, or another preprocessing.
+        PipelineError: The model has another backbone, another preprocessing, or positions for another image size.
     """
+    _check_positions(backbone, trained, origin)
     own, theirs = list(_with_weights(backbone)), list(_with_weights(trained))
     for found in _candidates(own, theirs):
         if _shapes(found) == _shapes(own):
@@ -37,6 +40,17 @@ def take_weights(backbone: keras.Model, trained: keras.Model, settings: Backbone
         layer.set_weights(source.get_weights())
         if isinstance(layer, layers.Normalization):
             layer.finalize_state()
+
+
+def _check_positions(backbone: keras.Model, trained: keras.Model, origin: str) -> None:
+    nested = [trained, *(layer for layer in trained.layers if hasattr(layer, "layers"))]
+    grid = next(filter(None, map(patch_grid, nested)), None)
+    if grid and patch_grid(backbone) not in (None, grid):
+        size = size_of(*trained.input_shape[1:3])
+        raise PipelineError(
+            f"backbone.weights: the model in {origin} has a position for each patch of images of {size_text(size)}; "
+            f"use image_size={str(size).replace(' ', '')}"
+        )
 
 
 def _with_weights(model: keras.Model) -> Iterator[layers.Layer]:
@@ -65,9 +79,10 @@ def _shapes(found: list[layers.Layer]) -> list[tuple[type, list[tuple[int, ...]]
 def _check_preprocessing(trained: keras.Model, kind: str, origin: str) -> None:
     if PREPROCESSING not in [layer.name for layer in trained.layers]:
         return
-    size = trained.input_shape[1]
-    pixels = np.random.default_rng(1).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
-    if not np.allclose(trained.get_layer(PREPROCESSING)(pixels), build_preprocessing(kind, size)(pixels), atol=1e-4):
+    height, width = trained.input_shape[1:3]
+    pixels = np.random.default_rng(1).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+    own = build_preprocessing(kind, size_of(height, width))
+    if not np.allclose(trained.get_layer(PREPROCESSING)(pixels), own(pixels), atol=1e-4):
         raise PipelineError(
             f"backbone.preprocessing: the model in {origin} was trained with another one than {kind}; remove this setting"
         )

@@ -9,35 +9,41 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from pipeline.config.size import Size, height_width
 from pipeline.models.transformer_weights import Attention, AttentionPool, Block, Linear, Mlp, Norm, Transformer
 from pipeline.system.errors import PipelineError
 
-PATCHES, SUM = "patches", "_mlp_add"
-"""Name of the layer that outputs the patches, and end of the name of a block's last layer."""
+ROWS, SUM = "patch_rows", "_mlp_add"
+"""Name of the layer that divides images into rows and columns of patches; end of the name of a block's last layer."""
+
+Grid = tuple[int, int]
+"""Numbers of rows and columns of patches."""
 
 
-def vision_transformer(parts: Transformer, image_size: int, pooling: str) -> keras.Model:
-    """Build a network that maps images, float [b, size, size, 3], to feature maps, float [b, h, w, c].
+def vision_transformer(parts: Transformer, image_size: Size, pooling: str) -> keras.Model:
+    """Build a network that maps images, float [b, h, w, 3], to feature maps, float [b, h', w', c].
 
     Args:
         parts: Weights, of which the network gets copies. Position embeddings are interpolated to the image size.
-        image_size: Side of the images in pixels.
+        image_size: Size of the images, of which each side is a multiple of the patch size.
         pooling: average outputs the patches as maps. token outputs the class token as a map of one cell. token_average
             outputs the maps, each cell of which also has the features of the class token. attention outputs the result
             of the pooling that the network was pretrained with, as a map of one cell.
 
     Raises:
-        PipelineError: The image size is not a multiple of the patch size, or the network has no such pooling.
+        PipelineError: A side is not a multiple of the patch size, or the network has no such pooling.
     """
     _check(parts, image_size, pooling)
-    grid, prefix, width = image_size // parts.patch_size, len(parts.prefix), parts.patch.kernel.shape[1]
-    inputs = layers.Input((image_size, image_size, 3))
-    x = layers.Reshape((grid, parts.patch_size, grid, -1), name="patch_rows")(inputs)
+    height, width = height_width(image_size)
+    grid = rows, columns = height // parts.patch_size, width // parts.patch_size
+    prefix, features = len(parts.prefix), parts.patch.kernel.shape[1]
+    inputs = layers.Input((height, width, 3))
+    x = layers.Reshape((rows, parts.patch_size, columns, -1), name=ROWS)(inputs)
     x = layers.Permute((1, 3, 2, 4), name="patch_order")(x)
-    x = layers.Reshape((grid**2, len(parts.patch.kernel)), name=PATCHES)(x)
+    x = layers.Reshape((rows * columns, len(parts.patch.kernel)), name="patches")(x)
     # What a row of zeros becomes is the bias of its position, which serves as a token.
     x = layers.ZeroPadding1D((prefix, 0), name="prefix")(x) if prefix else x
-    embedding = layers.EinsumDense("btp,pw->btw", (prefix + grid**2, width), bias_axes="tw", name="embedding")
+    embedding = layers.EinsumDense("btp,pw->btw", (prefix + rows * columns, features), bias_axes="tw", name="embedding")
     x = _with_weights(embedding, x, parts.patch.kernel, _tokens(parts, grid))
     x = _norm(x, parts.first_norm, "first_norm") if parts.first_norm else x
     rotate = _rotation(parts, grid, parts.rotary_base) if parts.rotary_base else None
@@ -47,10 +53,13 @@ def vision_transformer(parts: Transformer, image_size: int, pooling: str) -> ker
     return keras.Model(inputs, _pooled(x, parts, grid, pooling))
 
 
-def patch_grid(backbone: keras.Model) -> int:
-    """Return the number of patches along a side of a vision transformer's images; 0 for another network."""
-    found = [layer for layer in backbone.layers if layer.name == PATCHES]
-    return math.isqrt(found[0].output.shape[1]) if found else 0
+def patch_grid(backbone: keras.Model) -> Grid | None:
+    """Return the numbers of rows and columns of patches in a vision transformer's images; None for another network."""
+    for layer in backbone.layers:
+        if layer.name == ROWS:
+            _, rows, _, columns, _ = layer.output.shape
+            return rows, columns
+    return None
 
 
 def below_last_block(backbone: keras.Model) -> keras.KerasTensor:
@@ -59,10 +68,12 @@ def below_last_block(backbone: keras.Model) -> keras.KerasTensor:
     return ends[-2] if len(ends) > 1 else backbone.get_layer("embedding").output
 
 
-def _check(parts: Transformer, image_size: int, pooling: str) -> None:
-    if image_size % parts.patch_size:
-        below = image_size // parts.patch_size * parts.patch_size
-        near = " or ".join(str(size) for size in (below, below + parts.patch_size) if size)
+def _check(parts: Transformer, image_size: Size, pooling: str) -> None:
+    if wrong := [side for side in height_width(image_size) if side % parts.patch_size]:
+        below = wrong[0] // parts.patch_size * parts.patch_size
+        near = " or ".join(str(side) for side in (below, below + parts.patch_size) if side)
+        if not isinstance(image_size, int):
+            near += f" for {wrong[0]}"
         raise PipelineError(
             f"image_size: invalid value {image_size} with this backbone, whose patches have {parts.patch_size} pixels; use {near}"
         )
@@ -75,24 +86,24 @@ def _check(parts: Transformer, image_size: int, pooling: str) -> None:
         )
 
 
-def _tokens(parts: Transformer, grid: int) -> np.ndarray:
+def _tokens(parts: Transformer, grid: Grid) -> np.ndarray:
     """Return the bias of each token, float [tokens, width]: itself or its position, and the bias of the patches."""
-    positions = np.zeros((grid**2, parts.patch.kernel.shape[1]), np.float32)
+    positions = np.zeros((math.prod(grid), parts.patch.kernel.shape[1]), np.float32)
     if parts.positions is not None:
         positions = _interpolated(parts.positions, grid, antialias=parts.antialias)
     bias = 0 if parts.patch.bias is None else parts.patch.bias
     return np.concatenate([parts.prefix.reshape(-1, positions.shape[1]), positions + bias])
 
 
-def _interpolated(positions: np.ndarray, grid: int, *, antialias: bool) -> np.ndarray:
-    """Return position embeddings for a grid of another size, float [grid * grid, width]."""
+def _interpolated(positions: np.ndarray, grid: Grid, *, antialias: bool) -> np.ndarray:
+    """Return position embeddings of a square grid for another one, float [rows * columns, width]."""
     side = math.isqrt(len(positions))
-    if side == grid:
+    if (side, side) == grid:
         return positions
     maps = ops.image.resize(
-        positions.reshape(side, side, -1), (grid, grid), "bicubic", antialias=antialias, data_format="channels_last"
+        positions.reshape(side, side, -1), grid, "bicubic", antialias=antialias, data_format="channels_last"
     )
-    return ops.convert_to_numpy(maps).reshape(grid**2, -1)
+    return ops.convert_to_numpy(maps).reshape(math.prod(grid), -1)
 
 
 def _block(x: keras.KerasTensor, block: Block, name: str, heads: int, rotate: keras.Model | None) -> keras.KerasTensor:
@@ -119,22 +130,22 @@ def _attention(
     return _dense(layers.Reshape((tokens, width), name=f"{name}_attended")(x), weights.output, f"{name}_output")
 
 
-def _rotation(parts: Transformer, grid: int, base: float) -> keras.Model:
+def _rotation(parts: Transformer, grid: Grid, base: float) -> keras.Model:
     """Build the rotary position embedding of queries or keys, [b, tokens, heads, size], which all blocks share.
 
     Source:
         O. Siméoni et al., DINOv3, 2025.
     """
     size, prefix = parts.patch.kernel.shape[1] // parts.heads, len(parts.prefix)
-    centres = (np.arange(grid) + 0.5) / grid * 2 - 1
     periods = base ** np.arange(0, 1, 4 / size)
-    rows, columns = np.meshgrid(centres, centres, indexing="ij")
+    # Both sides of an image are from -1 to 1.
+    rows, columns = np.meshgrid(*((np.arange(count) + 0.5) / count * 2 - 1 for count in grid), indexing="ij")
     places = np.stack([rows.ravel(), columns.ravel()], axis=1)
-    angles = (2 * np.pi * places[:, :, None] / periods).reshape(grid**2, 1, size // 2)
+    angles = (2 * np.pi * places[:, :, None] / periods).reshape(-1, 1, size // 2)
     # Other tokens have no place.
     angles = np.concatenate([np.zeros((prefix, 1, size // 2)), angles])
     cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-    inputs = layers.Input((prefix + grid**2, parts.heads, size))
+    inputs = layers.Input((prefix + math.prod(grid), parts.heads, size))
     first, second = ops.split(inputs, 2, axis=-1)
     x = layers.Concatenate(name="rotated")([first * cos - second * sin, second * cos + first * sin])
     return keras.Model(inputs, x, name="rotation")
@@ -169,7 +180,7 @@ def _with_weights(layer: layers.Layer, x: keras.KerasTensor, *weights: np.ndarra
     return outputs
 
 
-def _pooled(x: keras.KerasTensor, parts: Transformer, grid: int, pooling: str) -> keras.KerasTensor:
+def _pooled(x: keras.KerasTensor, parts: Transformer, grid: Grid, pooling: str) -> keras.KerasTensor:
     """Return the feature maps whose average over all positions is the result of the pooling."""
     prefix, width = len(parts.prefix), x.shape[-1]
     if pooling == "attention":
@@ -179,9 +190,9 @@ def _pooled(x: keras.KerasTensor, parts: Transformer, grid: int, pooling: str) -
         return layers.Reshape((1, 1, width), name="maps")(x[:, 0])
     patches = x[:, prefix:] if prefix else x
     if pooling == "token_average":
-        token = layers.RepeatVector(grid**2, name="repeated_token")(x[:, 0])
+        token = layers.RepeatVector(math.prod(grid), name="repeated_token")(x[:, 0])
         patches = layers.Concatenate(name="token_and_patches")([token, patches])
-    return layers.Reshape((grid, grid, patches.shape[-1]), name="maps")(patches)
+    return layers.Reshape((*grid, patches.shape[-1]), name="maps")(patches)
 
 
 def _attention_pooled(x: keras.KerasTensor, pool: AttentionPool, heads: int) -> keras.KerasTensor:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from pipeline.config import Config
 from pipeline.config.compose import CONF, GROUPS, configuration
+from pipeline.config.size import height_width
 from pipeline.config.validate import ConfigError, unknown
 from pipeline.jobs.networks import BUNDLED
 from pipeline.models.hub_presets import ARCHITECTURES
@@ -45,7 +46,7 @@ def candidates(overrides: Sequence[str], names: Sequence[str] | None) -> list[Co
             report(f"{name} is left out: {'; '.join(error.problems)}")
             continue
         if not names and (patch := _misfit(own)):
-            report(f"{name} is left out: image_size: invalid value {own.image_size}; expected a multiple of {patch}")
+            report(f"{name} is left out: image_size: invalid value {own.image_size}; expected multiples of {patch}")
             continue
         # Depths and ranks of fine-tuning suit the blocks of one backbone, and change no features.
         finetune = replace(own.finetune, unfreeze="auto", phases=None, rate_factors=None, lora_rank=None)
@@ -55,10 +56,10 @@ def candidates(overrides: Sequence[str], names: Sequence[str] | None) -> list[Co
 
 
 def _misfit(config: Config) -> int | None:
-    """Return the patch size of a preset if the images are no multiple of it."""
+    """Return the patch size of a preset if a side of the images is not a multiple of it."""
     _, arguments = ARCHITECTURES.get(str(config.backbone.preset), ("", {}))
     patch = arguments.get("patch_size", 1)
-    return patch if config.image_size % patch else None
+    return patch if any(side % patch for side in height_width(config.image_size)) else None
 
 
 def _refuse_random(configs: Sequence[Config]) -> None:

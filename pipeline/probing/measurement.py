@@ -9,6 +9,7 @@ from time import perf_counter
 import numpy as np
 
 from pipeline.config import Config
+from pipeline.config.size import size_text
 from pipeline.inputs.images import DecodedImages
 from pipeline.inputs.manifest import Manifest, read_manifest
 from pipeline.jobs.stage import places_of
@@ -90,7 +91,7 @@ def measure(config: Config, manifest: Manifest, places: Places) -> Measurement:
     right = linear_probe(features, data.labels, folds, config.seed) == data.labels
     neighbours = nearest_neighbours(features, data.labels, folds, config.seed) == data.labels
     backbone = model.get_layer(BACKBONE)
-    log.info("%s at %d pixels: %.4f out of fold", config.backbone.name, size, right.mean())
+    log.info("%s at %s: %.4f out of fold", config.backbone.name, size_text(size), right.mean())
     return Measurement(
         config,
         hits=right,

@@ -5,6 +5,7 @@ from typing import TextIO
 
 from rich.table import Table
 
+from pipeline.config.size import size_text
 from pipeline.probing.ranking import Ranking, Row
 from pipeline.storage.files import whole_file
 from pipeline.system.terminal import table_console
@@ -21,7 +22,7 @@ def print_ranking(ranking: Ranking, *, file: TextIO | None = None) -> None:
         table.add_row(
             str(index + 1),
             row.measurement.backbone,
-            str(row.measurement.config.image_size),
+            _size(row),
             f"{row.accuracy.value:.4f}",
             f"{row.accuracy.low:.4f} to {row.accuracy.high:.4f}",
             row.letters,
@@ -44,6 +45,10 @@ def explanation(ranking: Ranking) -> str:
         f"{100 * ranking.confidence:.4g} % confidence interval. Backbones that share a letter do not differ significantly (McNemar's exact "
         "test, Holm-corrected). Neighbours: accuracy of a vote of the five nearest images."
     )
+
+
+def _size(row: Row) -> str:
+    return size_text(row.measurement.config.image_size).removesuffix(" px")
 
 
 def _costs(row: Row) -> list[str]:
@@ -72,7 +77,7 @@ def write_files(ranking: Ranking, folder: Path, dataset: str) -> list[Path]:
         explanation=explanation(ranking),
         ends=scale(min(each.low for each in estimates), max(each.high for each in estimates)),
         costs=_COSTS,
-        rows=[(row, _costs(row)) for row in ranking.rows],
+        rows=[(row, _size(row), _costs(row)) for row in ranking.rows],
     )
     return [page, table]
 

@@ -35,7 +35,7 @@ def write_data_page(
         manifest: Manifest of the prepared data set.
         folder: Base folder of its paths.
         counts: Number of images by split and class.
-        augmented: Images of each phase, uint8 [images, variants, size, size, 3]; the original comes first.
+        augmented: Images of each phase, uint8 [images, variants, h, w, 3]; the original comes first.
         seed: Seed of the random choice of samples.
     """
     measures, split = appearance(manifest.rows), manifest.rows["split"]

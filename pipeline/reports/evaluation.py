@@ -47,7 +47,7 @@ class Evaluation:
     curves: pd.DataFrame
     corruptions: pd.DataFrame
     gallery: pd.DataFrame
-    """Content of gallery.csv, with the additional columns image and overlay, uint8 [size, size, 3] each.
+    """Content of gallery.csv, with the additional columns image and overlay, uint8 [h, w, 3] each.
 
     An overlay is the image blended with the Grad-CAM heat map of the predicted class.
     """

@@ -63,7 +63,7 @@ def write_report(file: Path, evaluation: Evaluation, training: list[Chart], imag
         by_class=class_table(evaluation.per_class),
         corrupted=corrupted,
         corruptions=corruption_table(evaluation.corruptions, corrupted["clean"]) if corrupted else None,
-        cells=min(evaluation.cells),
+        cells=evaluation.cells,
         min_cells=_MIN_CELLS,
         heat_scale=heat_scale(),
         digests=evaluation.digests,

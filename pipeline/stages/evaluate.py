@@ -131,12 +131,12 @@ def _metrics(
 
 
 def _robustness(result: PhaseResult, test: TestSet, settings: EvaluateSettings) -> pd.DataFrame:
-    evaluate, size = settings.evaluate, settings.image_size
+    evaluate = settings.evaluate
     if evaluate.corruptions == "none":
         return pd.DataFrame(columns=COLUMNS)
     parts = result.model.parts
     network = FrozenBelow(parts.frozen, parts.trainable)
-    pixels = tf.TensorSpec((None, size, size, 3), tf.uint8)
+    pixels = tf.TensorSpec((None, *test.images.shape), tf.uint8)
     predict = tf.function(lambda batch: network(batch, training=False), input_signature=[pixels])
     with parts.in_their_arithmetic():
         return accuracy_under_corruptions(

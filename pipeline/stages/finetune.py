@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config.image import Decoding
+from pipeline.config.size import Size
 from pipeline.finetuning.finetuner import better_phase, fine_tune
 from pipeline.finetuning.rounds import finetune_rounds
 from pipeline.inputs.manifest import read_manifest
@@ -59,7 +60,7 @@ def run(
         model, classes = load_classifier(inputs / "train" / "model.keras")
     backbone = model.get_layer(BACKBONE)
 
-    def data_at(size: int) -> TrainingData:
+    def data_at(size: Size) -> TrainingData:
         return training_data(manifest, places.images, replace(settings, image_size=size), places.cache)
 
     data = data_at(settings.image_size)

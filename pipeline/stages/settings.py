@@ -18,6 +18,7 @@ from pipeline.config import (
     experiment_settings,
 )
 from pipeline.config.differences import differences
+from pipeline.config.size import Size
 from pipeline.config.validate import check
 from pipeline.storage.cache import Cache
 from pipeline.storage.files import Json, whole_file
@@ -60,7 +61,7 @@ class PrepareSettings:
 @dataclass(frozen=True)
 class _NetworkSettings:
     seed: int
-    image_size: int
+    image_size: Size
     image: ImageConfig
     backbone: BackboneConfig
     hardware: HardwareConfig

@@ -17,6 +17,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ColSpec, Map, Schema
 from PIL import Image
 
+from pipeline.config.image import Decoding
 from pipeline.models.archive import read_member
 from pipeline.models.description import CLASSES, describe, read_decoding
 from pipeline.models.temperature import write_at_temperature
@@ -60,7 +61,7 @@ def log_model(file: Path, name: str, *, temperature: float, applied: bool, tta: 
             model_type="image classifier",
             metadata=describe(classes, decoding, temperature=temperature, applied=applied, tta=tta),
             data_path=str(file),
-            input_example=[{"image": _example(decoding.size)}],
+            input_example=[{"image": _example(decoding)}],
             # MLflow would load the model again to check that it accepts the example, which takes seconds.
             validate_serving_input=False,
         )
@@ -98,8 +99,8 @@ def save_model(
     )
 
 
-def _example(size: int) -> str:
+def _example(decoding: Decoding) -> str:
     """Return a made image of the network's size as a PNG file in base64; data of users stay out of the model."""
-    file = io.BytesIO()
-    Image.linear_gradient("L").resize((size, size)).convert("RGB").save(file, "PNG")
+    file, (height, width, _) = io.BytesIO(), decoding.shape
+    Image.linear_gradient("L").resize((width, height)).convert("RGB").save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()

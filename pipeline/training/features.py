@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from pipeline.config import BackboneConfig, HardwareConfig, ImageConfig
 from pipeline.config.image import Decoding
+from pipeline.config.size import Size
 from pipeline.inputs.augmentation import Variants
 from pipeline.inputs.batches import FeatureInputs, ImageInputs, Inputs, VariantsByNumber, batches, in_order
 from pipeline.inputs.images import DecodedImages
@@ -44,12 +45,12 @@ class NetworkSettings(Protocol):
     """Settings that features depend on, from a stage's settings or the whole configuration."""
 
     @property
-    def image_size(self) -> int:
-        """Side of the images in pixels."""
+    def image_size(self) -> Size:
+        """Size of the images."""
 
     @property
     def image(self) -> ImageConfig:
-        """Settings of the resizing to a square."""
+        """Settings of the resizing."""
 
     @property
     def backbone(self) -> BackboneConfig:

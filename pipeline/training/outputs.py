@@ -17,7 +17,7 @@ from pipeline.training.features import TrainingData
 from pipeline.training.fit import FitContext
 
 _IMAGES, _VARIANTS = 4, 6
-# Side of the preview images in pixels, as large as they are shown.
+# Largest side of the preview images in pixels, as large as they are shown.
 _SIDE = 160
 
 
@@ -52,7 +52,7 @@ def write_history(rows: Sequence[Row], rates: np.ndarray, folder: Path) -> None:
 def write_preview(data: TrainingData, context: FitContext, file: Path, *, mixed: bool) -> None:
     """Write a few training images, unchanged and in their first augmented variants.
 
-    The file contains an array `images`, uint8 [images, variants, side, side, 3].
+    The file contains an array `images`, uint8 [images, variants, h, w, 3].
 
     Args:
         data: Training images.
@@ -64,7 +64,7 @@ def write_preview(data: TrainingData, context: FitContext, file: Path, *, mixed:
     chosen = np.unique(np.linspace(0, count - 1, _IMAGES).round().astype(np.int64))
     variants = Variants(augment, count, data.images.size, context.seed)
     inputs = ImageInputs(data.images, data.train_indices, variants)
-    columns, side = [], min(_SIDE, data.images.size)
+    columns = []
     with tf.device("CPU:0"):
         # Mixing also needs labels, which are not shown.
         mixing, labels = Mixing(augment, context.seed), tf.one_hot(data.labels[data.train_indices[chosen]], 2)
@@ -72,5 +72,11 @@ def write_preview(data: TrainingData, context: FitContext, file: Path, *, mixed:
             images = inputs.take(chosen, np.full(len(chosen), number))
             if number and mixed and mixes(augment):
                 images = mixing(tf.constant(images), labels, tf.constant(number), tf.constant(0))[0].numpy()
-            columns.append([Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR) for image in images])
+            columns.append([_thumbnail(image) for image in images])
     np.savez_compressed(file, images=np.stack(columns, axis=1))
+
+
+def _thumbnail(pixels: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(pixels)
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=None)
+    return np.asarray(image)

@@ -124,22 +124,22 @@ def _printable(text: str) -> str:
 
 
 def data_uri(pixels: np.ndarray) -> str:
-    """Encode a square image, uint8 [size, size, 3], as a JPEG data URI with a side of at most 192 pixels."""
+    """Encode an image, uint8 [h, w, 3], as a JPEG data URI with sides of at most 192 pixels."""
     image = Image.fromarray(pixels)
-    if image.width > _EMBEDDED_SIDE:
-        image = image.resize((_EMBEDDED_SIDE, _EMBEDDED_SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((_EMBEDDED_SIDE, _EMBEDDED_SIDE), Image.Resampling.LANCZOS, reducing_gap=None)
     return _jpeg_uri(image)
 
 
 def mosaic_uri(images: np.ndarray) -> str:
-    """Encode rows of square images, uint8 [rows, columns, size, size, 3], as the data URI of one image with gaps."""
-    rows, columns, size = images.shape[:3]
-    gap = max(1, size // 16)
-    side = max(size, _MIN_SIDE // size * size)
+    """Encode rows of images, uint8 [rows, columns, h, w, 3], as the data URI of one image with gaps."""
+    rows, columns, longer = *images.shape[:2], max(images.shape[2:4])
+    gap = max(1, longer // 16)
     # Enlarged by whole pixels, since small images can't be recognised.
-    larger = images.repeat(side // size, axis=2).repeat(side // size, axis=3)
+    times = max(1, _MIN_SIDE // longer)
+    larger = images.repeat(times, axis=2).repeat(times, axis=3)
+    height, width = larger.shape[2:4]
     spaced = np.pad(larger, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=128)
-    mosaic = spaced.swapaxes(1, 2).reshape(rows * (side + gap), columns * (side + gap), 3)[:-gap, :-gap]
+    mosaic = spaced.swapaxes(1, 2).reshape(rows * (height + gap), columns * (width + gap), 3)[:-gap, :-gap]
     return _jpeg_uri(Image.fromarray(mosaic))
 
 
@@ -158,11 +158,11 @@ def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     """Blend an image with a heat map: the higher the value, the more of the map's colour, from blue to yellow.
 
     Args:
-        image: RGB image, uint8 [size, size, 3].
-        heatmap: Heat map, float [size, size] in [0, 1].
+        image: RGB image, uint8 [h, w, 3].
+        heatmap: Heat map, float [h, w] in [0, 1].
 
     Returns:
-        RGB image, uint8 [size, size, 3].
+        RGB image, uint8 [h, w, 3].
     """
     places = np.linspace(0, 1, len(_HEAT))
     colours = np.stack([np.interp(heatmap, places, channel) for channel in _HEAT.T], axis=-1)

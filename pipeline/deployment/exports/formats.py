@@ -18,7 +18,7 @@ class Predictor(Protocol):
     """Interface of a classifier or an export that predicts class probabilities."""
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Predict class probabilities, float32 [b, classes], of RGB images, uint8 [b, size, size, 3]."""
+        """Predict class probabilities, float32 [b, classes], of RGB images, uint8 [b, h, w, 3]."""
 
 
 class Exported(Predictor, Protocol):

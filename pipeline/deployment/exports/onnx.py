@@ -53,7 +53,7 @@ class OnnxRuntime:
         self._input = entry.name
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Predict class probabilities, float32 [b, classes], of RGB images, uint8 [b, size, size, 3]."""
+        """Predict class probabilities, float32 [b, classes], of RGB images, uint8 [b, h, w, 3]."""
         [probabilities] = self._session.run(None, {self._input: images})
         return probabilities
 

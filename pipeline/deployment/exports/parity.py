@@ -113,7 +113,7 @@ class Agreement:
 
 
 def decode_files(files: Sequence[Path], decoding: Decoding) -> np.ndarray:
-    """Decode and resize images to uint8 [n, size, size, 3]; see `pipeline.inputs.decoding.pixels`.
+    """Decode and resize images to uint8 [n, h, w, 3]; see `pipeline.inputs.decoding.pixels`.
 
     Raises:
         PipelineError: An image can't be read.
@@ -187,7 +187,7 @@ def _predict(predictor: Predictor, images: np.ndarray) -> np.ndarray:
 
 
 def milliseconds(predictor: Predictor, image: np.ndarray) -> float:
-    """Measure the median prediction time for one image, uint8 [size, size, 3], in milliseconds, after warm-up."""
+    """Measure the median prediction time for one image, uint8 [h, w, 3], in milliseconds, after warm-up."""
     times = []
     for _ in range(_TIMED):
         started = perf_counter()

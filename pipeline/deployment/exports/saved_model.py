@@ -23,7 +23,7 @@ class SavedModel:
         [self._input] = self._predict.structured_input_signature[1]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Predict class probabilities, float32 [b, classes], of RGB images, uint8 [b, size, size, 3]."""
+        """Predict class probabilities, float32 [b, classes], of RGB images, uint8 [b, h, w, 3]."""
         [probabilities] = self._predict(**{self._input: tf.constant(images)}).values()
         return probabilities.numpy()
 

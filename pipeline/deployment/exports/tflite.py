@@ -30,7 +30,7 @@ class LiteRT:
         self._input, self._output = entry["index"], result["index"]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Predict class probabilities, float32 [b, classes], of RGB images, uint8 [b, size, size, 3]."""
+        """Predict class probabilities, float32 [b, classes], of RGB images, uint8 [b, h, w, 3]."""
         return np.concatenate([self._one(image[np.newaxis]) for image in images])
 
     def _one(self, image: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ class LiteRTInt8(LiteRT):
     def write(classifier: Classifier, images: np.ndarray, target: Path) -> None:
         """Export a classifier, quantized to int8, to the file `target`.
 
-        The ranges of activations are calibrated on representative `images`, uint8 [n, size, size, 3].
+        The ranges of activations are calibrated on representative `images`, uint8 [n, h, w, 3].
         """
         _convert(
             classifier,

@@ -35,7 +35,7 @@ def test_the_help_of_a_group_has_its_choices_and_all_its_keys(group):
 
 def test_a_section_without_files_has_its_keys():
     text = group_help("image")
-    assert "\n  image.resize            Way in which an image becomes a square" in text
+    assert "\n  image.resize            Way in which an image gets `image_size`" in text
     assert "conf/image/" not in text
 
 

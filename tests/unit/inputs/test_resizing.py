@@ -1,11 +1,11 @@
-"""An image becomes a square in three ways; each pixel is where it should be."""
+"""An image gets the size of the network in three ways; each pixel is where it should be."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.config.image import RESIZE, Decoding, ImageConfig
-from pipeline.inputs.resizing import square
+from pipeline.inputs.resizing import resized
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90)
 CROP = Decoding(8, resize="crop")
@@ -37,45 +37,45 @@ def same(image: Image.Image, other: Image.Image) -> bool:
 
 def test_stretched_images_show_all_of_both_sides():
     wide = stripes(8, 4, 8, 4)
-    assert columns(square(wide.resize((64, 8), Image.Resampling.NEAREST), Decoding(8)))[::7] == [RED, BLUE]
+    assert columns(resized(wide.resize((64, 8), Image.Resampling.NEAREST), Decoding(8)))[::7] == [RED, BLUE]
     image = made(50, 20)
-    assert same(square(image, Decoding(32)), image.resize((32, 32), Image.Resampling.BILINEAR))
+    assert same(resized(image, Decoding(32)), image.resize((32, 32), Image.Resampling.BILINEAR))
 
 
 def test_cropped_images_show_the_centre_of_the_longer_side():
     wide = stripes(8, 4, 8, 4)
-    assert columns(square(wide, CROP)) == [GREEN] * 8
-    assert columns(square(stripes(8, 5, 8, 3), CROP)) == [RED] + [GREEN] * 7
-    assert columns(square(wide.transpose(Image.Transpose.ROTATE_90), CROP)) == [GREEN] * 8
+    assert columns(resized(wide, CROP)) == [GREEN] * 8
+    assert columns(resized(stripes(8, 5, 8, 3), CROP)) == [RED] + [GREEN] * 7
+    assert columns(resized(wide.transpose(Image.Transpose.ROTATE_90), CROP)) == [GREEN] * 8
 
 
 def test_an_odd_rest_is_cut_by_half_pixels():
     # Of 9 columns, half of the first and of the last one are lost; each new column has halves of two.
     bright = Image.fromarray(np.uint8([[[level] * 3 for level in range(0, 180, 20)]] * 8))
-    assert columns(square(bright, CROP)) == [(level,) * 3 for level in range(10, 170, 20)]
+    assert columns(resized(bright, CROP)) == [(level,) * 3 for level in range(10, 170, 20)]
 
 
 def test_a_crop_is_resampled_once_as_a_part_of_the_whole():
     image = made(48, 16)
     whole = image.resize((24, 8), Image.Resampling.BILINEAR)
-    assert same(square(image, CROP), whole.crop((8, 0, 16, 8)))
+    assert same(resized(image, CROP), whole.crop((8, 0, 16, 8)))
     # Enlarged, too.
     small = made(6, 4)
-    assert same(square(small, CROP), small.resize((12, 8), Image.Resampling.BILINEAR).crop((2, 0, 10, 8)))
+    assert same(resized(small, CROP), small.resize((12, 8), Image.Resampling.BILINEAR).crop((2, 0, 10, 8)))
 
 
 def test_padded_images_are_whole_and_in_the_middle():
     wide = stripes(8, 4, 8, 4)
-    above = square(wide.resize((32, 16), Image.Resampling.NEAREST), padding(16))
+    above = resized(wide.resize((32, 16), Image.Resampling.NEAREST), padding(16))
     assert columns(above.crop((0, 0, 16, 4))) == columns(above.crop((0, 12, 16, 16))) == [GREY] * 16
     assert columns(above.crop((0, 4, 16, 12)))[:3] == [RED] * 3
-    assert same(square(wide, padding(16)).crop((0, 4, 16, 12)), wide)
-    tall = square(wide.transpose(Image.Transpose.ROTATE_90), padding(16))
-    assert same(tall, square(wide, padding(16)).transpose(Image.Transpose.ROTATE_90))
+    assert same(resized(wide, padding(16)).crop((0, 4, 16, 12)), wide)
+    tall = resized(wide.transpose(Image.Transpose.ROTATE_90), padding(16))
+    assert same(tall, resized(wide, padding(16)).transpose(Image.Transpose.ROTATE_90))
 
 
 def test_an_odd_rest_is_filled_more_at_the_right():
-    assert columns(square(Image.new("RGB", (5, 8), RED), padding(8))) == [GREY] + [RED] * 5 + [GREY] * 2
+    assert columns(resized(Image.new("RGB", (5, 8), RED), padding(8))) == [GREY] + [RED] * 5 + [GREY] * 2
 
 
 @pytest.mark.parametrize("value", [(0, [0, 0, 0]), (255, [255, 255, 255]), ([124, 116, 104], [124, 116, 104])])
@@ -83,7 +83,7 @@ def test_the_rest_has_the_given_colour(value):
     given, colour = value
     decoding = Decoding.of(8, ImageConfig(resize="pad", pad_value=given))
     assert decoding.pad_value == colour
-    assert np.asarray(square(Image.new("RGB", (8, 2), RED), decoding))[0].tolist() == [colour] * 8
+    assert np.asarray(resized(Image.new("RGB", (8, 2), RED), decoding))[0].tolist() == [colour] * 8
     assert Decoding.of(8, ImageConfig(resize="crop", pad_value=given)).pad_value is None
 
 
@@ -91,13 +91,13 @@ def test_the_rest_has_the_given_colour(value):
 @pytest.mark.parametrize("side", [3, 8, 40])
 def test_a_square_image_becomes_the_same_in_each_way(decoding, side):
     image = made(side, side)
-    assert same(square(image, decoding), image.resize((8, 8), Image.Resampling.BILINEAR))
+    assert same(resized(image, decoding), image.resize((8, 8), Image.Resampling.BILINEAR))
 
 
 @pytest.mark.parametrize("resize", RESIZE)
 @pytest.mark.parametrize("size", [(1, 10_000), (10_000, 1), (1, 1), (3, 10_000)])
 def test_the_longest_and_the_smallest_images_become_squares(resize, size):
-    found = np.asarray(square(Image.new("RGB", size, RED), Decoding.of(16, ImageConfig(resize=resize, pad_value=90))))
+    found = np.asarray(resized(Image.new("RGB", size, RED), Decoding.of(16, ImageConfig(resize=resize, pad_value=90))))
     assert (found.shape, found.dtype) == ((16, 16, 3), np.uint8)
     line = resize == "pad" and max(size) > 1
     assert (found == RED).all(axis=2).sum() == (16 if line else 256)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.config.image import Decoding
-from pipeline.inputs.resizing import square
+from pipeline.inputs.resizing import resized
 from pipeline.models.archive import copy_archive, read_member
 from pipeline.models.description import DECODING, describe, read_decoding
 from pipeline.models.saving import save_classifier
@@ -69,7 +69,7 @@ def test_the_words_are_enough_to_implement_it(sides):
     assert crop[1].endswith("box is ((w - s) / 2, (h - s) / 2, (w + s) / 2, (h + s) / 2) with s = min(w, h)")
     s = min(w, h)
     box = ((w - s) / 2, (h - s) / 2, (w + s) / 2, (h + s) / 2)
-    assert same(square(image, Decoding(32, resize="crop")), image.resize((32, 32), Image.Resampling.BILINEAR, box))
+    assert same(resized(image, Decoding(32, resize="crop")), image.resize((32, 32), Image.Resampling.BILINEAR, box))
     assert pad[1].endswith("max(1, round(32 * w / l)) and max(1, round(32 * h / l)) with l = max(w, h)")
     assert pad[2] == "put on a square of RGB [1, 2, 3], at ((32 - width) // 2, (32 - height) // 2)"
     longer = max(w, h)
@@ -77,7 +77,7 @@ def test_the_words_are_enough_to_implement_it(sides):
     expected = np.full((32, 32, 3), [1, 2, 3], np.uint8)
     left, top = (32 - inner.width) // 2, (32 - inner.height) // 2
     expected[top : top + inner.height, left : left + inner.width] = inner
-    assert np.array_equal(np.asarray(square(image, PADDED)), expected)
+    assert np.array_equal(np.asarray(resized(image, PADDED)), expected)
 
 
 def same(image: Image.Image, other: Image.Image) -> bool:
