@@ -183,7 +183,8 @@ def register_resolvers() -> None:
 
 def _at_least(least: object, value: object) -> object:
     if isinstance(value, ListConfig):
-        return [_at_least(least, side) for side in value]
+        # OmegaConf does not resolve an interpolation to a plain list.
+        return OmegaConf.create([_at_least(least, side) for side in value])
     # Validation reports a value that is not a number.
     return max(least, value) if isinstance(least, int) and isinstance(value, int) else value
 

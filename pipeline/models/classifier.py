@@ -54,7 +54,6 @@ def with_input_size(model: keras.Model, size: Size) -> keras.Model:
 
     Raises:
         PipelineError: The backbone has one image size.
-        ValueError: The backbone's layers don't fit together at this size.
     """
     check_input_size(model.get_layer(BACKBONE))
     inputs = x = layers.Input((*height_width(size), 3), dtype="uint8", name="image")
@@ -71,11 +70,15 @@ def with_input_size(model: keras.Model, size: Size) -> keras.Model:
 
 
 def check_input_size(backbone: keras.Model) -> None:
-    """Raise an error if the weights of a backbone fit one image size only."""
+    """Raise an error if the weights or layers of a backbone fit one image size only."""
+    why = ""
     if patch_grid(backbone):
-        raise PipelineError(
-            "finetune.image_size: a vision transformer has a position for each patch of its images, and so one image size; use null"
-        )
+        why = "a vision transformer has a position for each patch of its images"
+    elif any(isinstance(layer, keras.Sequential) for layer in backbone.layers):
+        # Those of ConvNeXt in keras.applications.
+        why = "this backbone contains networks that were built for the size of their feature maps"
+    if why:
+        raise PipelineError(f"finetune.image_size: {why}, and so one image size; use null")
 
 
 def build_head(train: TrainConfig, features: int, class_count: int) -> keras.Model:

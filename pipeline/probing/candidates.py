@@ -46,7 +46,7 @@ def candidates(overrides: Sequence[str], names: Sequence[str] | None) -> list[Co
             report(f"{name} is left out: {'; '.join(error.problems)}")
             continue
         if not names and (patch := _misfit(own)):
-            report(f"{name} is left out: image_size: invalid value {own.image_size}; expected multiples of {patch}")
+            report(f"{name} is left out: image_size: invalid value {own.image_size}; expected a multiple of {patch}")
             continue
         # Depths and ranks of fine-tuning suit the blocks of one backbone, and change no features.
         finetune = replace(own.finetune, unfreeze="auto", phases=None, rate_factors=None, lora_rank=None)

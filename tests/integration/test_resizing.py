@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.api import open_run
 from pipeline.config import Config, ExportConfig
-from pipeline.config.image import Decoding
+from pipeline.config.image import RESIZE, Decoding
 from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.demo import predict_upload
 from pipeline.deployment.exports.export import export_classifier
@@ -33,6 +33,8 @@ from tests.support.experiments import run_stages
 CLASSES = {"blue": (40, 60, 200), "red": (200, 50, 40)}
 NUMBERS = {"train": range(30), "validation": range(30, 40), "test": range(40, 56)}
 COLOUR = [10, 20, 30]
+# Height and width, of the images' own proportions.
+WIDE = [16, 32]
 MARGINS = ExportConfig(name="test", images=64, tolerance=1e-4, int8_agreement=0.98, int8_images=20)
 
 
@@ -50,9 +52,11 @@ def framed(tmp_path_factory) -> Path:
     return folder
 
 
-def expected_pixels(file: Path, resize: str) -> np.ndarray:
-    """What a network sees of an image, at 32 pixels."""
-    image = Image.open(file)
+def expected_pixels(file: Path, decoding: Decoding) -> np.ndarray:
+    """What a network sees of an image: all of it in a rectangle of its proportions, or a square of 32 pixels."""
+    image, resize = Image.open(file), decoding.resize
+    if decoding.size == WIDE:
+        return np.asarray(image.resize((32, 16), Image.Resampling.BILINEAR))
     if resize == "crop":
         return np.asarray(image.crop((16, 0, 48, 32)))
     if resize == "stretch":
@@ -66,9 +70,13 @@ def probabilities(table: pd.DataFrame) -> np.ndarray:
     return np.stack([[each[name] for name in CLASSES] for each in table["probabilities"]])
 
 
-@pytest.mark.parametrize(("resize", "accuracy"), [("stretch", 1.0), ("pad", 1.0), ("crop", 0.5)])
-def test_each_place_sees_what_the_model_was_trained_on(resize, accuracy, framed, configure, tmp_path):
+@pytest.mark.parametrize(
+    ("resize", "size", "accuracy"),
+    [("stretch", 32, 1.0), ("pad", 32, 1.0), ("crop", 32, 0.5), *((resize, WIDE, 1.0) for resize in RESIZE)],
+)
+def test_each_place_sees_what_the_model_was_trained_on(resize, size, accuracy, framed, configure, tmp_path):
     config = configure(
+        f"image_size={size}", "backbone.min_image_size=16",
         f"dataset.path={framed}", f"image.resize={resize}", f"image.pad_value={COLOUR}", "backbone=scratch_cnn",
         "dataset.near_duplicates.find=false", "augment=none", "train.epochs=6", "train.learning_rate=3e-3", "finetune.epochs=1",
         "hardware.precision=float32", "evaluate.calibrate=false", "find_lr.steps=10",
@@ -85,11 +93,11 @@ def test_each_place_sees_what_the_model_was_trained_on(resize, accuracy, framed,
     evaluated, files = np.stack(tested["probabilities"]), [framed / path for path in tested["path"]]
 
     model = root / metrics["best"] / "model.keras"
-    assert read_decoding(model) == Decoding(32, 16, resize, COLOUR if resize == "pad" else None)
+    assert read_decoding(model) == Decoding(size, 16, resize, COLOUR if resize == "pad" else None)
     run = open_run(root)
     classifier = run.classifier
     assert run.predict(files)["probability"].to_numpy() == pytest.approx(evaluated.max(axis=1), abs=1e-5)
-    check_predictions(classifier, files, resize, evaluated)
+    check_predictions(classifier, files, evaluated)
 
     # Serving, by MLflow.
     mlflow.set_tracking_uri(config.tracking.uri)
@@ -106,22 +114,24 @@ def check_cached_images(config: Config, root: Path, framed: Path) -> None:
     places, manifest = places_of(config), read_manifest(root / "prepare")
     built = {each.folder for each in places.cache.listing()}
     rows = manifest.split("train", "validation")
-    seen = np.stack([expected_pixels(framed / path, config.image.resize) for path in rows["path"]])
+    decoding = Decoding.of(config.image_size, config.image)
+    seen = np.stack([expected_pixels(framed / path, decoding) for path in rows["path"]])
     data = training_data(manifest, framed, config, places.cache)
     assert np.array_equal(data.images.take(np.arange(len(rows))), seen)
     find_lr.run(config, "train", places, root)
     assert {each.folder for each in places.cache.listing()} == built
 
 
-def check_predictions(classifier: Classifier, files: list[Path], resize: str, evaluated: np.ndarray) -> None:
+def check_predictions(classifier: Classifier, files: list[Path], evaluated: np.ndarray) -> None:
     """Of files on the command line, and of the demo."""
     [batch] = predict([*map(str, files)], classifier, 64)
     np.testing.assert_allclose(np.stack([each.probabilities for each in batch]), evaluated, atol=1e-5)
     for file, each, own in zip(files[::8], batch[::8], evaluated[::8], strict=True):
-        assert np.array_equal(each.image, expected_pixels(file, resize))
+        expected = expected_pixels(file, classifier.decoding)
+        assert np.array_equal(each.image, expected)
         shown = predict_upload(classifier, file.read_bytes())
         assert dict(shown["guesses"]) == pytest.approx(dict(zip(CLASSES, own, strict=True)), abs=1e-5)
-        assert shown["image"] == data_uri(expected_pixels(file, resize))
+        assert shown["image"] == data_uri(expected)
 
 
 def check_export(classifier: Classifier, framed: Path, files: list[Path], out: Path, evaluated: np.ndarray) -> None:

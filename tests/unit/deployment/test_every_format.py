@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from pipeline.config.size import height_width
 from pipeline.deployment.classifier import Classifier
 from pipeline.deployment.exports.formats import FORMATS
 from pipeline.models.classifier import build_classifier
@@ -55,16 +56,41 @@ def test_a_vision_transformer_answers_alike_in_every_format(family, kind, tmp_pa
     check(config, kind, tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_rectangle_is_one_in_every_format(kind, tmp_path):
+    config = small("scratch_cnn")
+    config.image_size = [32, 64]
+    exported = check(config, kind, tmp_path)
+    assert exported.description["image_size"] == [32, 64]
+    with pytest.raises(Exception, match=r"shape|dimension|Dimension|incompatible"):
+        exported.probabilities(np.zeros((1, 64, 32, 3), np.uint8))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [name for name, each in FORMATS.items() if each.exact])
+def test_a_vision_transformer_of_rectangles_answers_alike_in_every_format(kind, tmp_path):
+    pytest.importorskip("keras_hub")
+    folder = preset_folder(small_network("dinov3"), tmp_path / "preset")
+    config = small("hub", f"backbone.preset={folder}", "backbone.pooling=token_average")
+    config.image_size = [SIZE, 2 * SIZE]
+    check(config, kind, tmp_path)
+
+
 def check(config, kind, tmp_path):
     keras.backend.clear_session()
     keras.utils.set_random_seed(1)
-    images = np.random.default_rng(1).integers(0, 256, (4, config.image_size, config.image_size, 3), dtype=np.uint8)
+    shape = (*height_width(config.image_size), 3)
+    images = np.random.default_rng(1).integers(0, 256, (4, *shape), dtype=np.uint8)
     model = telling(build_classifier(config.backbone, config.train, config.image_size, 3), images)
     classifier = Classifier(model, ["a", "b", "c"], Calibration(), origin="a test")
     target, implementation = tmp_path / FORMATS[kind].target, FORMATS[kind].implementation()
     implementation.write(classifier, images, target)
     exported = implementation(target)
+    tolerance = 1e-3 if FORMATS[kind].exact else 1
     np.testing.assert_allclose(
-        logits(exported.probabilities(images)), logits(classifier.probabilities(images)), atol=1e-3
+        logits(exported.probabilities(images)), logits(classifier.probabilities(images)), atol=tolerance
     )
     assert exported.description == classifier.description()
+    return exported

@@ -45,3 +45,16 @@ def test_blur_and_contrast_keep_the_mean():
     plain = image(96)
     for name in ("defocus_blur", "motion_blur", "contrast", "pixelate"):
         assert corrupt(plain, name, 2, 0).mean() == pytest.approx(plain.mean(), abs=2)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("size", [(32, 64), (64, 32)])
+def test_a_corrupted_rectangle_is_of_its_size_and_not_turned(name, size):
+    # The left half is dark, and the lower one red.
+    plain = np.full((*size, 3), 60, np.uint8)
+    plain[:, size[1] // 2 :] = 140
+    plain[size[0] // 2 :, :, 0] += 60
+    seen = np.mean([corrupt(plain, name, 1, seed) for seed in range(4)], axis=0)
+    assert seen.shape == plain.shape
+    assert seen[:, : size[1] // 2, 1].mean() + 15 < seen[:, size[1] // 2 :, 1].mean()
+    assert seen[: size[0] // 2, :, 0].mean() + 10 < seen[size[0] // 2 :, :, 0].mean()

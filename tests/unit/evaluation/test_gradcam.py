@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.evaluation.gradcam import heatmaps
+from pipeline.evaluation.gradcam import heatmaps, map_cells
 from pipeline.visuals.pages import overlay
 from tests.support.backbones import BACKBONES, small
 from tests.support.training import classifier, extraction_parts, finetuning_parts
@@ -97,3 +97,22 @@ def test_it_glows_where_the_class_is():
     assert np.unravel_index(red.argmax(), red.shape) < (20, 20)
     assert red[40:, 40:].max() == 0
     assert other.max() == 0
+
+
+@pytest.mark.parametrize("size", [[96, 192], [192, 96]])
+def test_it_glows_at_the_place_in_a_rectangle(size):
+    """The maximum of a convolutional network's map is where the cell of its feature maps is."""
+    config = small("scratch_cnn")
+    config.image_size = size
+    model = classifier(config, 2)
+    images = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    height, width = size
+    maps = np.zeros((2, height // 16, width // 16, 128), np.float32)
+    maps[0, 1, -2] = maps[1, -1, 0] = 1
+    head = model.get_layer("head").layers[-1]
+    head.kernel.assign(np.ones(head.kernel.shape))
+    found = heatmaps(model, images, np.array([0, 1]), lambda batch: tf.constant(maps))
+    assert map_cells(model) == (height // 16, width // 16)
+    for each, (row, column) in zip(found, ((24, width - 24), (height - 8, 8)), strict=True):
+        place = np.unravel_index(each.argmax(), each.shape)
+        assert np.abs(np.subtract(place, (row, column))).max() <= 8

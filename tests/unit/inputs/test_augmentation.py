@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.config import AugmentConfig
 from pipeline.config.compose import composed
+from pipeline.config.size import size_of
 from pipeline.config.validate import check
 from pipeline.inputs.augmentation import Mixing, Variants, draw_variant, fixed_views, mixes, varies
 from pipeline.inputs.augmentation_ops import OPERATIONS, apply_operation
@@ -20,7 +21,7 @@ def images() -> np.ndarray:
 
 
 def first_variant(augment: AugmentConfig, images: np.ndarray) -> np.ndarray:
-    return draw_variant(augment, len(images), images.shape[1], seed=1, number=1).apply(images)
+    return draw_variant(augment, len(images), size_of(*images.shape[1:3]), seed=1, number=1).apply(images)
 
 
 def test_no_strength_is_the_image_itself(images):
@@ -135,3 +136,83 @@ def test_each_variant_is_another_draw_of_every_operation(images, strength):
     augment = check(composed(["augment=none", f"augment.{strength}"])).augment
     variants = Variants(augment, 9, 32, seed=3)
     assert not np.array_equal(variants[1].apply(images), variants[2].apply(images))
+
+
+@pytest.fixture(scope="module")
+def wide(images) -> np.ndarray:
+    """Nine images of 32 x 64 pixels, whose halves differ."""
+    return np.concatenate([images, images[::-1]], axis=2)
+
+
+def test_a_rectangle_is_flipped_and_turned_about_its_centre(wide):
+    seen = first_variant(augmenting(horizontal_flip=True), wide)
+    assert any(np.array_equal(a, b[:, ::-1]) for a, b in zip(seen, wide, strict=True))
+    drawn = draw_variant(augmenting(rotation_degrees=180.0, zoom_in=0.2), 50, [32, 64], seed=1, number=1)
+    rows = drawn.transforms.astype(float)
+    linear = rows[:, [0, 1, 3, 4]].reshape(-1, 2, 2)
+    # The centre stays, and shapes too: one scale for both sides.
+    np.testing.assert_allclose(linear @ [31.5, 15.5] + rows[:, [2, 5]], np.tile([31.5, 15.5], (50, 1)), atol=1e-4)
+    scales = np.linalg.norm(linear, axis=1)
+    np.testing.assert_allclose(scales[:, 0], scales[:, 1], atol=1e-6)
+
+
+def test_crops_of_a_rectangle_reach_all_of_it_and_lie_inside():
+    rows = draw_variant(augmenting(crop_area=0.2), 5000, [51, 101], seed=1, number=1).transforms.astype(float)
+    assert 0.2 - 1e-6 <= (rows[:, 0] * rows[:, 4]).min() < 0.21
+    for scale, offset, last in ((0, 2, 100), (4, 5, 50)):
+        ends = rows[:, [scale]] * [0, last] + rows[:, [offset]]
+        assert -1 <= ends.min() < 0.03 * last
+        assert 0.97 * last < ends.max() <= last + 1
+
+
+def test_a_shift_is_a_fraction_of_each_side(wide):
+    [moved] = np.nonzero([name.startswith("translate") for name in OPERATIONS])
+    augment = augmenting(random_operations=1, random_strength=0.5)
+    drawn = draw_variant(augment, 500, [32, 64], seed=1, number=1)
+    for operation, place, side in ((moved[0], 2, 64), (moved[1], 5, 32)):
+        here = drawn.operations[:, 0] == operation
+        np.testing.assert_allclose(drawn.transforms[here, place], side * drawn.strengths[here, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [[32, 64], [64, 32]])
+def test_erased_rectangles_reach_all_of_a_rectangle(size):
+    boxes = draw_variant(augmenting(erasing=1.0, erasing_area=0.3), 2000, size, seed=1, number=1).boxes
+    _, right, _, bottom = boxes.max(axis=0)
+    assert 0.97 * size[1] < right <= size[1]
+    assert 0.97 * size[0] < bottom <= size[0]
+
+
+def test_erasing_and_colours_apply_to_a_rectangle(wide):
+    seen = first_variant(augmenting(erasing=1.0, erasing_area=0.4), wide)
+    assert seen.shape == wide.shape
+    changed = (seen != wide).any(axis=3)
+    assert (seen[changed] == 128).all()
+    assert changed[:, :, 32:].any()
+    everything = check(composed(["augment=strong", "augment.random_operations=2"])).augment
+    assert first_variant(everything, wide).shape == wide.shape
+
+
+def test_fixed_views_of_a_rectangle_show_its_corners(wide):
+    views = fixed_views("flip_crops", [32, 64])
+    seen = [view.select(np.zeros(9, int)).apply(wide) for view in views[1:]]
+    assert np.array_equal(seen[5], wide[:, :, ::-1])
+    lines = np.array([view.transforms[0] for view in views[2:6]])
+    # Left and upper end of each corner, in input pixels: 7/8 of both sides, from the edges.
+    ends = np.stack([lines[:, 2], lines[:, 5], lines[:, 2] + lines[:, 0] * 63, lines[:, 5] + lines[:, 4] * 31], axis=1)
+    near = np.array([[0, 0, 55, 27], [8, 0, 63, 27], [0, 4, 55, 31], [8, 4, 63, 31]])
+    np.testing.assert_allclose(ends, near, atol=0.51)
+
+
+def test_rectangles_are_mixed_in_all_of_their_area():
+    import tensorflow as tf
+
+    levels = np.arange(8) * 30
+    images = np.broadcast_to(levels[:, None, None, None], (8, 16, 48, 3)).astype(np.uint8)
+    mixing, changed = tf.function(Mixing(augmenting(cutmix=1.0), seed=1)), np.zeros((16, 48), bool)
+    for epoch in range(6):
+        inputs = (tf.constant(images), tf.eye(8), tf.constant(epoch, tf.int64), tf.constant(0, tf.int64))
+        pixels, targets = (each.numpy() for each in mixing(*inputs))
+        np.testing.assert_allclose(pixels.mean(axis=(1, 2, 3)), targets @ levels, atol=0.5)
+        changed |= (pixels != images).any(axis=(0, 3))
+    assert changed.mean() > 0.9
+    assert changed.any(axis=0).all()

@@ -5,13 +5,14 @@ import pytest
 from PIL import Image
 
 from pipeline.config.image import RESIZE, Decoding, ImageConfig
+from pipeline.config.size import Size
 from pipeline.inputs.resizing import resized
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90)
 CROP = Decoding(8, resize="crop")
 
 
-def padding(size: int) -> Decoding:
+def padding(size: Size) -> Decoding:
     return Decoding.of(size, ImageConfig(resize="pad", pad_value=90))
 
 
@@ -105,3 +106,47 @@ def test_the_longest_and_the_smallest_images_become_squares(resize, size):
     if line:
         middle = found[:, 7] if size[0] < size[1] else found[7]
         assert (middle == RED).all()
+
+
+WIDE, TALL = [16, 32], [32, 16]
+
+
+@pytest.mark.parametrize("resize", RESIZE)
+def test_an_image_of_the_proportions_of_the_size_loses_nothing(resize):
+    decoding = Decoding.of(WIDE, ImageConfig(resize=resize, pad_value=90))
+    for image in (made(64, 32), made(32, 16), made(8, 4)):
+        assert same(resized(image, decoding), image.resize((32, 16), Image.Resampling.BILINEAR))
+
+
+def test_a_crop_covers_a_rectangle_and_shows_its_centre():
+    # Of a square, the upper and the lower quarter are lost in a wide size, the left and the right one in a tall one.
+    square = made(32, 32)
+    assert same(resized(square, Decoding(WIDE, resize="crop")), square.crop((0, 8, 32, 24)))
+    assert same(resized(square, Decoding(TALL, resize="crop")), square.crop((8, 0, 24, 32)))
+    # Of a wider image, the ends.
+    longer = made(48, 16)
+    assert same(resized(longer, Decoding(WIDE, resize="crop")), longer.crop((8, 0, 40, 16)))
+
+
+def test_padding_fills_a_rectangle_around_the_whole_image():
+    square = made(16, 16)
+    for size, place in ((WIDE, (8, 0, 24, 16)), (TALL, (0, 8, 16, 24))):
+        found = resized(square, padding(size))
+        assert (found.height, found.width) == tuple(size)
+        assert same(found.crop(place), square)
+        assert (np.asarray(found) == GREY).all(axis=2).sum() == 256
+    # A wider image reaches from left to right.
+    found = resized(stripes(4, 8, 16, 8), padding(WIDE))
+    assert columns(found.crop((0, 6, 32, 10))) == [RED] * 8 + [GREEN] * 16 + [BLUE] * 8
+    assert columns(found.crop((0, 0, 32, 6))) == columns(found.crop((0, 10, 32, 16))) == [GREY] * 32
+
+
+@pytest.mark.parametrize("resize", RESIZE)
+@pytest.mark.parametrize("sides", [(1, 10_000), (10_000, 1), (1, 1), (10_000, 4_999), (9_999, 5_000)])
+@pytest.mark.parametrize("size", [WIDE, TALL, [1, 7]])
+def test_the_longest_and_the_smallest_images_get_the_size(resize, sides, size):
+    decoding = Decoding.of(size, ImageConfig(resize=resize, pad_value=90))
+    found = np.asarray(resized(Image.new("RGB", sides, RED), decoding))
+    assert found.shape == (*size, 3) == decoding.shape
+    assert (found == RED).all(axis=2).any()
+    assert ((found == RED) | (found == GREY)).all()

@@ -79,3 +79,15 @@ def test_images_that_were_decoded_otherwise_are_others(prepared, other):
 
 def test_free_space_is_that_of_the_nearest_folder(tmp_path):
     assert free_space(tmp_path / "missing" / "cache") > 0
+
+
+def test_a_rectangle_needs_its_pixels_and_is_another_than_its_transpose(prepared):
+    assert needs("image_size=[32,96]") == [3 * size for size in DECODED]
+    assert needs("finetune.phases=[{image_size:[32,64]},{image_size:[32,64]}]", computed={"finetune"}) == [
+        DECODED[0], 2 * DECODED[0]
+    ]  # fmt: skip
+    wide = [entry(kind="images", **decoded_depends(sha256, Decoding([32, 64]))) for sha256 in (["a", "b"], ["c"])]
+    assert needs("image_size=[32,64]", folder=prepared, entries=wide) == []
+    assert len(needs("image_size=[64,32]", folder=prepared, entries=wide)) == 2
+    known = [features("1x2x512", "float32", image_size=[32, 64]), features("2x1x64", "float32", image_size=[64, 32])]
+    assert needs("backbone=vgg16", "image_size=[64,32]", "augment.views=0", entries=known)[1] == 80 * 2 * 64 * 4

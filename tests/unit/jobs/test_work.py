@@ -70,3 +70,12 @@ def test_the_numbers_of_images_are_those_of_the_manifest(tmp_path):
     images = {"images": 10, "train_images": 6, "validation_images": 2, "test_images": 2, "classes": 3}
     write_json(tmp_path / "metrics.json", images)
     assert read_counts(tmp_path) == {"all": 10, "train": 6, "validation": 2, "test": 2}
+
+
+def test_a_rectangle_takes_as_long_as_the_same_rectangle():
+    earlier = [
+        Earlier(work("train", f"image_size={size}"), seconds, 1, ended=seconds)
+        for size, seconds in (("[64,96]", 1.0), ("[96,64]", 2.0), ("96", 3.0))
+    ]
+    assert most_alike(work("train", "image_size=[64,96]"), earlier).seconds == 1.0
+    assert most_alike(work("train", "image_size=[96,96]"), earlier).seconds == 3.0

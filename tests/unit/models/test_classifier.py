@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from pipeline.models.classifier import with_input_size
+from pipeline.system.errors import PipelineError
+from tests.support.backbones import small, small_classifier
 from tests.support.training import classifier
 
 
@@ -30,3 +32,18 @@ def test_another_size_shares_the_weights(configure):
     assert {id(each) for each in resized.weights} == {id(each) for each in model.weights}
     pixels = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     assert resized(pixels).shape == (2, 3)
+
+
+def test_a_rectangle_is_taken_by_height_and_width(configure):
+    model = classifier(configure("backbone.weights=random", "image_size=[64,96]"))
+    assert model.input_shape == (None, 64, 96, 3)
+    assert model.get_layer("backbone").output_shape[1:3] == (2, 3)
+    other = with_input_size(model, [96, 32])
+    assert other.get_layer("backbone").output_shape[1:3] == (3, 1)
+    assert {id(each) for each in other.weights} == {id(each) for each in model.weights}
+
+
+def test_a_backbone_whose_inner_networks_have_one_size_is_refused():
+    model = small_classifier(small("convnext_tiny"))
+    with pytest.raises(PipelineError, match=r"^finetune\.image_size: this backbone contains networks .*; use null$"):
+        with_input_size(model, 64)

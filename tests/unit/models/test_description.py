@@ -58,6 +58,9 @@ def test_the_description_has_the_settings_and_can_be_written_as_json():
     assert padded.items() >= {"image_size": 32, "depth": 12, "resize": "pad", "pad_value": [1, 2, 3]}.items()
     assert json.loads(json.dumps(padded)) == padded
     assert "stretched to the square by Pillow's Image.resize" in described(Decoding(32))["decoding"][-1]
+    wide = described(Decoding([24, 40]))
+    assert (wide["image_size"], wide["input"]) == ([24, 40], "uint8 RGB [batch, 24, 40, 3], 0 to 255")
+    assert "stretched to the rectangle (40 wide, 24 high) by Pillow's Image.resize" in wide["decoding"][-1]
 
 
 @pytest.mark.parametrize("sides", [(50, 20), (20, 51), (7, 40), (1, 900), (33, 33)])
@@ -82,3 +85,38 @@ def test_the_words_are_enough_to_implement_it(sides):
 
 def same(image: Image.Image, other: Image.Image) -> bool:
     return np.array_equal(np.asarray(image), np.asarray(other))
+
+
+@pytest.mark.parametrize("sides", [(50, 20), (20, 51), (7, 40), (1, 900), (900, 1), (50, 30)])
+def test_the_words_for_a_rectangle_are_enough_to_implement_it(sides):
+    w, h = sides
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (h, w, 3), dtype=np.uint8))
+    cropping, padding = Decoding([24, 40], resize="crop"), Decoding([24, 40], 12, "pad", [1, 2, 3])
+    crop, pad = (described(each)["decoding"][3:] for each in (cropping, padding))
+    assert crop[0].startswith("the part of 40 to 24 in the middle resized by")
+    assert crop[1] == (
+        "its argument box is ((w - a) / 2, (h - b) / 2, (w + a) / 2, (h + b) / 2) "
+        "with a = min(w, h * 40 / 24) and b = min(h, w * 24 / 40)"
+    )
+    a, b = min(w, h * 40 / 24), min(h, w * 24 / 40)
+    expected = image.resize((40, 24), Image.Resampling.BILINEAR, ((w - a) / 2, (h - b) / 2, (w + a) / 2, (h + b) / 2))
+    assert same(resized(image, cropping), expected)
+    assert pad[1] == (
+        "the sides are max(1, round(w * l / s)) and max(1, round(h * l / s)) with l, s = 40, w if w * 24 >= h * 40, else 24, h"
+    )
+    l, s = (40, w) if w * 24 >= h * 40 else (24, h)  # noqa: E741 (the word)
+    inner = image.resize((max(1, round(w * l / s)), max(1, round(h * l / s))), Image.Resampling.BILINEAR)
+    assert pad[2] == (
+        "put on a rectangle (40 wide, 24 high) of RGB [1, 2, 3], at ((40 - width) // 2, (24 - height) // 2)"
+    )
+    whole = np.full((24, 40, 3), [1, 2, 3], np.uint8)
+    left, top = (40 - inner.width) // 2, (24 - inner.height) // 2
+    whole[top : top + inner.height, left : left + inner.width] = inner
+    assert np.array_equal(np.asarray(resized(image, padding)), whole)
+
+
+def test_a_file_states_a_rectangle(tmp_path):
+    config = small("scratch_cnn")
+    config.image_size = [32, 48]
+    save_classifier(small_classifier(config), ["a", "b", "c"], tmp_path / "model.keras")
+    assert read_decoding(tmp_path / "model.keras") == Decoding([32, 48])

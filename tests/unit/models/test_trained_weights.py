@@ -82,3 +82,13 @@ def test_code_in_a_model_is_not_run(tmp_path):
     keras.Sequential([layers.Input((32, 32, 3)), layers.Lambda(lambda x: x)]).save(file)
     with pytest.raises(PipelineError, match="no code in it was run"):
         build_backbone(replace(small("mobilenet").backbone, weights=str(file)), 32)
+
+
+def test_a_rectangular_model_gives_its_weights_to_another_size(tmp_path):
+    config, file = small("mobilenet"), tmp_path / "model.keras"
+    model = build_classifier(config.backbone, config.train, [32, 64], 3)
+    trained_looking(model)
+    save_classifier(model, ["a", "b", "c"], file)
+    again = build_backbone(replace(config.backbone, weights=str(file)), 32)
+    for one, other in zip(again.weights, model.get_layer(BACKBONE).weights, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -7,15 +7,18 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 pytest.importorskip("keras_hub")
 
 from pipeline.evaluation.gradcam import heatmaps, map_cells
+from pipeline.models.backbones import build_backbone
 from pipeline.models.freezing import block_starts, first_trainable, unfreeze
 from pipeline.models.graph import count_macs, split_below
 from pipeline.models.hub_transformers import TRANSFORMERS
 from pipeline.models.parts import parts_for_feature_extraction, parts_for_finetuning
-from pipeline.models.vision_transformer import vision_transformer
+from pipeline.models.saving import save_classifier
+from pipeline.models.vision_transformer import below_last_block, patch_grid, vision_transformer
 from pipeline.system.errors import PipelineError
 from tests.support.backbones import small, small_classifier
 from tests.support.hub import PATCH, SIZE, SMALL, WIDTH, answer, preset_folder, small_network
@@ -105,9 +108,68 @@ def test_rotary_positions_are_those_of_keras_hub_at_another_image_size():
     np.testing.assert_allclose(np.asarray(maps)[:, 0, 0], answer(larger, images)[:, 0], atol=2e-5)
 
 
+WIDE = [SIZE, 2 * SIZE]
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_a_rectangle_has_rows_and_columns_of_patches(family):
+    """A network whose patches do not see each other has their features where they are."""
+    parts = parts_of(small_network(family))
+    silent = replace(parts, blocks=(), positions=None, rotary_base=None)
+    images = np.random.default_rng(2).normal(size=(2, *WIDE, 3)).astype(np.float32)
+    network = vision_transformer(silent, WIDE, "average")
+    maps = np.asarray(network(images))
+    assert patch_grid(network) == maps.shape[1:3] == (6, 12)
+    one = vision_transformer(silent, PATCH, "average")
+    for row, column in ((0, 0), (0, 11), (5, 0), (4, 7)):
+        patch = images[:, row * PATCH : (row + 1) * PATCH, column * PATCH : (column + 1) * PATCH]
+        np.testing.assert_allclose(maps[:, row, column], np.asarray(one(patch))[:, 0, 0], atol=1e-5)
+
+
+def test_position_embeddings_are_interpolated_to_rows_and_columns():
+    parts = parts_of(small_network("vit"))
+    down, right = np.meshgrid(np.arange(6, dtype=np.float32), np.arange(6, dtype=np.float32), indexing="ij")
+    ramps = np.stack([down, 10 * right], axis=-1).repeat(WIDTH // 2, axis=-1).reshape(36, WIDTH)
+    bias = np.asarray(vision_transformer(replace(parts, positions=ramps), WIDE, "average").get_layer("embedding").bias)
+    found = (bias[len(parts.prefix) :] - parts.patch.bias).reshape(6, 12, WIDTH)
+    np.testing.assert_allclose(found[1:-1, 2:-2, 0], np.tile(np.arange(1, 5.0)[:, None], (1, 8)), atol=0.05)
+    across = 10 * (np.arange(12) / 2 - 0.25)[2:-2]
+    np.testing.assert_allclose(found[1:-1, 2:-2, -1], np.tile(across, (4, 1)), atol=0.5)
+    # As many patches as in the square of the pretraining, in another grid.
+    flat = vision_transformer(replace(parts, positions=ramps), [4 * PATCH, 9 * PATCH], "average")
+    assert not np.allclose(np.asarray(flat.get_layer("embedding").bias)[len(parts.prefix) :], ramps + parts.patch.bias)
+
+
+@pytest.mark.parametrize("size", [WIDE, WIDE[::-1]])
+def test_rotary_positions_are_those_of_keras_hub_in_a_rectangle(size):
+    import keras_hub
+
+    kind, arguments = SMALL["dinov3"]
+    network = small_network("dinov3")
+    other = getattr(keras_hub.models, kind)(**arguments | {"image_shape": (*size, 3)})
+    other.set_weights(network.get_weights())
+    images = np.random.default_rng(2).normal(size=(1, *size, 3)).astype(np.float32)
+    maps = vision_transformer(parts_of(network), size, "token")(images)
+    np.testing.assert_allclose(np.asarray(maps)[:, 0, 0], answer(other, images)[:, 0], atol=2e-5)
+
+
+def test_weights_of_a_trained_model_are_for_its_own_rectangle(made, tmp_path):
+    config, file = made("vit"), tmp_path / "model.keras"
+    config.image_size = WIDE
+    save_classifier(small_classifier(config), ["a", "b", "c"], file)
+    own = replace(config.backbone, weights=str(file))
+    assert patch_grid(build_backbone(own, WIDE)) == (6, 12)
+    with pytest.raises(
+        PipelineError, match=r"a position for each patch of images of 24 x 48 px; use image_size=\[24,48\]"
+    ):
+        build_backbone(own, WIDE[::-1])
+
+
 @pytest.mark.parametrize(
     ("family", "size", "pooling", "message"),
     [
+        ("vit", [24, 30], "token", r"image_size: invalid value \[24, 30\] .*have 4 pixels; use 28 or 32 for 30"),
+        ("vit", [30, 24], "token", "use 28 or 32 for 30"),
         ("vit", 30, "token", "image_size: invalid value 30 .*patches have 4 pixels; use 28 or 32"),
         ("vit", 3, "token", "image_size: invalid value 3 .*; use 4"),
         ("siglip", SIZE, "token", "backbone.pooling: 'token' .*allowed are average, attention"),
@@ -213,3 +275,29 @@ def test_heat_maps_show_the_patches(family, made):
     assert maps.shape == images.shape[:3]
     assert maps.max() == 1
     assert maps[0].std() > 0
+
+
+@pytest.mark.parametrize("size", [WIDE, WIDE[::-1]])
+def test_heat_maps_of_a_rectangle_have_its_rows_and_columns(size, made):
+    """The class is where the gradients are: with heads that count one patch, at that patch."""
+    config = made("vit_without_token")
+    config.image_size = size
+    model = small_classifier(config)
+    assert map_cells(model) == (size[0] // PATCH, size[1] // PATCH)
+    head = model.get_layer("head").layers[-1]
+    head.kernel.assign(np.random.default_rng(1).normal(size=head.kernel.shape))
+    images = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    maps = heatmaps(model, images, np.array([0, 2]))
+    assert maps.shape == images.shape[:3]
+    backbone = model.get_layer("backbone")
+    below = keras.Model(backbone.inputs[0], below_last_block(backbone))(model.get_layer("preprocessing")(images))
+    upper = keras.Model(below_last_block(backbone), backbone.outputs[0])
+    with tf.GradientTape() as tape:
+        tape.watch(below)
+        logit = tf.reduce_mean(upper(below), axis=(1, 2)) @ head.kernel
+        logit = tf.gather(logit, [0, 2], axis=1, batch_dims=1)
+    weights = tf.reduce_mean(tape.gradient(logit, below), axis=1, keepdims=True)
+    expected = tf.nn.relu(tf.reduce_sum(weights * below, axis=-1)).numpy().reshape(2, *map_cells(model))
+    centres = maps[:, PATCH // 2 :: PATCH, PATCH // 2 :: PATCH]
+    for cells, found in zip(expected, centres, strict=True):
+        assert np.corrcoef(cells.ravel(), found.ravel())[0, 1] > 0.9

@@ -57,6 +57,8 @@ def test_a_preset_is_probed_once_its_weights_are_downloaded_if_its_patches_fit(t
         "hub_dinov2_small is left out: image_size: invalid value 96; expected a multiple of 14"
         in capsys.readouterr().err
     )
+    assert names(["image_size=[112,140]"]) == [*LITE, "hub_dinov2_small"]
+    assert names(["image_size=[112,96]"]) == names(["image_size=[96,112]"]) == LITE
     own = ["backbone=hub", f"backbone.preset={tmp_path}", "image_size=96"]
     assert names(own) == ["hub", *LITE]
 

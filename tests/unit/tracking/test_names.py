@@ -26,6 +26,7 @@ def name(*overrides: str, depth: str | None = None) -> str:
             ["seed=3", *(f"train.{each}" for each in ("epochs=5", "dropout=0.5", "l2=0.1", "batch_size=8", "momentum=0.5"))],
             "efficientnet_lite0 digits, unfreeze auto, train.epochs 5, seed 3, train.batch_size 8, train.momentum 0.5, train.dropout 0.5, 1 more, 012345",
         ),
+        (["image_size=[64,128]"], "efficientnet_lite0 digits, unfreeze auto, image_size [64, 128], 012345"),
         (["hardware.intra_op_threads=2"], "efficientnet_lite0 digits, unfreeze auto, 012345"),
     ],
 )  # fmt: skip

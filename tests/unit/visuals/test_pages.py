@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.visuals.pages import along, data_uri, heat_scale, overlay, render, scale
+from pipeline.visuals.pages import along, data_uri, heat_scale, mosaic_uri, overlay, render, scale
 
 
 def test_names_are_escaped():
@@ -28,6 +28,25 @@ def test_a_data_uri_holds_a_small_jpeg():
     kind, _, data = data_uri(np.full((300, 300, 3), 200, np.uint8)).partition(",")
     assert kind == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (192, 192)
+
+
+def shown(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def test_images_keep_their_proportions():
+    assert shown(data_uri(np.full((100, 400, 3), 200, np.uint8))).size == (192, 48)
+    assert shown(data_uri(np.full((400, 100, 3), 200, np.uint8))).size == (48, 192)
+    assert shown(data_uri(np.full((20, 60, 3), 200, np.uint8))).size == (60, 20)
+    # Two rows of three images, enlarged twice, with gaps.
+    images = np.zeros((2, 3, 16, 48, 3), np.uint8)
+    images[1, 2] = 250
+    mosaic = shown(mosaic_uri(images))
+    assert mosaic.size == (3 * 96 + 2 * 3, 2 * 32 + 3)
+    pixels = np.asarray(mosaic.convert("L"))
+    assert pixels[-28:, -90:].min() > 200
+    assert pixels[:30].max() < 180
+    assert pixels[:, :190].max() < 180
 
 
 @pytest.mark.parametrize(
