@@ -3,6 +3,8 @@
 Only the ends of the images tell their class. What a model learns shows what it has seen.
 """
 
+import base64
+import io
 from pathlib import Path
 
 import mlflow
@@ -106,6 +108,9 @@ def test_each_place_sees_what_the_model_was_trained_on(resize, size, accuracy, f
     for sent in ([*map(str, files)], [np.asarray(Image.open(file)) for file in files]):
         np.testing.assert_allclose(probabilities(served.predict(sent)), evaluated, atol=1e-5)
     assert served.metadata.metadata["decoding"] == classifier.description()["decoding"]
+    [example] = served.input_example
+    height, width, _ = classifier.decoding.shape
+    assert Image.open(io.BytesIO(base64.b64decode(example["image"]))).size == (width, height)
     check_export(classifier, framed, files, tmp_path / "exports", evaluated)
 
 

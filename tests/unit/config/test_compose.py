@@ -168,6 +168,13 @@ def test_a_text_that_is_taken_as_it_stands_reaches_a_job_so(text):
     assert OmegaConf.create({"x": override.value()}).x == text
 
 
+def test_params_may_have_a_rectangle(params):
+    params("image_size: [64, 128]\nfinetune:\n  image_size: [96, 96]\n")
+    config = configuration([])
+    assert (config.image_size, config.finetune.image_size) == ([64, 128], 96)
+    assert configuration(["image_size=32"]).image_size == 32
+
+
 @pytest.mark.parametrize(
     ("overrides", "size"),
     [
