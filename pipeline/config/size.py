@@ -19,7 +19,7 @@ def height_width(size: Size) -> tuple[int, int]:
 
 def size_text(size: Size) -> str:
     """Return a size for people: `224 px`, or `160 x 320 px`, the height first."""
-    return f"{' x '.join(map(str, [size] if isinstance(size, int) else size))} px"
+    return f"{size} px" if isinstance(size, int) else f"{size[0]} x {size[1]} px"
 
 
 def squares_as_numbers(cfg: DictConfig) -> None:
