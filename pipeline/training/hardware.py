@@ -134,6 +134,12 @@ def _strategy(name: str, gpus: int) -> tf.distribute.Strategy:
         return tf.distribute.get_strategy()
     if len(devices) == 1:
         log.warning("hardware.strategy=mirrored: this machine has only one device, %s", devices[0])
+    return _mirrored(*devices)
+
+
+@functools.cache
+def _mirrored(*devices: str) -> tf.distribute.MirroredStrategy:
+    """Return the strategy for devices, one for all phases: those of a second one would meet the first one's sums."""
     return tf.distribute.MirroredStrategy(devices)
 
 

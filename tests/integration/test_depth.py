@@ -52,7 +52,7 @@ def test_the_depth_goes_with_the_manifest_and_the_model(deep, configure, tmp_pat
     )
     assert np.abs(seen.astype(int) - eight_bits).max() <= 2
     for phase in ("train", "finetune"):
-        assert read_decoding(root / phase / "model.keras") == Decoding(32, 12)
+        assert read_decoding(root / phase / "model.keras") == Decoding(32, 12, "crop")
     classifier = load(ModelReference(root / "finetune" / "model.keras", "a test"))
     expected = classifier.probabilities(seen)
     files = [str(deep / path) for path in rows["path"]]
