@@ -4,6 +4,7 @@ import functools
 import gc
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,7 +72,23 @@ def set_up(hardware: HardwareConfig, seed: int) -> tf.distribute.Strategy:
         _warn_once(message)
     strategy = _strategy(hardware.strategy, len(gpus))
     _check_xla(hardware, strategy)
+    if gpus:
+        _start_gpus()
     return strategy
+
+
+@functools.cache
+def _start_gpus() -> None:
+    """Start CUDA in a thread, once in a process: it takes seconds, in which images can be decoded."""
+    threading.Thread(target=first_operations, args=("GPU",), name="first operations", daemon=True).start()
+
+
+def first_operations(kind: str) -> None:
+    """Load the libraries of convolutions and matrix products by one of each, on each device of a kind (GPU, CPU)."""
+    for device in tf.config.list_logical_devices(kind):
+        with tf.device(device.name):
+            maps = tf.nn.conv2d(tf.zeros((1, 8, 8, 3)), tf.zeros((3, 3, 3, 8)), 1, "SAME")
+            tf.linalg.matmul(tf.reshape(maps, (64, 8)), tf.zeros((8, 8)))
 
 
 def _release_gradients() -> None:

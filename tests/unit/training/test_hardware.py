@@ -2,6 +2,7 @@
 
 import gc
 import json
+import threading
 from collections import Counter
 
 import keras
@@ -78,6 +79,17 @@ def test_mirrored_low_rank_updates_agree_with_those_on_one_device(command, tmp_p
         command, tmp_path, "finetune", strategies, "dataset=folder", f"dataset.path={images}", *options
     )
     assert one == [pytest.approx(row, rel=1e-3, abs=1e-6) for row in two]
+
+
+def test_no_gpu_is_started_on_a_cpu(configure):
+    hardware.set_up(configure().hardware, 1)
+    assert "first operations" not in {thread.name for thread in threading.enumerate()}
+    # Where there is a GPU, the same runs on it; it draws no random numbers.
+    tf.random.set_seed(1)
+    expected = tf.random.uniform((3,)).numpy()
+    tf.random.set_seed(1)
+    hardware.first_operations("CPU")
+    assert tf.random.uniform((3,)).numpy().tolist() == expected.tolist()
 
 
 def test_the_environment_is_what_a_result_depends_on():
