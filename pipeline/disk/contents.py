@@ -20,6 +20,7 @@ PARTS = {
     "images": "decoded images",
     "frozen": "features",
     "predictions": "predictions",
+    "neighbours": "similar images",
     "checkpoint": "checkpoints",
     "unfinished": "unfinished",
     "damaged": "damaged",

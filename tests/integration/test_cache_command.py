@@ -34,7 +34,8 @@ def test_results_have_the_name_of_the_run_and_everything_is_used(experiment, fol
     assert "Unused" not in printed
 
     found = contents(folder, job_folders(folder))
-    assert {content.part for content in found} == {"results of stages", "decoded images", "features", "predictions"}
+    parts = {"results of stages", "decoded images", "features", "predictions", "similar images"}
+    assert {content.part for content in found} == parts
     assert {(*content.experiments, content.jobs) for content in found} == {(name, 1)}
 
 
