@@ -15,12 +15,7 @@ def main() -> None:
     parser = CommandParser(
         "demo",
         main.__doc__,
-        examples=[
-            "",
-            "outputs/train/model.keras --port 8000",
-            "models:/classifier@champion --examples a.jpg b.jpg",
-            "--neighbours 5",
-        ],
+        examples=["", "--neighbours 5 --port 8000", "models:/classifier@champion --examples a.jpg b.jpg"],
     )
     parser.add_argument(
         "model",

@@ -24,7 +24,8 @@ def save_classifier(model: keras.Model, classes: list[str], file: Path, decoding
         file: Output file.
         decoding: Decoding of the images at the network's size; None for its defaults.
     """
-    decoding = decoding or Decoding(size_of(*model.input_shape[1:3]))
+    sides = model.input_shape[1:3]
+    decoding = decoding or Decoding(size_of(sides[0], sides[-1]))
     texts = {CLASSES: json.dumps(classes, ensure_ascii=False), DECODING: decoding_text(decoding)}
     with whole_file(file) as unfinished:
         saved = unfinished.with_suffix(".keras")

@@ -45,6 +45,7 @@ def test_changes_are_those_of_the_chosen_files(tmp_path):
     assert changed("experiment=article_vgg16", *folder) == {
         "dataset": "folder",
         "dataset.path": "...",
+        "image.resize": "stretch",
         "backbone": "vgg16",
         "augment": "article",
         "train": "article",

@@ -61,17 +61,19 @@ def test_features_are_as_large_as_the_two_largest_kinds_of_the_backbone():
 
 
 def test_what_the_cache_has_of_these_images_needs_nothing(prepared):
-    decoded = decoded_depends(["a", "b"], Decoding(32))
+    decoded = decoded_depends(["a", "b"], Decoding(32, resize="crop"))
     entries = [entry(kind="images", **decoded), features("512", "float32", **decoded)]
     assert needs("backbone=vgg16", folder=prepared, entries=entries) == [DECODED[1], 20 * 2048]
 
 
-@pytest.mark.parametrize("other", ["image.resize=crop", "image.resize=pad", "image_size=64"])
+@pytest.mark.parametrize("other", ["image.resize=stretch", "image.resize=pad", "image_size=64"])
 def test_images_that_were_decoded_otherwise_are_others(prepared, other):
-    stretched = [entry(kind="images", **decoded_depends([sha256], Decoding(32))) for sha256 in ("a", "b", "c")]
-    stretched.append(entry(kind="images", **decoded_depends(["a", "b"], Decoding(32))))
-    assert needs(folder=prepared, entries=stretched) == []
-    assert len(needs(other, folder=prepared, entries=stretched)) == 2
+    cropped = [
+        entry(kind="images", **decoded_depends([sha256], Decoding(32, resize="crop"))) for sha256 in ("a", "b", "c")
+    ]
+    cropped.append(entry(kind="images", **decoded_depends(["a", "b"], Decoding(32, resize="crop"))))
+    assert needs(folder=prepared, entries=cropped) == []
+    assert len(needs(other, folder=prepared, entries=cropped)) == 2
     padded = [entry(kind="images", **decoded_depends(["c"], Decoding(32, resize="pad", pad_value=[9, 9, 9])))]
     assert needs("image.resize=pad", "image.pad_value=9", folder=prepared, entries=padded) == DECODED[:1]
     assert needs("image.resize=pad", "image.pad_value=8", folder=prepared, entries=padded) == DECODED
@@ -86,7 +88,10 @@ def test_a_rectangle_needs_its_pixels_and_is_another_than_its_transpose(prepared
     assert needs("finetune.phases=[{image_size:[32,64]},{image_size:[32,64]}]", computed={"finetune"}) == [
         DECODED[0], 2 * DECODED[0]
     ]  # fmt: skip
-    wide = [entry(kind="images", **decoded_depends(sha256, Decoding([32, 64]))) for sha256 in (["a", "b"], ["c"])]
+    wide = [
+        entry(kind="images", **decoded_depends(sha256, Decoding([32, 64], resize="crop")))
+        for sha256 in (["a", "b"], ["c"])
+    ]
     assert needs("image_size=[32,64]", folder=prepared, entries=wide) == []
     assert len(needs("image_size=[64,32]", folder=prepared, entries=wide)) == 2
     known = [features("1x2x512", "float32", image_size=[32, 64]), features("2x1x64", "float32", image_size=[64, 32])]
