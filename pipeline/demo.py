@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from pipeline.config.help import CommandParser
-from pipeline.system.cli import run_command, whole_number
+from pipeline.system.cli import add_neighbours, run_command, whole_number
 from pipeline.system.noise import tensorflow_import
 from pipeline.system.terminal import waiting
 
@@ -27,14 +27,7 @@ def main() -> None:
     parser.add_argument(
         "--examples", type=Path, nargs="+", default=[], metavar="FILE", help="example images shown on the page"
     )
-    parser.add_argument(
-        "--neighbours",
-        type=whole_number(0),
-        default=0,
-        metavar="K",
-        help="number of most similar training images shown beside each prediction (default: 0); needs the training "
-        "images of the classifier's experiment",
-    )
+    add_neighbours(parser)
     parser.add_argument(
         "--port", type=whole_number(1, 65535), default=7860, help="port of the web server (default: 7860)"
     )

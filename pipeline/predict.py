@@ -7,7 +7,7 @@ from glob import has_magic
 from pathlib import Path
 
 from pipeline.config.help import CommandParser
-from pipeline.system.cli import run_command, whole_number
+from pipeline.system.cli import add_neighbours, run_command, whole_number
 from pipeline.system.errors import PipelineError
 from pipeline.system.noise import tensorflow_import
 from pipeline.system.terminal import waiting
@@ -43,14 +43,7 @@ def main() -> None:
         metavar="K",
         help="number of most probable classes per image (default: 1)",
     )
-    parser.add_argument(
-        "--neighbours",
-        type=whole_number(0),
-        default=0,
-        metavar="K",
-        help="number of most similar training images beside each prediction, with their classes (default: 0); needs the "
-        "training images of the classifier's experiment",
-    )
+    add_neighbours(parser)
     parser.add_argument(
         "--batch-size",
         type=whole_number(1),

@@ -83,9 +83,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose("config", overrides=list(overrides))
-        OmegaConf.resolve(cfg)
-        name_as_text(cfg)
-        squares_as_numbers(cfg)
+        _resolve(cfg)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([" ".join(str(error).split())]) from error
     return cfg
@@ -189,12 +187,17 @@ def _at_least(least: object, value: object) -> object:
     return max(least, value) if isinstance(least, int) and isinstance(value, int) else value
 
 
+def _resolve(cfg: DictConfig) -> None:
+    """Resolve interpolations in place, and write equal values in one way."""
+    OmegaConf.resolve(cfg)
+    name_as_text(cfg)
+    squares_as_numbers(cfg)
+
+
 def from_hydra(cfg: DictConfig) -> Config:
     """Return the checked configuration of a job from the one that Hydra composed."""
     plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
-    OmegaConf.resolve(plain)
-    name_as_text(plain)
-    squares_as_numbers(plain)
+    _resolve(plain)
     return check(plain)
 
 

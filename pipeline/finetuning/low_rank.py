@@ -73,13 +73,11 @@ def with_low_rank(parts: Parts, rank: int, seed: int) -> Parts:
         seed: Seed of their initial values.
     """
     assert parts.upper is not None
-    instead, learning = (
-        _count(parts.upper.trainable_weights),
-        {id(each) for each in parts.upper.layers if each.trainable},
-    )
+    instead = _count(parts.upper.trainable_weights)
+    learning = [each for each in parts.upper.layers if each.trainable]
     for weight in parts.upper.weights:
         weight.trainable = False
-    chosen = {id(each): number for number, each in enumerate(updatable(parts.upper.layers)) if id(each) in learning}
+    chosen = {id(each): number for number, each in enumerate(updatable(learning))}
 
     def replaced(layer: keras.Operation) -> keras.Operation:
         if id(layer) not in chosen:

@@ -83,6 +83,18 @@ def parse_with_list(parser: argparse.ArgumentParser, name: str) -> argparse.Name
     return args
 
 
+def add_neighbours(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--neighbours` to a parser."""
+    parser.add_argument(
+        "--neighbours",
+        type=whole_number(0),
+        default=0,
+        metavar="K",
+        help="number of most similar training images beside each prediction, with their classes (default: 0); needs the "
+        "training images of the classifier's experiment",
+    )
+
+
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     """Return an argparse `type` for integers from `least` to `most` (None: no upper limit)."""
 

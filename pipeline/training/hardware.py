@@ -147,9 +147,9 @@ def _strategy(name: str, gpus: int) -> tf.distribute.Strategy:
     if name == "multi_worker":
         return joined()
     devices = [device.name for device in tf.config.list_logical_devices("GPU" if gpus else "CPU")]
-    if name == "auto" and len(devices) == 1:
-        return tf.distribute.get_strategy()
     if len(devices) == 1:
+        if name == "auto":
+            return tf.distribute.get_strategy()
         log.warning("hardware.strategy=mirrored: this machine has only one device, %s", devices[0])
     return _mirrored(*devices)
 
