@@ -57,4 +57,4 @@ def test_queued_experiments_land_in_this_checkouts_store(checkout):
     assert "efficientnet_lite0" in shown
     # What was read, decoded and computed went to this checkout's cache, not to the folders that DVC throws away.
     kinds = {folder.name.partition("-")[0] for folder in (checkout.folder / "cache").glob("*/")}
-    assert kinds == {"digests", "readings", "images", "frozen", "stages", "predictions", "jobs"}
+    assert kinds == {"digests", "readings", "images", "frozen", "neighbours", "stages", "predictions", "jobs"}
