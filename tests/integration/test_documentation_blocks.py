@@ -58,8 +58,9 @@ NOT_RUN = {
 SHELLS = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": ["python", "-c"]}
 """Programs that run blocks, by their language."""
 
-# The commands are those of the pages, and params.yaml makes their experiments small.
-SMALL = [("\nimage_size:\n", "\nimage_size: 32\n"), ("  epochs:\n", "  epochs: 1\n")]
+# The commands are those of the pages, and params.yaml makes their experiments small. After fewer epochs, probabilities
+# are so close to each other that the 8-bit export does not agree.
+SMALL = [("\nimage_size:\n", "\nimage_size: 32\n"), ("  epochs:\n", "  epochs: 3\n")]
 
 
 def reason(page: Path, block: Block) -> str | None:
