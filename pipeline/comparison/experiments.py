@@ -21,6 +21,7 @@ _FIRST = (
     *("backbone.name", "finetune.unfreeze", "augment.name", "train.name", "finetune.name", "image_size"),
     "image.resize",
 )
+_SPEAK_FOR_THEMSELVES = ("backbone.name", "dataset.name")
 
 
 @dataclass(frozen=True)
@@ -218,9 +219,10 @@ class Row:
 
 
 def describe(settings: dict[str, str]) -> str:
-    """Describe settings briefly, as in `vgg16, unfreeze -2`."""
+    """Describe settings briefly, as in `vgg16, unfreeze -2, augment none`; those that a run lacks are left out."""
+    words = {key: key.removesuffix(".name").rpartition(".")[2] for key in settings}
     return ", ".join(
-        value if key.endswith(".name") else f"{key.rpartition('.')[2]} {value}" for key, value in settings.items()
+        value if key in _SPEAK_FOR_THEMSELVES else f"{words[key]} {value}" for key, value in settings.items() if value
     )
 
 

@@ -86,7 +86,7 @@ def test_runs_from_before_there_was_a_choice_stretched_their_images(store):
     rows = ranked(store).rows
     assert [len(each.row.experiments) for each in rows] == [3, 1, 1]
     assert [each.row.label for each in rows] == [
-        "resize stretch, pad_value ",
+        "resize stretch",
         "resize pad, pad_value 0",
         "resize pad, pad_value 128",
     ]
