@@ -210,9 +210,9 @@ def _cut_digests(backbone: keras.Model) -> Iterator[tuple[keras.KerasTensor, str
     """Yield each cut of a backbone, from the input to the top, with a sha256 of all operations and weights below it."""
     digest = hashlib.sha256()
     for operation, tensor in cut_points(backbone):
-        digest.update(
-            f"{type(operation).__name__} {tuple(operation.output.shape[1:])} {_options(operation)}\n".encode()
-        )
+        # A split has several outputs.
+        shapes = " ".join(str(tuple(each.shape[1:])) for each in keras.tree.flatten(operation.output))
+        digest.update(f"{type(operation).__name__} {shapes} {_options(operation)}\n".encode())
         for weight in getattr(operation, "weights", ()):
             digest.update(keras.ops.convert_to_numpy(weight).tobytes())
         if tensor is not None:
