@@ -157,6 +157,18 @@ def test_batch_norm_may_be_left_to_learn():
     assert sum(layer.trainable for layer in batch_norms(backbone)) == 4
 
 
+def test_a_network_that_divides_its_features_has_a_digest():
+    config = small("scratch_cnn")
+    frozen = parts_for_feature_extraction(small_classifier(config), config.backbone, "float32").frozen
+    image = layers.Input((8, 8, 4))
+    digests = set()
+    for filters in (1, 2):
+        left, right = keras.ops.split(image, 2, axis=-1)
+        joined = layers.Concatenate()([layers.Conv2D(filters, 1, kernel_initializer="ones")(left), right])
+        digests.add(replace(frozen, lower=keras.Model(image, joined)).digest)
+    assert len(digests) == 2
+
+
 def test_the_digest_notices_moving_statistics():
     config = small("efficientnet_lite0")
     backbone = build_backbone(config.backbone, 32)
