@@ -220,9 +220,10 @@ class Row:
 
 def describe(settings: dict[str, str]) -> str:
     """Describe settings briefly, as in `vgg16, unfreeze -2, augment none`; those that a run lacks are left out."""
-    words = {key: key.removesuffix(".name").rpartition(".")[2] for key in settings}
     return ", ".join(
-        value if key in _SPEAK_FOR_THEMSELVES else f"{words[key]} {value}" for key, value in settings.items() if value
+        value if key in _SPEAK_FOR_THEMSELVES else f"{key.removesuffix('.name').rpartition('.')[2]} {value}"
+        for key, value in settings.items()
+        if value
     )
 
 
