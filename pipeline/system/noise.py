@@ -18,7 +18,9 @@ from typing import BinaryIO
 _LINE = re.compile(
     rb"(?P<level>[IWEF])\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\]|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: (?P<old>[IWEF]) "
 )
-_CHATTER = re.compile(rb"(WARNING: All log messages before absl::InitializeLog|INFO: Created TensorFlow Lite )")
+_CHATTER = re.compile(
+    rb"(WARNING: All log messages before absl::InitializeLog|INFO: Created TensorFlow Lite |fully_quantize: )"
+)
 # Why a GPU stays unused: a warning to TensorFlow, but all that names the library.
 _LOADING = re.compile(rb"dlopen|load(ing)? (dynamic )?librar|missing librar|cuInit|libcu\w+\.so")
 # Errors to TensorFlow that change nothing; the last comes with each data set on a machine with a GPU.

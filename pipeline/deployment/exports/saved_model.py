@@ -29,6 +29,11 @@ class SavedModel:
 
     @staticmethod
     def write(classifier: Classifier, _images: np.ndarray, target: Path) -> None:
-        """Export a classifier to the SavedModel folder `target`."""
-        classifier.model.export(str(target), format="tf_saved_model", verbose=False)
+        """Export a classifier to the SavedModel folder `target`, with the endpoint `serve`."""
+        model, module = classifier.model, tf.Module()
+        pixels = tf.TensorSpec(model.inputs[0].shape, model.inputs[0].dtype, name="images")
+        module.serve = tf.function(lambda images: model(images, training=False), input_signature=[pixels])
+        # Keras's export saves each weight twice: as its own variable and as TensorFlow's (3.15).
+        module.weights = [weight.value for weight in model.weights]
+        tf.saved_model.save(module, str(target), signatures={"serving_default": module.serve})
         write_json(target / _DESCRIPTION, classifier.description())

@@ -52,6 +52,11 @@ def test_every_format_answers_like_the_classifier_and_says_what_it_is(classifier
     assert read_json(out / RESULT)["formats"] == found
     assert found["tflite_int8"]["size_mib"] < found["tflite"]["size_mib"] / 2
 
+    # Each weight is stored once.
+    weights = 4 * sum(weight.size for weight in classifier.model.get_weights())
+    [stored] = (out / "saved_model" / "variables").glob("variables.data-*")
+    assert weights <= stored.stat().st_size < 1.5 * weights
+
     description = classifier.description()
     assert description["image_size"] == 32
     assert description["calibration"] == {"temperature": 1.5, "applied": False}

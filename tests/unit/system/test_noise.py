@@ -21,6 +21,7 @@ from pipeline.system.paths import CODE
         b"E0000 00:00:1795783559.107280    6764 node_def_util.cc:682] NodeDef mentions attribute use_unbounded_threadpool "
         b"which is not in the op definition: Op<name=MapDataset; signature=input_dataset:variant",
         b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.",
+        b"fully_quantize: 0, inference_type: 6, input_inference_type: FLOAT32, output_inference_type: FLOAT32",
     ],
 )
 def test_what_changes_nothing_is_noise(line):
