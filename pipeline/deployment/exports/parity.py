@@ -90,7 +90,8 @@ def _shuffled(images: Iterable[tuple[str, str]]) -> _Labelled:
 def _sample(folder: Path, compared: _Labelled, representative: _Labelled, classes: list[str]) -> Sample:
     if len(compared) < MIN_IMAGES:
         raise PipelineError(
-            f"{len(compared)} images are too few to compare exports; give a folder of at least {MIN_IMAGES} with --images DIR"
+            f"{len(compared)} images are too few to compare exports, which takes {MIN_IMAGES}; add images to the data set, or "
+            "name a folder of others with `python -m pipeline.export --images DIR`"
         )
     labels = pd.Categorical([label for _, label in compared], categories=classes).codes.astype(np.int64)
     return Sample([folder / path for path, _ in compared], labels, [folder / path for path, _ in representative])
