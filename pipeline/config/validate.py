@@ -25,6 +25,8 @@ RENAMED = {
     "export.int8_pictures": "export.int8_images",
 }
 """Former names of keys, mapped to their current names."""
+# Similarity of its last part from which an unknown key is taken for a misspelt one.
+_MIN_LIKENESS = 0.7
 _TYPES = {int: "an integer", float: "a number", str: "a text", bool: "true or false", types.NoneType: "null"}
 
 
@@ -68,6 +70,26 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"{name}: unknown {kind}" + (f"; did you mean {near[0]}?" if near else "")
 
 
+def _unknown_key(name: str) -> str:
+    """Return an error message for an unknown key: the nearest key's name, or else the keys of its section."""
+    section, _, last = name.rpartition(".")
+    likeness = {}
+    for key in known_keys():
+        other_section, _, other = key.rpartition(".")
+        # Of keys with the same last part, the one in this section, or else the shortest.
+        likeness[key] = (_likeness(last, other), other_section == section, -len(key))
+    nearest = max(likeness, key=likeness.__getitem__)
+    if likeness[nearest][0] >= _MIN_LIKENESS:
+        return f"{name}: unknown key; did you mean {nearest}?"
+    there = [other for parent, _, other in (key.rpartition(".") for key in likeness) if parent == section]
+    return f"{name}: unknown key; {section or 'the configuration'} has {', '.join(there)}"
+
+
+def _likeness(name: str, other: str) -> float:
+    """Return the similarity of two names, 0 to 1."""
+    return difflib.SequenceMatcher(None, name, other).ratio()
+
+
 def check(composed: DictConfig) -> Config:
     """Check a composed configuration, and convert it to its dataclasses.
 
@@ -104,7 +126,7 @@ def expected_values(key: dataclasses.Field) -> str:
 def _section_problems(values: DictConfig, section: type, prefix: str) -> Iterator[str]:
     schema, typed = {each.name: each for each in fields(section)}, OmegaConf.structured(section)
     for name in (f"{prefix}{key}" for key in values if key not in schema):
-        yield f"{name}: renamed to {RENAMED[name]}" if name in RENAMED else unknown("key", name, known_keys())
+        yield f"{name}: renamed to {RENAMED[name]}" if name in RENAMED else _unknown_key(name)
     for key, each in schema.items():
         name = prefix + key
         if key not in values:
