@@ -73,21 +73,13 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 def _unknown_key(name: str) -> str:
     """Return an error message for an unknown key: the nearest key's name, or else the keys of its section."""
     section, _, last = name.rpartition(".")
-    likeness = {}
-    for key in known_keys():
-        other_section, _, other = key.rpartition(".")
-        # Of keys with the same last part, the one in this section, or else the shortest.
-        likeness[key] = (_likeness(last, other), other_section == section, -len(key))
-    nearest = max(likeness, key=likeness.__getitem__)
-    if likeness[nearest][0] >= _MIN_LIKENESS:
-        return f"{name}: unknown key; did you mean {nearest}?"
-    there = [other for parent, _, other in (key.rpartition(".") for key in likeness) if parent == section]
-    return f"{name}: unknown key; {section or 'the configuration'} has {', '.join(there)}"
-
-
-def _likeness(name: str, other: str) -> float:
-    """Return the similarity of two names, 0 to 1."""
-    return difflib.SequenceMatcher(None, name, other).ratio()
+    keys = [(key, *key.rpartition(".")[::2]) for key in known_keys()]
+    if near := difflib.get_close_matches(last, [own for *_, own in keys], n=1, cutoff=_MIN_LIKENESS):
+        alike = [(parent != section, len(key), key) for key, parent, own in keys if own == near[0]]
+        # The one in this section, or else the shortest.
+        return f"{name}: unknown key; did you mean {min(alike)[-1]}?"
+    there = ", ".join(own for _, parent, own in keys if parent == section)
+    return f"{name}: unknown key; {section or 'the configuration'} has {there}"
 
 
 def check(composed: DictConfig) -> Config:
