@@ -1,7 +1,7 @@
 # make setup      create .venv and install the packages into it; all targets below do so where it is missing
 # make repro      set up what is missing, run every stage that is not up to date, and print the result
 # make test       the same set-up with the test tools, then all tests but the slowest; ARGS="-n 0 tests/unit/data"
-# make test-all   the slow tests too, and those that start servers and clusters; all backbones: ARGS="-m every_backbone"
+# make test-all   all tests, the slow ones too, and those that start servers and clusters; all backbones: ARGS="-m every_backbone"
 # make lint       style, types, import rules, prose, and the documentation's links
 # make docs       the documentation as a site, in site/index.html
 # make ui         this checkout's runs in MLflow, on port 5000
@@ -25,6 +25,8 @@ LOCK := $(if $(GPU),requirements-gpu.lock,requirements.lock)
 # Modules are compiled below, on all cores; pip uses one. Without bytecode, as in containers with PYTHONDONTWRITEBYTECODE,
 # each process would compile them again, and TensorFlow's import would take 18 seconds instead of 5.
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes
+# Three workers keep two cores busy: some wait for DVC. A file stays with one worker, since its tests share an experiment.
+TESTS := python -m pytest -n 3 --dist=loadfile --no-loadscope-reorder
 # A line every four seconds on a terminal, since pip downloads all packages before it installs the first.
 HEARTBEAT = if [ -t 1 ]; then (seconds=0; while sleep 4 && kill -0 $$$$ 2>/dev/null; do seconds=$$((seconds + 4)); \
 	echo "  $$seconds s, $$(ls -d $(VENV)/lib/python3*/site-packages/*.dist-info 2>/dev/null | wc -l) packages installed"; \
@@ -41,11 +43,11 @@ repro: $(VENV)/.installed-$(LOCK)
 	@[ ! -e outputs/evaluate/metrics.json ] || python -m pipeline.result
 
 test: $(VENV)/.installed-$(LOCK) $(VENV)/.installed-requirements-dev.lock
-	@# Three workers keep two cores busy: some wait for DVC. A file stays with one worker, since its tests share an experiment.
-	python -m pytest -n 3 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	$(TESTS) $(ARGS)
 
-test-all: test
-	python -m pytest -n 3 --dist=loadfile --no-loadscope-reorder -m "slow or server or cluster"
+test-all: $(VENV)/.installed-$(LOCK) $(VENV)/.installed-requirements-dev.lock
+	@# All in one, so that short tests fill the time beside the longest.
+	$(TESTS) -m "not every_backbone" $(ARGS)
 
 lint: docs
 	ruff check .

@@ -138,7 +138,6 @@ def checkout(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run_as_printed(page, request):
     if not any(block.language in SHELLS and not reason(page, block) for block in blocks(page)):

@@ -10,9 +10,6 @@ from pipeline.tracking.tags import computed_by
 from tests.support.checkouts import STAGES, Checkout
 from tests.support.images import draw, write_images
 
-# Some twenty processes, each of which imports TensorFlow.
-pytestmark = pytest.mark.timeout(1200)
-
 COMMENT = "\n# A comment, which changes the code and none of its results.\n"
 
 

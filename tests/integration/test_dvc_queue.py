@@ -25,14 +25,13 @@ def checkout(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_queued_experiments_land_in_this_checkouts_store(checkout):
     checkout.edit("params.yaml", "backbone: scratch_cnn", "backbone: {name: null, weights: null}")
     checkout.commit("as shipped")
     checkout.dvc("exp", "run", "--queue", "-S", "seed=7", "-S", "backbone=scratch_cnn,efficientnet_lite0")
     # The worker outlives the command, and would hold on to its pipes.
     checkout.dvc("queue", "start", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 800
+    deadline = time.monotonic() + 1500
     while any(word in (status := checkout.dvc("queue", "status")) for word in ("Queued", "Running")):
         assert time.monotonic() < deadline, status
         # Each query costs a second of a core that the experiments need.

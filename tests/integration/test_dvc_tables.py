@@ -10,8 +10,6 @@ import pytest
 from pipeline.system.paths import CODE
 from tests.support.checkouts import Checkout
 
-pytestmark = pytest.mark.timeout(600)
-
 HEADLINE = {
     "accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95, "macro_f1": 0.89, "log_loss": 0.3, "ece": 0.02,
     "accuracy_phase1": 0.85, "accuracy_phase2": 0.9, "images": 360,

@@ -122,7 +122,7 @@ def test_the_example_notebook(tmp_path):
     wrong = nbformat.v4.new_code_cell('run_experiment("train.epocs=3")', metadata={"tags": ["raises-exception"]})
     notebook.cells.append(wrong)
     client = nbclient.NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(checkout.folder / "docs")}}
+        notebook, timeout=1500, kernel_name="python3", resources={"metadata": {"path": str(checkout.folder / "docs")}}
     )
     client.execute()
     shown = {cell.id: cell.get("outputs", []) for cell in notebook.cells}

@@ -8,7 +8,7 @@ import pytest
 from tests.support.checkouts import Checkout
 from tests.support.images import write_images
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.slow
 
 
 def test_a_pulled_experiment_runs_nothing_and_can_be_logged(tmp_path):

@@ -30,7 +30,7 @@ def test_two_workers_agree_with_one_process(command, tmp_path, images):
         )
         for index in range(2)
     ]  # fmt: skip
-    errors = [process.communicate(timeout=300)[1] for process in processes]
+    errors = [process.communicate(timeout=1500)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
     for phase in ("train", "finetune"):
         one, two = (pd.read_csv(tmp_path / folder / phase / "history.csv") for folder in ("alone", "together"))

@@ -97,7 +97,6 @@ def test_what_can_not_be_probed_is_an_error(overrides, wanted, message):
 
 
 @pytest.mark.every_backbone
-@pytest.mark.timeout(1800)
 def test_the_files_that_keras_asks_for_are_those_of_the_backbone(keras_home, monkeypatch):
     from keras.src.utils import file_utils
 
