@@ -1,7 +1,7 @@
 # make setup      create .venv and install the packages into it; all targets below do so where it is missing
 # make repro      set up what is missing, run every stage that is not up to date, and print the result
 # make test       the same set-up with the test tools, then all tests but the slowest; ARGS="-n 0 tests/unit/data"
-# make test-all   all tests, the slow ones too, and those that start servers and clusters; all backbones: ARGS="-m every_backbone"
+# make test-all   the slow tests too, and those that start servers and clusters; all backbones: ARGS="-m every_backbone"
 # make lint       style, types, import rules, prose, and the documentation's links
 # make docs       the documentation as a site, in site/index.html
 # make ui         this checkout's runs in MLflow, on port 5000
@@ -45,9 +45,8 @@ repro: $(VENV)/.installed-$(LOCK)
 test: $(VENV)/.installed-$(LOCK) $(VENV)/.installed-requirements-dev.lock
 	$(TESTS) $(ARGS)
 
-test-all: $(VENV)/.installed-$(LOCK) $(VENV)/.installed-requirements-dev.lock
-	@# All in one, so that short tests fill the time beside the longest.
-	$(TESTS) -m "not every_backbone" $(ARGS)
+test-all: test
+	$(TESTS) -m "slow or server or cluster"
 
 lint: docs
 	ruff check .
